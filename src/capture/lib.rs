@@ -1,0 +1,1 @@
+//! Floor 4: live media in and out: RTSP by GStreamer.

@@ -1,0 +1,1 @@
+//! Floor 2: containers and codecs, without I/O; the neutral fragment.

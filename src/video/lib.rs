@@ -1,0 +1,1 @@
+//! Floor 4: video streams: fragments, time, packagers. No C libraries.
