@@ -1,0 +1,270 @@
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use world::{ShardId, StreamUid, Timestamp};
+
+/// Why the log did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// No such stream or shard (any more).
+    #[error("shard {0} does not exist")]
+    NoShard(ShardId),
+    /// The shard takes no more records.
+    #[error("shard {0} is closed")]
+    Closed(ShardId),
+    /// Nothing was written: there is no room, or too much is waiting. May be tried again.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// Too large to ever be accepted.
+    #[error("{len} bytes are more than the {limit} that {what} may have")]
+    TooLarge {
+        /// What was too large.
+        what: &'static str,
+        /// How large it was.
+        len: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The write may or may not be durable: a sync failed, or the log went down meanwhile.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// The position is before the trim point.
+    #[error("position {position} of shard {shard} is gone: the oldest is {oldest}")]
+    Trimmed {
+        /// The shard.
+        shard: ShardId,
+        /// What was asked for.
+        position: u64,
+        /// What there is.
+        oldest: u64,
+    },
+    /// Stored bytes are damaged or cannot be opened; they are never served.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// The stream's key is gone or cannot be had.
+    #[error("key of stream {0}: {1}")]
+    Key(StreamUid, String),
+    /// The disk, the store or the catalog failed on a read.
+    #[error("{0}")]
+    Io(String),
+    /// The log is shutting down.
+    #[error("shutting down")]
+    Down,
+}
+
+/// Where an append landed: `first .. first + count` of its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Position of the first record.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+    /// Arrival time of all of them; never falls within a shard.
+    pub arrival: Timestamp,
+}
+
+/// One record, as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its position.
+    pub position: u64,
+    /// When it arrived.
+    pub arrival: Timestamp,
+    /// What was appended.
+    pub data: Bytes,
+}
+
+/// What the index says of one large payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its position.
+    pub position: u64,
+    /// When receipt of it was finished, by the server's clock.
+    pub arrival: Timestamp,
+    /// Its start and end by the producer's clock.
+    pub producer: (Timestamp, Timestamp),
+    /// Plain length in bytes.
+    pub len: u64,
+    /// What the service wanted listed (at most [`MAX_INDEX`] bytes). Sealed on disk like everything else.
+    pub index: Bytes,
+    /// Where the sealed bytes are; opaque.
+    pub place: Place,
+}
+
+/// Where a payload's sealed bytes are: a segment, an offset, the block they are. Made by engines, opaque to others.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Place(pub(crate) Bytes);
+
+/// What an index entry may hold.
+pub const MAX_INDEX: usize = 4 * 1024;
+
+/// What [`Log::read`] found.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A record.
+    Record(Record),
+    /// A large payload; its bytes by [`Log::read_payload`].
+    Payload(Payload),
+}
+
+/// A page of a shard.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// In order.
+    pub items: Vec<Item>,
+    /// Where to go on.
+    pub next: u64,
+}
+
+/// Where a shard begins and ends now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The oldest position that can be read.
+    pub oldest: u64,
+    /// The position the next record will have at the earliest; all before are readable (holes aside).
+    pub next: u64,
+    /// Whether it takes no more.
+    pub closed: bool,
+}
+
+/// A stretch of a shard, both ends inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// By position.
+    Positions(u64, u64),
+    /// By arrival time.
+    Arrival(Timestamp, Timestamp),
+    /// By producer time: payloads whose time range meets this one.
+    Producer(Timestamp, Timestamp),
+}
+
+/// The shard log.
+///
+/// * **must** An append is acknowledged only once it is durable, and read by nobody before that.
+/// * **must** Within a shard positions rise strictly in the order in which readers see them and are never used twice;
+///   holes are allowed; nothing acknowledged is skipped; across crashes, restarts, splits and merges.
+/// * **must** Arrival time never falls within a shard.
+/// * **must** A child shard's first record is readable only once its parents are closed.
+/// * **must** What is not acknowledged may be lost, but is never half there.
+/// * **must** Nothing readable is on disk in the clear, and no nonce repeats under a key.
+#[async_trait::async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Makes a stream with one open shard, 0: its first data key and its shard are durable when this returns.
+    async fn create_stream(&self, stream: StreamUid) -> Result<(), LogError>;
+    /// Forgets a stream. Its keys are destroyed first: from then on its bytes, wherever they are, cannot be opened.
+    async fn delete_stream(&self, stream: StreamUid) -> Result<(), LogError>;
+    /// Makes a new data key for what is appended from now on. Returns its generation.
+    async fn rotate_key(&self, stream: StreamUid) -> Result<u32, LogError>;
+
+    /// Opens a shard that continues `parents` (which must be closed).
+    async fn open_shard(&self, shard: ShardId, parents: &[u32]) -> Result<(), LogError>;
+    /// Closes a shard; returns its end.
+    async fn close_shard(&self, shard: ShardId) -> Result<u64, LogError>;
+    /// The shards of a stream with their parents.
+    async fn shards(&self, stream: StreamUid) -> Result<Vec<(ShardId, Vec<u32>)>, LogError>;
+
+    /// Appends a batch of small records (at least one; together at most [`Limits::batch_bytes`]) as one block. The
+    /// batch is wholly there or not at all.
+    async fn append(&self, shard: ShardId, records: Vec<Bytes>) -> Result<Committed, LogError>;
+    /// Begins a large payload. Several may be under way in a shard; each takes its position when it is committed.
+    async fn payload(&self, shard: ShardId) -> Result<Box<dyn PayloadWriter>, LogError>;
+
+    /// Reads on from `from` (inclusive): at most `max_items` and about `max_bytes`. An empty page means the tip.
+    async fn read(&self, shard: ShardId, from: u64, max_items: usize, max_bytes: usize) -> Result<Page, LogError>;
+    /// The first position at or after an arrival time.
+    async fn seek(&self, shard: ShardId, arrival: Timestamp) -> Result<u64, LogError>;
+    /// Payloads in a stretch, ascending by position, at most `limit` (`from_end`: the last ones rather than the first,
+    /// still ascending). Costs index reads only.
+    async fn payloads(&self, shard: ShardId, query: Query, limit: usize, from_end: bool) -> Result<Vec<Payload>, LogError>;
+    /// A range of a payload's plain bytes; only the chunks that it meets are read and opened.
+    async fn read_payload(&self, payload: &Payload, range: Range<u64>) -> Result<Bytes, LogError>;
+
+    /// Follows a shard's head: changes whenever something becomes readable.
+    fn watch(&self, shard: ShardId) -> Result<watch::Receiver<Head>, LogError>;
+    /// Forgets everything before `before`.
+    async fn trim(&self, shard: ShardId, before: u64) -> Result<(), LogError>;
+    /// Sealed bytes held for a stream, or in all.
+    async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, LogError>;
+    /// What the log is doing, for metrics.
+    fn stats(&self) -> Stats;
+    /// Commits what was accepted, writes open segments' footers, and stops.
+    async fn shutdown(&self) -> Result<(), LogError>;
+}
+
+/// A large payload on its way in. Dropped without [`PayloadWriter::commit`], it leaves nothing.
+#[async_trait::async_trait]
+pub trait PayloadWriter: Send {
+    /// Appends plain bytes; sealed and written chunk by chunk.
+    async fn write(&mut self, data: &[u8]) -> Result<(), LogError>;
+    /// Makes it a record: durable when this returns.
+    async fn commit(self: Box<Self>, producer: (Timestamp, Timestamp), index: Bytes) -> Result<Committed, LogError>;
+}
+
+/// Bounds of an engine. All have defaults.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Plain bytes in one append.
+    pub batch_bytes: usize,
+    /// Bytes of one payload.
+    pub payload_bytes: u64,
+    /// Bytes accepted and not yet durable, over all shards; beyond it appends wait.
+    pub inflight_bytes: usize,
+    /// Plain bytes of the tail kept in memory, over all shards.
+    pub tail_bytes: usize,
+    /// A journal file's size.
+    pub journal_file: u64,
+    /// Journal bytes not yet released; beyond it appends are refused.
+    pub journal_backlog: u64,
+    /// A segment is closed at this size …
+    pub segment_bytes: u64,
+    /// … and at this age.
+    pub segment_age: Duration,
+    /// Bytes of footers kept in memory.
+    pub footer_bytes: usize,
+    /// Whether records are moved from the journal to segments (tests and benchmarks hold it back).
+    pub tiering: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            batch_bytes: 12 << 20,
+            payload_bytes: 256 << 20,
+            inflight_bytes: 64 << 20,
+            tail_bytes: 64 << 20,
+            journal_file: 64 << 20,
+            journal_backlog: 4 << 30,
+            segment_bytes: 256 << 20,
+            segment_age: Duration::from_secs(600),
+            footer_bytes: 32 << 20,
+            tiering: true,
+        }
+    }
+}
+
+/// Counters since the start, and levels now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Records and payloads made durable.
+    pub appended: u64,
+    /// Their plain bytes.
+    pub appended_bytes: u64,
+    /// Group commits.
+    pub rounds: u64,
+    /// Sync failures.
+    pub sync_failures: u64,
+    /// Bytes accepted and not yet durable.
+    pub inflight_bytes: u64,
+    /// Journal bytes not yet released.
+    pub journal_bytes: u64,
+    /// Bytes of the tail in memory.
+    pub tail_bytes: u64,
+    /// Open segments.
+    pub open_segments: u64,
+}
+
+/// A shared log.
+pub type SharedLog = Arc<dyn Log>;
