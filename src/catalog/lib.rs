@@ -6,12 +6,15 @@
 //!
 //! A commit that returned is durable (`synchronous=FULL` on SQLite). To lose the catalog is to lose every key.
 
+mod check;
 mod document;
 mod lease;
+mod memory;
 mod tables;
 
 pub use document::{Change, Document, Filter};
 pub use lease::Lease;
+pub use memory::MemoryCatalog;
 pub use tables::{KeyRow, LogUpdate, Mark, RunQuery, RunRow, SegmentRow, SegmentState, ShardRow, Span};
 
 use std::time::Duration;
@@ -32,7 +35,9 @@ pub enum CatalogError {
     #[error("the lease {0:?} was lost")]
     LeaseLost(String),
     /// The folder was written by a newer version.
-    #[error("the catalog has format {found}, this program knows up to {known}: use the newer version of rushes that wrote it")]
+    #[error(
+        "the catalog has format {found}, this program knows up to {known}: use the newer version of rushes that wrote it"
+    )]
     Newer {
         /// What is on disk.
         found: u32,
