@@ -9,7 +9,7 @@ pub struct Document {
     pub version: u64,
     /// The service's own encoding.
     pub body: Vec<u8>,
-    /// Secondary keys, (name, value): what [`Filter`] finds it by.
+    /// Secondary keys, (name, value): what [`Filter`] finds it by. In any order, which is kept; a name may have several.
     pub keys: Vec<(String, String)>,
 }
 

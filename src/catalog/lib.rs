@@ -7,14 +7,20 @@
 //! A commit that returned is durable (`synchronous=FULL` on SQLite). To lose the catalog is to lose every key.
 
 mod check;
+pub mod conformance;
 mod document;
 mod lease;
 mod memory;
+mod sqlite;
 mod tables;
+pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use document::{Change, Document, Filter};
 pub use lease::Lease;
 pub use memory::MemoryCatalog;
+pub use sqlite::SqliteCatalog;
 pub use tables::{KeyRow, LogUpdate, Mark, RunQuery, RunRow, SegmentRow, SegmentState, ShardRow, Span};
 
 use std::time::Duration;
@@ -62,15 +68,16 @@ pub trait Catalog: Send + Sync + 'static {
     async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>, CatalogError>;
     /// Documents of a kind in the order of their ids.
     async fn list(&self, filter: Filter) -> Result<Vec<Document>, CatalogError>;
-    /// All of the changes or none of them.
+    /// All of the changes or none of them, in their order: each sees what those before it did.
     async fn commit(&self, changes: Vec<Change>) -> Result<(), CatalogError>;
 
-    /// Takes the lease if it is free, expired, or `holder`'s own; its epoch is higher than any before. `None` while
-    /// another holds it.
+    /// Takes the lease if it is free, expired (by the clock of the world that the engine was given), or `holder`'s
+    /// own; its epoch is higher than any before. `None` while another holds it.
     async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, CatalogError>;
-    /// Extends a lease that is still ours (`LeaseLost` otherwise).
+    /// Extends a lease that is still ours: nobody has acquired it since, it was not released. It may have expired
+    /// meanwhile, as its epoch is still the highest. `LeaseLost` otherwise.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Lease, CatalogError>;
-    /// Gives it up; the epoch stays used.
+    /// Gives it up; the epoch stays used. Nothing happens if it was lost before.
     async fn release(&self, lease: Lease) -> Result<(), CatalogError>;
 
     /// Stores a wrapped key. Committed before the first block that needs it. Fails with `Conflict` if the generation
@@ -78,16 +85,21 @@ pub trait Catalog: Send + Sync + 'static {
     async fn put_key(&self, key: KeyRow) -> Result<(), CatalogError>;
     /// All generations of a stream, ascending.
     async fn keys(&self, stream: StreamUid) -> Result<Vec<KeyRow>, CatalogError>;
-    /// Forgets a stream: keys, shards, runs; `secure_delete`. Segments without runs stay listed for removal.
+    /// Forgets a stream: keys, shards, runs; `secure_delete`. Segments without runs stay listed for removal. When this
+    /// returns, the wrapped keys are in none of the catalog's files any more; on an error, do it again.
     async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError>;
 
     /// Moves the projection of the journal forward, in one transaction. Idempotent: the same update twice is one.
+    ///
+    /// The log sees to it that the runs of a shard are disjoint in position, and that their arrival rises with it (it
+    /// may meet at the borders): [`Catalog::runs`] may miss some otherwise. A run of nothing, and a number above
+    /// `i64::MAX`, are refused (`Engine`) and nothing is done.
     async fn log_update(&self, update: LogUpdate) -> Result<(), CatalogError>;
     /// How far the projection is true.
     async fn mark(&self) -> Result<Mark, CatalogError>;
     /// Shards of one stream, or all (`None`), ascending.
     async fn shards(&self, stream: Option<StreamUid>) -> Result<Vec<ShardRow>, CatalogError>;
-    /// Runs of a shard that meet a span, ascending by first position.
+    /// Runs of a shard that meet a span, ascending by first position. An inverted span meets nothing.
     async fn runs(&self, shard: ShardId, query: RunQuery) -> Result<Vec<RunRow>, CatalogError>;
     /// One segment.
     async fn segment(&self, id: [u8; 16]) -> Result<Option<SegmentRow>, CatalogError>;

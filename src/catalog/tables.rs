@@ -88,7 +88,7 @@ pub struct Mark {
     pub offset: u64,
 }
 
-/// One step of the projection of the journal.
+/// One step of the projection of the journal. Removals come first, so that a run may take the place of one removed.
 #[derive(Clone, Debug, Default)]
 pub struct LogUpdate {
     /// Inserted, or replaced where they are there.
