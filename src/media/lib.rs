@@ -7,6 +7,28 @@
 //! (an `i64`; 90 kHz ticks of today are about 1.6 × 10¹⁴). So any two fragments of a stream stand on one time line
 //! and an output needs no state of the session that made them.
 
-mod types;
+//!
+//! **No input is trusted.** Nothing here panics, hangs, or asks for memory that is not in proportion to its input.
+//!
+//! Where to look: [`nals`] and [`to_length4`] for framing; [`h264`], [`aac`] for what a configuration says and how to
+//! make one; [`codec_string`] and its neighbours to ask that of any [`Track`]; [`table`] for the stored sample table;
+//! [`fmp4`] for what players get.
 
+pub mod aac;
+mod bits;
+mod codec;
+mod error;
+pub mod fmp4;
+pub mod h264;
+mod nal;
+pub mod table;
+mod types;
+mod vui;
+
+pub use codec::{
+    codec_name, codec_string, frame_rate, g711_track, payload_duration, random_access, reorder_depth,
+};
+pub use error::MediaError;
+pub use nal::{Nals, join_length4, nals, salvage_length4, to_length4};
 pub use types::*;
+pub use vui::{Colour, Timing};
