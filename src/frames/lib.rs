@@ -1,1 +1,192 @@
 //! Floor 2: decoding, scaling and JPEG by FFmpeg in worker processes.
+//!
+//! Pictures come from cameras, and a camera may send anything: a decoder written in C is not let into the server.
+//! [`Frames`] keeps a few *worker processes* of the same binary (the binary calls [`worker_main`] when it is told
+//! to) and hands each one [`Job`] at a time. A worker is bounded in memory and time, runs at low priority, cannot
+//! write files, leaves no core dump, and knows no keys; a picture that kills one fails with words and the next job
+//! finds a new one. Idle workers end after a while, so that a server at which nobody looks carries no decoder.
+//!
+//! What this room promises: nothing of a job is written to disk; every call returns, with a picture or an error,
+//! within a bounded time; no job is seen by a worker that has broken the protocol.
+//!
+//! Without the feature `ffmpeg` it builds and answers [`FramesError::Unsupported`].
+
+#[cfg(feature = "ffmpeg")]
+mod decode;
+#[cfg(feature = "ffmpeg")]
+mod pictures;
+mod pool;
+mod process;
+mod protocol;
+mod worker;
+
+use std::{ffi::OsString, time::Duration};
+
+use bytes::Bytes;
+
+pub use pool::Frames;
+pub use worker::worker_main;
+
+/// Longest input ([`Job::config`] and [`Job::data`] together) in bytes.
+pub const MAX_INPUT: usize = 50 * 1024 * 1024;
+/// Longest configuration in bytes.
+pub const MAX_CONFIG: usize = 64 * 1024;
+/// Longest side of a picture, in or out, in pixels.
+pub const MAX_SIDE: u16 = 8192;
+/// Longest answer in bytes: what a worker that went astray can make the server hold.
+pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
+
+/// What is to be made into a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// H.264 or H.265.
+    pub codec: media::Codec,
+    /// Its configuration (`avcC`, `hvcC`), as [`media::Track::config`]; may be empty when parameter sets are in `data`.
+    pub config: Bytes,
+    /// How NAL units lie in `data`.
+    pub framing: media::Framing,
+    /// Access units, one after another in decode order, beginning where decoding can start. The last is shown.
+    pub data: Bytes,
+    /// Scale down to at most this width; never up. Both sides of a scaled picture are even.
+    pub width: Option<u16>,
+    /// What comes out.
+    pub format: Format,
+}
+
+/// The form of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Baseline JPEG (JFIF, full range BT.601), square pixels.
+    Jpeg {
+        /// From 1 (small) to 100 (as good as it gets).
+        quality: u8,
+    },
+}
+
+/// A picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// In the form that was asked for.
+    pub bytes: Bytes,
+    /// In pixels.
+    pub width: u16,
+    /// In pixels.
+    pub height: u16,
+}
+
+/// How workers are run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Program and arguments that end in [`worker_main`], such as `/proc/self/exe frames-worker`.
+    pub command: Vec<OsString>,
+    /// How many at most, at least 1.
+    pub workers: usize,
+    /// What one may allocate, in bytes, beyond what the program maps before it decodes anything.
+    pub memory: u64,
+    /// How long one job may take; a worker that takes longer is killed.
+    pub timeout: Duration,
+    /// After how long without a job a worker ends.
+    pub idle: Duration,
+    /// How many jobs may wait; beyond that they are refused.
+    pub queue: usize,
+}
+
+impl Options {
+    /// Two workers of 512 MiB, 5 s a job, 64 waiting, ending after 30 s idle.
+    pub fn new(command: impl IntoIterator<Item = impl Into<OsString>>) -> Options {
+        Options {
+            command: command.into_iter().map(Into::into).collect(),
+            workers: 2,
+            memory: 512 * 1024 * 1024,
+            timeout: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
+            queue: 64,
+        }
+    }
+}
+
+/// Why there is no picture. For people, and for a choice of what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramesError {
+    /// This build or its FFmpeg cannot do it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Too many ask at once. Try later.
+    #[error("too many pictures are being asked for at once; try again")]
+    Busy,
+    /// The input, the picture or the answer is beyond a bound.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The job makes no sense: an impossible quality, a framing that the codec does not have.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no picture in these bytes.
+    #[error("the picture cannot be decoded: {0}")]
+    Undecodable(String),
+    /// It took too long, and was stopped.
+    #[error("decoding took more than {} ms and was stopped", .0.as_millis())]
+    TimedOut(Duration),
+    /// The worker ended in the middle.
+    #[error("the decoder ended while it worked on this picture ({0})")]
+    Died(String),
+    /// A worker could not be started.
+    #[error("the decoder could not be started: {0}")]
+    NotStarted(String),
+    /// [`Frames::shutdown`] has been called.
+    #[error("the server is shutting down")]
+    ShutDown,
+}
+
+/// What the workers have done since the start, and are doing now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Process ids of the workers that are there, busy or idle.
+    pub pids: Vec<u32>,
+    /// Jobs that wait for a worker.
+    pub waiting: usize,
+    /// Workers started.
+    pub started: u64,
+    /// Pictures made.
+    pub pictures: u64,
+    /// Jobs that failed, whatever the reason, refused ones aside.
+    pub failed: u64,
+    /// Jobs refused because too many waited.
+    pub busy: u64,
+    /// Workers that ended in the middle of a job, or were killed because they took too long.
+    pub lost: u64,
+}
+
+impl Job {
+    /// What can be said about a job without decoding it. The bounds that every worker relies on.
+    pub(crate) fn check(&self) -> Result<(), FramesError> {
+        use media::{Codec, Framing};
+        let Format::Jpeg { quality } = self.format;
+        if !(1..=100).contains(&quality) {
+            return Err(FramesError::Invalid(format!(
+                "the JPEG quality is {quality}; it goes from 1 to 100"
+            )));
+        }
+        if self.width == Some(0) {
+            return Err(FramesError::Invalid("a picture of width 0".into()));
+        }
+        if self.config.len() > MAX_CONFIG {
+            return Err(FramesError::TooLarge(format!(
+                "the codec's configuration has {} bytes; at most {MAX_CONFIG} are taken",
+                self.config.len()
+            )));
+        }
+        if self.config.len() + self.data.len() > MAX_INPUT {
+            return Err(FramesError::TooLarge(format!(
+                "the picture's data has {} bytes; at most {MAX_INPUT} are taken",
+                self.data.len()
+            )));
+        }
+        match (self.codec, self.framing) {
+            (Codec::H264 | Codec::H265, Framing::Length(1 | 2 | 4) | Framing::AnnexB) => Ok(()),
+            (Codec::H264 | Codec::H265, other) => {
+                Err(FramesError::Invalid(format!("{:?} does not come framed as {other:?}", self.codec)))
+            }
+            (other, _) => Err(FramesError::Unsupported(format!("pictures cannot be made of {other:?}"))),
+        }
+    }
+}
