@@ -1,43 +1,36 @@
 //! Floor 2: who may do what: one gate, one [`Permit`].
-#![allow(missing_docs, reason = "a first outline")]
+//!
+//! Every request, whatever its protocol, brings [`Credentials`] to the [`Gate`] and leaves with a [`Permit`] for one
+//! action on one resource, or with words about why not ([`Denied`]). Operations take the permit by value, and only the
+//! gate makes one, so that none can be reached past it.
+//!
+//! Today's principals are the root key's holder, who may do everything in the account; whoever holds a publish token,
+//! who may send media to one stream; whoever holds a viewing token, who may watch one; and the server itself. Users,
+//! roles and policies come behind the same gate.
+//!
+//! The room also keeps the catalog's key: it seals what clients hold (sessions, playback tokens) and what services
+//! store (camera passwords). `docs/formats/catalog.md` says what lies where.
+//!
+//! What it promises: secrets are compared in constant time and never shown, logged or stored in the clear; wrong
+//! guesses are slowed by source in bounded memory; a signed-out session is worth nothing; a token of one kind, stream
+//! or purpose passes for no other.
 
-use world::Arn;
+mod action;
+mod audit;
+mod gate;
+mod keyring;
+mod permit;
+mod policy;
+mod publish;
+mod root;
+mod session;
+#[cfg(test)]
+mod tests;
+mod throttle;
 
-/// Proof that the gate let one action on one resource pass; taken by value by every operation.
-#[derive(Debug)]
-pub struct Permit {
-    principal: Principal,
-    action: Action,
-    resource: Arn,
-}
-
-impl Permit {
-    pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-    pub fn action(&self) -> Action {
-        self.action
-    }
-    pub fn resource(&self) -> &Arn {
-        &self.resource
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Principal {
-    Root,
-    Publisher { stream: String },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Action(pub &'static str);
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    #[error("not authenticated: {0}")]
-    NotAuthenticated(String),
-    #[error("expired")]
-    Expired,
-    #[error("{action} on {resource} is not permitted")]
-    NotPermitted { action: &'static str, resource: String },
-}
+pub use action::{Action, actions};
+pub use audit::{AuditSink, Decision};
+pub use gate::{AccessError, Gate};
+pub use permit::{Credentials, Denied, Permit, Principal};
+pub use root::RootKey;
+pub use session::ConsoleSession;
