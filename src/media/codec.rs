@@ -1,6 +1,6 @@
 //! What codecs are called, and what a track's configuration says of it.
 
-use crate::{Codec, Framing, Kind, MediaError, RandomAccess, Track, aac, h264, nals};
+use crate::{Codec, Framing, Kind, MediaError, RandomAccess, Track, aac, h264, h265, nals, opus};
 
 impl RandomAccess {
     /// Whether decoding may start here.
@@ -21,7 +21,7 @@ impl Track {
 pub fn codec_string(track: &Track) -> String {
     match track.codec {
         Codec::H264 => h264::Config::codec_string(&track.config).unwrap_or_else(|_| "avc1".into()),
-        Codec::H265 => "hvc1".into(),
+        Codec::H265 => h265::Config::codec_string(&track.config).unwrap_or_else(|_| "hvc1".into()),
         Codec::Aac => match aac::Asc::parse(&track.config) {
             Ok(asc) => format!("mp4a.40.{}", asc.signalled_object_type()),
             Err(_) => "mp4a.40".into(),
@@ -57,6 +57,7 @@ pub fn random_access(track: &Track, payload: &[u8]) -> RandomAccess {
     let units = || -> Result<Vec<&[u8]>, MediaError> { nals(track.framing, payload).collect() };
     match (track.codec, track.kind) {
         (Codec::H264, _) => units().map_or(RandomAccess::None, |units| h264::access(&units)),
+        (Codec::H265, _) => units().map_or(RandomAccess::None, |units| h265::access(&units)),
         (_, Kind::Audio { .. }) => RandomAccess::Idr,
         _ => RandomAccess::None,
     }
@@ -66,10 +67,8 @@ pub fn random_access(track: &Track, payload: &[u8]) -> RandomAccess {
 /// [`DtsFiller`](crate::DtsFiller); 0 for sound and where nothing is known.
 pub fn reorder_depth(track: &Track) -> u8 {
     match track.codec {
-        Codec::H264 => h264::ParameterSets::from_config(&track.config)
-            .ok()
-            .and_then(|s| s.sps())
-            .map_or(0, |s| s.reorder_depth()),
+        Codec::H264 => h264_sps(track).map_or(0, |sps| sps.reorder_depth()),
+        Codec::H265 => h265_sps(track).map_or(0, |sps| sps.reorder_depth()),
         _ => 0,
     }
 }
@@ -77,9 +76,18 @@ pub fn reorder_depth(track: &Track) -> u8 {
 /// Frames a second as a fraction, where the parameter sets say.
 pub fn frame_rate(track: &Track) -> Option<(u32, u32)> {
     match track.codec {
-        Codec::H264 => h264::ParameterSets::from_config(&track.config).ok()?.sps()?.frame_rate(),
+        Codec::H264 => h264_sps(track)?.frame_rate(),
+        Codec::H265 => h265_sps(track)?.frame_rate(),
         _ => None,
     }
+}
+
+fn h264_sps(track: &Track) -> Option<h264::Sps> {
+    h264::ParameterSets::from_config(&track.config).ok()?.sps()
+}
+
+fn h265_sps(track: &Track) -> Option<h265::Sps> {
+    h265::ParameterSets::from_config(&track.config).ok()?.sps()
 }
 
 /// How long a payload of sound lasts by its content, in ticks of its track; `None` where the content does not say.
@@ -89,6 +97,7 @@ pub fn payload_duration(track: &Track, payload: &[u8]) -> Option<u32> {
             let asc = aac::Asc::parse(&track.config).ok()?;
             (u64::from(asc.frame_samples), asc.rate)
         }
+        Codec::Opus => (u64::from(opus::packet_duration(payload).ok()?), opus::RATE),
         Codec::Pcmu | Codec::Pcma => match track.kind {
             Kind::Audio { rate, channels } => (payload.len() as u64 / u64::from(channels.max(1)), rate),
             Kind::Video { .. } => return None,

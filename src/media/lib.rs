@@ -10,17 +10,22 @@
 //!
 //! **No input is trusted.** Nothing here panics, hangs, or asks for memory that is not in proportion to its input.
 //!
-//! Where to look: [`nals`] and [`to_length4`] for framing; [`h264`], [`aac`] for what a configuration says and how to
-//! make one; [`codec_string`] and its neighbours to ask that of any [`Track`]; [`table`] for the stored sample table;
-//! [`fmp4`] for what players get.
+//! Where to look: [`nals`] and [`to_length4`] for framing; [`h264`], [`h265`], [`aac`], [`opus`] for what a configuration says and how to
+//! make one; [`codec_string`] and its neighbours to ask that of any [`Track`]; [`DtsFiller`] for decode times;
+//! [`table`] for the stored sample table; [`fmp4`] for what players get.
 
 pub mod aac;
 mod bits;
 mod codec;
+mod dts;
 mod error;
 pub mod fmp4;
 pub mod h264;
+pub mod h265;
+#[doc(hidden)]
+pub mod hostile;
 mod nal;
+pub mod opus;
 pub mod table;
 mod types;
 mod vui;
@@ -28,6 +33,7 @@ mod vui;
 pub use codec::{
     codec_name, codec_string, frame_rate, g711_track, payload_duration, random_access, reorder_depth,
 };
+pub use dts::{DtsFiller, Stamp};
 pub use error::MediaError;
 pub use nal::{Nals, join_length4, nals, salvage_length4, to_length4};
 pub use types::*;

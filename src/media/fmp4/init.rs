@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::boxes::{boxed, full, u16, u32, zeros};
 use crate::error::invalid;
 use crate::vui::Colour;
-use crate::{Codec, Kind, MediaError, Track, aac, h264};
+use crate::{Codec, Kind, MediaError, Track, aac, h264, h265, opus};
 
 const WHAT: &str = "MP4 initialisation segment";
 
@@ -75,11 +75,21 @@ impl Entry {
                     (entry.colour, entry.aspect) = (sps.colour, sps.sample_aspect);
                 }
             }
+            Codec::H265 => {
+                h265::Config::parse(&track.config)?;
+                entry.config[21] |= 3; // lengthSizeMinusOne
+                if let Some(sps) = h265::ParameterSets::from_config(&track.config)?.sps() {
+                    (entry.colour, entry.aspect) = (sps.colour, sps.sample_aspect);
+                }
+            }
+            Codec::Opus => entry.config = opus::Head::parse(&track.config)?.build_dops().to_vec(),
             Codec::Aac => {
                 aac::Asc::parse(&track.config)?;
             }
             Codec::Pcmu | Codec::Pcma => entry.config.clear(),
-            _ => return Err(MediaError::Unsupported { what: WHAT, why: "a codec that it has no name for" }),
+            Codec::Other(_) => {
+                return Err(MediaError::Unsupported { what: WHAT, why: "a codec that it has no name for" });
+            }
         }
         let video = matches!(track.codec, Codec::H264 | Codec::H265);
         if video != track.is_video() {

@@ -3,7 +3,7 @@ use bytes::Bytes;
 use super::boxes::{find, next};
 use crate::bits::Cursor;
 use crate::error::invalid;
-use crate::{Codec, Framing, Kind, MediaError, RandomAccess, Sample, Track};
+use crate::{Codec, Framing, Kind, MediaError, RandomAccess, Sample, Track, opus};
 
 const INIT: &str = "MP4 initialisation segment";
 const SEGMENT: &str = "MP4 media segment";
@@ -76,12 +76,13 @@ fn read_track(trak: &[u8]) -> Result<Track, MediaError> {
         (Kind::Audio { rate: c.u32()? >> 16, channels }, Framing::Raw)
     };
     let config = match codec {
-        Codec::H264 => find(INIT, c.rest, b"avcC")?,
-        Codec::H265 => find(INIT, c.rest, b"hvcC")?,
-        Codec::Aac => decoder_specific(find(INIT, c.rest, b"esds")?)?,
-        _ => &[],
+        Codec::H264 => Bytes::copy_from_slice(find(INIT, c.rest, b"avcC")?),
+        Codec::H265 => Bytes::copy_from_slice(find(INIT, c.rest, b"hvcC")?),
+        Codec::Aac => Bytes::copy_from_slice(decoder_specific(find(INIT, c.rest, b"esds")?)?),
+        Codec::Opus => opus::Head::parse_dops(find(INIT, c.rest, b"dOps")?)?.build(),
+        _ => Bytes::new(),
     };
-    Ok(Track { id, codec, kind, timescale, framing, config: Bytes::copy_from_slice(config) })
+    Ok(Track { id, codec, kind, timescale, framing, config })
 }
 
 /// The `DecoderSpecificInfo` of an `esds`.

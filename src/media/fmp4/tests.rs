@@ -4,7 +4,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Codec, Framing, Kind, RandomAccess, Sample, Table, Track, aac, h264, table, to_length4};
+use crate::{
+    Codec, Framing, Kind, RandomAccess, Sample, Table, Track, aac, h264, h265, opus, table, to_length4,
+};
 
 fn hex(s: &str) -> Vec<u8> {
     (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).unwrap()).collect()
@@ -15,6 +17,12 @@ fn video() -> Arc<Track> {
     Arc::new(h264::track_from_parameter_sets(1, &[&sps], &[&hex("68ce0fc8")]).unwrap())
 }
 
+fn hevc() -> Arc<Track> {
+    let vps = hex("40010c01ffff01600000030090000003000003003c959409");
+    let sps = hex("42010101600000030090000003000003003ca00a080b9f796565924caf016808000003000800000300c840");
+    Arc::new(h265::track_from_parameter_sets(1, &[&vps], &[&sps], &[&hex("4401c172b46240")]).unwrap())
+}
+
 fn audio() -> Arc<Track> {
     Arc::new(aac::track(2, &[0x11, 0x90]).unwrap())
 }
@@ -22,7 +30,11 @@ fn audio() -> Arc<Track> {
 #[test]
 fn initialisation_round_trip() {
     let g711 = Arc::new(crate::g711_track(3, Codec::Pcma, 8_000, 1));
-    for tracks in [vec![video()], vec![audio()], vec![g711.clone()], vec![video(), audio(), g711]] {
+    let head = opus::Head { pre_skip: 312, ..opus::Head::simple(2) };
+    let opus = Arc::new(head.track(4));
+    for tracks in
+        [vec![video()], vec![hevc()], vec![audio()], vec![opus.clone()], vec![video(), audio(), g711, opus]]
+    {
         let read = read_init(&init(&tracks).unwrap()).unwrap();
         assert_eq!(read.into_iter().map(Arc::new).collect::<Vec<_>>(), tracks);
     }
