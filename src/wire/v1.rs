@@ -1,5 +1,7 @@
 //! The `/v1` JSON of `docs/api.md`: credentials in, errors out.
 
+use std::net::{IpAddr, SocketAddr};
+
 use access::{Action, Credentials, Denied, Gate, Permit};
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
@@ -72,7 +74,14 @@ impl IntoResponse for ApiError {
 
 /// Who is calling, as the request says; nothing is believed until [`Caller::admit`].
 #[derive(Clone, PartialEq, Eq)]
-pub enum Caller {
+pub struct Caller {
+    who: Who,
+    /// From where; wrong secrets are counted by it.
+    source: Option<IpAddr>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Who {
     /// No credentials.
     Anonymous,
     /// HTTP Basic.
@@ -89,25 +98,35 @@ pub enum Caller {
 impl Caller {
     /// Passes the gate for one action on one resource.
     pub async fn admit(&self, gate: &Gate, action: Action, resource: &Arn) -> Result<Permit, ApiError> {
-        Ok(gate.admit(self.credentials(), action, resource).await?)
+        Ok(self.gate(gate).admit(self.credentials(), action, resource).await?)
+    }
+    /// The gate as met from where the caller is.
+    pub fn gate(&self, gate: &Gate) -> Gate {
+        self.source.map_or_else(|| gate.clone(), |s| gate.at(s))
     }
     /// In the gate's words.
     pub fn credentials(&self) -> Credentials<'_> {
-        match self {
-            Caller::Anonymous => Credentials::Anonymous,
-            Caller::Key { id, secret } => Credentials::AccessKey { id, secret },
-            Caller::Console(cookie) => Credentials::Console(cookie),
+        match &self.who {
+            Who::Anonymous => Credentials::Anonymous,
+            Who::Key { id, secret } => Credentials::AccessKey { id, secret },
+            Who::Console(cookie) => Credentials::Console(cookie),
         }
     }
     /// The cookie's value, if that is how the caller comes.
     pub fn cookie(&self) -> Option<&str> {
-        match self {
-            Caller::Console(c) => Some(c),
+        match &self.who {
+            Who::Console(c) => Some(c),
             _ => None,
         }
     }
-    /// Reads the headers.
-    pub fn from_headers(headers: &HeaderMap, method: &Method) -> Result<Caller, ApiError> {
+    /// Reads the headers. `source` is the peer's address, where it is known.
+    pub fn from_headers(headers: &HeaderMap, method: &Method, source: Option<IpAddr>) -> Result<Caller, ApiError> {
+        Ok(Caller { who: Who::from_headers(headers, method)?, source })
+    }
+}
+
+impl Who {
+    fn from_headers(headers: &HeaderMap, method: &Method) -> Result<Who, ApiError> {
         if let Some(auth) = headers.get(header::AUTHORIZATION) {
             let bad = || ApiError::bad_request("Authorization: only \"Basic base64(ACCESS_KEY_ID:SECRET)\" is understood here");
             let auth = auth.to_str().map_err(|_| bad())?;
@@ -118,7 +137,7 @@ impl Caller {
             let raw = base64::engine::general_purpose::STANDARD.decode(rest.trim()).map_err(|_| bad())?;
             let text = String::from_utf8(raw).map_err(|_| bad())?;
             let (id, secret) = text.split_once(':').ok_or_else(bad)?;
-            return Ok(Caller::Key { id: id.into(), secret: secret.into() });
+            return Ok(Who::Key { id: id.into(), secret: secret.into() });
         }
         let cookie = headers
             .get_all(header::COOKIE)
@@ -129,14 +148,14 @@ impl Caller {
             .find(|(k, _)| *k == COOKIE)
             .map(|(_, v)| v.to_owned());
         match cookie {
-            None => Ok(Caller::Anonymous),
+            None => Ok(Who::Anonymous),
             // Another site's form can send the cookie but not this header.
             Some(_) if !method.is_safe() && !headers.contains_key("x-rushes-console") => Err(ApiError::new(
                 StatusCode::FORBIDDEN,
                 "NotPermitted",
                 "a change made with the console's cookie must carry the header X-Rushes-Console",
             )),
-            Some(c) => Ok(Caller::Console(c)),
+            Some(c) => Ok(Who::Console(c)),
         }
     }
 }
@@ -144,7 +163,9 @@ impl Caller {
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Caller::from_headers(&parts.headers, &parts.method)
+        // The listener leaves the peer's address here.
+        let source = parts.extensions.get::<SocketAddr>().map(SocketAddr::ip);
+        Caller::from_headers(&parts.headers, &parts.method, source)
     }
 }
 
