@@ -7,7 +7,6 @@ use crate::Action;
 /// Proof that the gate let one action on one resource pass; taken by value by every operation. It cannot be copied:
 /// each operation passes the gate itself.
 #[derive(Debug)]
-#[must_use = "a permit is for doing something"]
 pub struct Permit {
     principal: Principal,
     action: Action,
