@@ -17,6 +17,8 @@
 
 mod action;
 mod audit;
+#[cfg(test)]
+mod checks;
 mod gate;
 mod keyring;
 mod permit;
@@ -24,8 +26,6 @@ mod policy;
 mod publish;
 mod root;
 mod session;
-#[cfg(test)]
-mod tests;
 mod throttle;
 
 pub use action::{Action, actions};
