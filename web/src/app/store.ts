@@ -1,0 +1,117 @@
+// What the console knows of the server: the cameras and the storage, kept fresh by the feed.
+
+import type { Api } from '../api/client';
+import { ApiError, inWords, isAbort } from '../api/errors';
+import { Feed } from '../api/events';
+import type { Camera, Storage } from '../api/types';
+
+export type Loading = 'loading' | 'ready' | 'failed';
+
+export class Store {
+  loading: Loading = 'loading';
+  /** Why the list could not be fetched, in words. */
+  failure = '';
+  /** Whether live updates come in. */
+  connected = true;
+  storage: Storage | null = null;
+
+  private readonly byName = new Map<string, Camera>();
+  private readonly listeners = new Set<() => void>();
+  private feed: Feed | null = null;
+  private fetching: AbortController | null = null;
+  private notifying = false;
+
+  constructor(private readonly api: Api) {}
+
+  /** By name, as people sort: `door 2` before `door 10`. */
+  get cameras(): Camera[] {
+    return [...this.byName.values()].sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+  }
+
+  camera(name: string): Camera | undefined {
+    return this.byName.get(name);
+  }
+
+  /** Calls back at most once a frame after any change. */
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  start(): void {
+    if (this.feed !== null) return;
+    void this.refresh();
+    this.feed = new Feed({
+      camera: (camera) => this.put(camera),
+      removed: (name) => this.remove(name),
+      storage: (storage) => {
+        this.storage = storage;
+        this.changed();
+      },
+      up: () => {
+        if (!this.connected) void this.refresh();
+        this.connected = true;
+        this.changed();
+      },
+      down: () => {
+        this.connected = false;
+        this.changed();
+        // A feed that is refused looks like one that broke: asking tells them apart, and says 401 to whom it concerns.
+        void this.api.session().catch((error: unknown) => {
+          if (error instanceof ApiError && error.status === 401) this.api.onSignedOut();
+        });
+      },
+    });
+  }
+
+  stop(): void {
+    this.feed?.close();
+    this.feed = null;
+    this.fetching?.abort();
+    this.byName.clear();
+    this.storage = null;
+    this.loading = 'loading';
+    this.connected = true;
+  }
+
+  async refresh(): Promise<void> {
+    this.fetching?.abort();
+    const fetching = new AbortController();
+    this.fetching = fetching;
+    try {
+      const cameras = await this.api.cameras(fetching.signal);
+      this.byName.clear();
+      for (const camera of cameras) this.byName.set(camera.name, camera);
+      this.loading = 'ready';
+      this.changed();
+      this.storage = await this.api.storage(fetching.signal);
+    } catch (error) {
+      if (isAbort(error)) return;
+      if (this.loading !== 'ready') {
+        this.loading = 'failed';
+        this.failure = inWords(error);
+      }
+    }
+    this.changed();
+  }
+
+  put(camera: Camera): void {
+    this.byName.set(camera.name, camera);
+    this.changed();
+  }
+
+  remove(name: string): void {
+    this.byName.delete(name);
+    this.changed();
+  }
+
+  private changed(): void {
+    if (this.notifying) return;
+    this.notifying = true;
+    // Not requestAnimationFrame: a page in the background must still notice, if only to set its title.
+    queueMicrotask(() => {
+      this.notifying = false;
+      for (const listener of [...this.listeners]) listener();
+    });
+  }
+}

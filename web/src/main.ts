@@ -1,0 +1,88 @@
+// The console: puts the parts together and shows the page that the address names.
+
+import './styles/base.css';
+import './styles/controls.css';
+import './styles/shell.css';
+import './styles/cameras.css';
+import './styles/player.css';
+import './styles/dialogs.css';
+
+import { Api } from './api/client';
+import { ApiError } from './api/errors';
+import type { App } from './app/context';
+import { listenForHelp } from './app/keys';
+import type { Route } from './app/router';
+import { formatRoute, parseRoute, Router } from './app/router';
+import { Shell } from './app/shell';
+import { Store } from './app/store';
+import { camerasPage } from './pages/cameras';
+import { cameraPage } from './pages/camera';
+import { signInPage } from './pages/sign-in';
+import { storagePage } from './pages/storage';
+import { unreachablePage } from './pages/unreachable';
+import { loadHls } from './player/preload';
+import { TimeFormat } from './time/format';
+import type { View } from './ui/dom';
+import { toast } from './ui/toast';
+
+const root = document.getElementById('app') ?? document.body;
+const api = new Api();
+const app: App = { api, store: new Store(api), router: new Router(), time: new TimeFormat(), session: null, toast };
+const shell = new Shell(app);
+let view: View | null = null;
+
+function show(next: View, route: Route, framed = true): void {
+  view?.dispose();
+  view = next;
+  document.title = `${next.title} · Rushes`;
+  if (framed) {
+    shell.show(next.element, route);
+    if (root.firstElementChild !== shell.element) root.replaceChildren(shell.element);
+  } else {
+    root.replaceChildren(next.element);
+  }
+  scrollTo(0, 0);
+}
+
+function showRoute(route: Route): void {
+  if (route.page === 'sign-in') {
+    return show(signInPage(app, () => begin(parseRoute(route.then))), route, false);
+  }
+  if (app.session === null) return app.router.replace({ page: 'sign-in', then: formatRoute(route) });
+  switch (route.page) {
+    case 'cameras':
+      return show(camerasPage(app), route);
+    case 'camera':
+      return show(cameraPage(app, route.name, route.at), route);
+    case 'storage':
+      return show(storagePage(app), route);
+  }
+}
+
+/** Finds out whether we are signed in, and shows what fits. */
+async function begin(wanted: Route): Promise<void> {
+  try {
+    app.session = await api.session();
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) {
+      return app.router.replace(wanted.page === 'sign-in' ? wanted : { page: 'sign-in', then: formatRoute(wanted) });
+    }
+    return show(unreachablePage(error, () => begin(wanted)), wanted, false);
+  }
+  app.store.start();
+  app.router.replace(wanted.page === 'sign-in' ? parseRoute(wanted.then) : wanted);
+  const idle = globalThis.requestIdleCallback ?? ((run: () => void) => setTimeout(run, 1000));
+  idle(() => void loadHls());
+}
+
+api.onSignedOut = () => {
+  if (app.session === null) return;
+  app.session = null;
+  app.store.stop();
+  const { current } = app.router;
+  app.router.replace({ page: 'sign-in', then: current.page === 'sign-in' ? '' : formatRoute(current) });
+};
+
+app.router.onRoute = showRoute;
+listenForHelp(app);
+void begin(app.router.current);

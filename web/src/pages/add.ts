@@ -1,0 +1,41 @@
+// Adding a camera: one that Rushes fetches from, or one that sends to Rushes.
+
+import type { App } from '../app/context';
+import { openDialog } from '../ui/dialog';
+import { h, setAttribute } from '../ui/dom';
+import { pullForm } from './add-pull';
+import { pushForm } from './add-push';
+
+type Kind = 'pull' | 'push';
+
+export function openAdd(app: App, first: Kind = 'pull'): void {
+  const dialog = openDialog('Add a camera', { class: 'keep-open add-dialog' });
+  const forms = { pull: pullForm(app, dialog), push: pushForm(app, dialog) };
+  const place = h('div', { id: 'add-form', role: 'tabpanel' });
+  const tab = (kind: Kind, label: string): HTMLButtonElement =>
+    h('button', { type: 'button', role: 'tab', class: 'tab', 'aria-controls': 'add-form', on: { click: () => show(kind) } }, label);
+  const tabs: Record<Kind, HTMLButtonElement> = { pull: tab('pull', 'Fetch from a camera'), push: tab('push', 'Let it send here') };
+  const show = (kind: Kind): void => {
+    place.replaceChildren(forms[kind].element);
+    for (const [name, button] of Object.entries(tabs)) {
+      setAttribute(button, 'aria-selected', String(name === kind));
+      setAttribute(button, 'tabindex', name === kind ? '0' : '-1');
+    }
+    forms[kind].focus();
+  };
+  const list = h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'How the video comes' }, tabs.pull, tabs.push);
+  list.addEventListener('keydown', (event) => {
+    if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
+    const other: Kind = tabs.pull.getAttribute('aria-selected') === 'true' ? 'push' : 'pull';
+    show(other);
+    tabs[other].focus();
+  });
+  dialog.body.append(list, place);
+  show(first);
+}
+
+/** A form within the dialog. */
+export interface AddForm {
+  element: HTMLElement;
+  focus(): void;
+}

@@ -1,0 +1,46 @@
+// What there is to know about a camera, below its timeline.
+
+import type { Camera } from '../api/types';
+import { ms } from '../api/types';
+import type { App } from '../app/context';
+import { trackWords } from '../app/words';
+import { trackPlays } from '../player/support';
+import { age, bitrate, bytes, duration } from '../time/format';
+import { h, setText } from '../ui/dom';
+
+export interface Details {
+  element: HTMLElement;
+  update(camera: Camera): void;
+}
+
+export function cameraDetails(app: App): Details {
+  const list = h('dl', { class: 'details' });
+  const values = new Map<string, HTMLElement>();
+  const set = (label: string, value: string): void => {
+    let place = values.get(label);
+    if (place === undefined) {
+      place = h('dd', {});
+      values.set(label, place);
+      list.append(h('div', {}, h('dt', {}, label), place));
+    }
+    setText(place, value);
+    if (place.parentElement !== null) place.parentElement.hidden = value === '';
+  };
+
+  return {
+    element: h('section', { class: 'details-box', 'aria-label': 'About this camera' }, list),
+    update(camera) {
+      const now = app.api.clock.now();
+      const { source, recorded } = camera;
+      const unplayable = (mime: string): string => (mime === '' ? '' : ` (${mime})`);
+      set('State', camera.detail !== '' ? `${camera.detail}, for ${duration(now - ms(camera.since))}` : `for ${duration(now - ms(camera.since))}`);
+      set('Source', source.kind === 'pull' ? `${source.url}${source.transport === undefined || source.transport === 'auto' ? '' : `, ${source.transport.toUpperCase()}`}` : 'Published to Rushes by RTSP');
+      set('Tracks', camera.tracks.map((track) => trackWords(track) + unplayable(trackPlays(track) ? '' : 'does not play in this browser')).join('; '));
+      set('Bit rate', camera.state === 'running' ? bitrate(camera.bitrate) : '');
+      set('Last frame', camera.lastFrame === null ? '' : age(now - ms(camera.lastFrame)));
+      set('Recorded', recorded === null ? 'Nothing yet' : `${bytes(recorded.bytes)} since ${app.time.full(ms(recorded.from), now)}`);
+      set('Access units', `${camera.unitsIn.toLocaleString('en-GB')} in, ${camera.unitsOut.toLocaleString('en-GB')} stored, ${camera.lost === 0 ? 'none lost' : `${camera.lost.toLocaleString('en-GB')} lost`}`);
+      set('Clock', camera.clockWarning ?? '');
+    },
+  };
+}

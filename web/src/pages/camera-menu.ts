@@ -1,0 +1,30 @@
+// What can be done to a camera, as a menu.
+
+import { inWords } from '../api/errors';
+import type { Camera } from '../api/types';
+import type { App } from '../app/context';
+import type { MenuItem } from '../ui/menu';
+import { openMenu } from '../ui/menu';
+import { openDelete } from './delete';
+import { openPublish } from './publish';
+
+export function cameraMenu(app: App, camera: Camera, anchor: HTMLElement): void {
+  const items: MenuItem[] = [];
+  if (camera.source.kind === 'push') {
+    items.push({ label: 'New publish address…', run: () => openPublish(app, camera.name) });
+  }
+  items.push(
+    { label: camera.enabled ? 'Disable' : 'Enable', run: () => void setEnabled(app, camera, !camera.enabled) },
+    { label: 'Delete…', danger: true, run: () => openDelete(app, camera) },
+  );
+  openMenu(anchor, items);
+}
+
+export async function setEnabled(app: App, camera: Camera, enabled: boolean): Promise<void> {
+  try {
+    app.store.put(await app.api.changeCamera(camera.name, { enabled }));
+    app.toast(enabled ? `${camera.name} is enabled.` : `${camera.name} is disabled; what is recorded stays.`);
+  } catch (error) {
+    app.toast(inWords(error), 'bad');
+  }
+}

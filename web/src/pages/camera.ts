@@ -1,0 +1,177 @@
+// One camera: its picture, its timeline, and what there is to know about it.
+
+import { ApiError, inWords, isAbort } from '../api/errors';
+import type { Camera, Ms } from '../api/types';
+import type { App } from '../app/context';
+import { listenForKeys } from '../app/keys';
+import { formatRoute } from '../app/router';
+import { isAudio, stateTone, stateWords } from '../app/words';
+import { Controls } from '../player/controls';
+import { JumpInput } from '../player/jump';
+import { Player } from '../player/player';
+import { Sound } from '../player/sound';
+import { Stage } from '../player/stage';
+import { playability } from '../player/support';
+import { Recordings } from '../timeline/recordings';
+import { Timeline } from '../timeline/timeline';
+import { copyText } from '../ui/copy';
+import type { View } from '../ui/dom';
+import { h, Scope, setAttribute, setText } from '../ui/dom';
+import { icon } from '../ui/icons';
+import { cameraDetails } from './camera-details';
+import { cameraMenu } from './camera-menu';
+
+export function cameraPage(app: App, name: string, at: Ms | null): View {
+  const scope = new Scope();
+  let camera: Camera | undefined = app.store.camera(name);
+
+  const stage = new Stage(app.api, name, scope, () => player.retryNow());
+  const recordings = new Recordings(app.api, name, scope, () => timeline.recorded());
+  const player = new Player(app.api, name, stage.video, {
+    camera: () => camera,
+    recordings: () => (recordings.covered === null ? null : { spans: recordings.spans, covered: recordings.covered }),
+    opening: (moment) => stage.cover(moment),
+    picture: () => stage.uncover(),
+    changed: () => refresh(),
+  });
+  scope.add(() => player.dispose());
+  const sound = new Sound(stage.video, () => refresh());
+  const go = (moment: Ms): void => {
+    timeline.reveal(moment);
+    player.seek(moment);
+  };
+  const fullscreen = (): void => void toggleFullscreen(theatre, stage.video);
+  const controls = new Controls({ app, player, sound, fullscreen });
+  const jump = new JumpInput({ app, position: () => player.position, earliest: () => recordings.earliest, go });
+  const timeline = new Timeline({ api: app.api, name, time: app.time, recordings, seek: (moment) => player.seek(moment) }, at, jump.element);
+  scope.add(() => timeline.dispose());
+
+  // The head of the page.
+  const badge = h('span', { class: 'badge' });
+  const more = h('button', { type: 'button', class: 'button quiet icon-only', 'aria-label': `More about ${name}`, 'aria-haspopup': 'menu' }, icon('more'));
+  more.addEventListener('click', () => camera && cameraMenu(app, camera, more));
+  const copyLink = h('button', { type: 'button', class: 'button quiet icon-only', 'aria-label': 'Copy a link to this moment', title: 'Copy a link to this moment' }, icon('link'));
+  copyLink.addEventListener('click', () => {
+    const link = new URL(formatRoute({ page: 'camera', name, at: player.position }), location.href).href;
+    void copyText(link).then((done) => app.toast(done ? 'A link to this moment is on the clipboard.' : link));
+  });
+  const details = cameraDetails(app);
+  const theatre = h('div', { class: 'theatre' }, stage.element, h('div', { class: 'desk' }, controls.element, timeline.element));
+  const element = h(
+    'main',
+    { class: 'page camera-page', id: 'main' },
+    h('header', { class: 'camera-head' }, h('a', { class: 'button quiet icon-only', href: '#/', 'aria-label': 'All cameras', title: 'All cameras (Esc)' }, icon('back')), h('h1', {}, name), badge, h('div', { class: 'head-end' }, copyLink, more)),
+    theatre,
+    details.element,
+  );
+  stage.element.addEventListener('click', (event) => event.target === stage.video && player.toggle());
+  stage.element.addEventListener('dblclick', (event) => event.target === stage.video && fullscreen());
+  hideWhenIdle(theatre, scope, () => player.phase === 'playing');
+
+  const refresh = (): void => {
+    const { phase, problem } = player;
+    controls.update();
+    jump.update();
+    timeline.update(player.position, player.live);
+    stage.busy(phase === 'opening' || phase === 'buffering');
+    setAttribute(theatre, 'data-phase', phase);
+    if (problem !== null) {
+      const seconds = problem.retryAt === null ? null : Math.max(0, Math.ceil((problem.retryAt - Date.now()) / 1000));
+      stage.say(seconds === null ? problem.words : `${problem.words} Trying again in ${seconds} s.`, true);
+    } else if (phase === 'ended') {
+      stage.say('The recording ends here.');
+    } else if (phase === 'buffering' && camera !== undefined && camera.state !== 'running' && (player.behind ?? 0) < 600_000) {
+      stage.say(`No new picture: ${camera.detail || stateWords(camera).toLowerCase()}.`.replace('..', '.'));
+    } else {
+      stage.say(null);
+    }
+  };
+
+  const showCamera = (): void => {
+    const next = app.store.camera(name);
+    if (next === undefined) {
+      if (camera !== undefined && app.store.loading === 'ready') {
+        app.toast(`${name} was removed.`);
+        app.router.go({ page: 'cameras' });
+      }
+      return;
+    }
+    camera = next;
+    setText(badge, stateWords(camera));
+    setAttribute(badge, 'class', `badge tone-${stateTone(camera)}`);
+    setAttribute(badge, 'title', camera.detail);
+    sound.available = camera.tracks.some(isAudio) && playability(camera.tracks).audio;
+    recordings.cameraChanged(camera);
+    player.cameraChanged();
+    details.update(camera);
+  };
+
+  const begin = async (): Promise<void> => {
+    try {
+      // Known already when one comes from the list; else asked for, so that a codec that does not play is said at once.
+      if (camera === undefined) app.store.put(await app.api.camera(name, scope.signal));
+    } catch (error) {
+      if (isAbort(error)) return;
+      const missing = error instanceof ApiError && error.status === 404;
+      player.phase = 'problem';
+      player.problem = { words: missing ? `There is no camera “${name}”.` : inWords(error), retryAt: null };
+      return refresh();
+    }
+    camera = app.store.camera(name);
+    if (scope.ended) return;
+    showCamera();
+    player.start(at);
+  };
+
+  scope.add(app.store.subscribe(showCamera));
+  scope.every(250, refresh);
+  listenForKeys(scope, {
+    Space: () => player.toggle(),
+    k: () => player.toggle(),
+    j: () => player.step(-10_000),
+    l: () => player.step(10_000),
+    ArrowLeft: () => player.step(-5_000),
+    ArrowRight: () => player.step(5_000),
+    'Shift+ArrowLeft': () => player.step(-1_000),
+    'Shift+ArrowRight': () => player.step(1_000),
+    Home: () => recordings.earliest !== null && go(recordings.earliest),
+    End: () => {
+      timeline.reveal(app.api.clock.now());
+      player.goLive();
+    },
+    '+': () => timeline.zoomBy(-1),
+    '=': () => timeline.zoomBy(-1),
+    '-': () => timeline.zoomBy(1),
+    '<': () => controls.changeSpeed(-1),
+    '>': () => controls.changeSpeed(1),
+    t: () => jump.focus(),
+    f: fullscreen,
+    m: () => sound.toggle(),
+    Escape: () => document.fullscreenElement === null && app.router.go({ page: 'cameras' }),
+  });
+  void begin();
+  return { element, title: name, dispose: () => scope.end() };
+}
+
+async function toggleFullscreen(theatre: HTMLElement, video: HTMLVideoElement): Promise<void> {
+  try {
+    if (document.fullscreenElement !== null) await document.exitFullscreen();
+    else if (theatre.requestFullscreen !== undefined) await theatre.requestFullscreen();
+    // iPhones let only the video itself fill the screen.
+    else (video as HTMLVideoElement & { webkitEnterFullscreen?: () => void }).webkitEnterFullscreen?.();
+  } catch {
+    // The browser said no; there is nothing to add to that.
+  }
+}
+
+/** In full screen the controls go away when nothing moves for a while. */
+function hideWhenIdle(theatre: HTMLElement, scope: Scope, may: () => boolean): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const wake = (): void => {
+    theatre.classList.remove('idle');
+    clearTimeout(timer);
+    timer = setTimeout(() => may() && document.fullscreenElement === theatre && theatre.classList.add('idle'), 3000);
+  };
+  for (const event of ['pointermove', 'pointerdown', 'keydown', 'fullscreenchange']) scope.listen(theatre, event, wake);
+  scope.add(() => clearTimeout(timer));
+}

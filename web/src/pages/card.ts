@@ -1,0 +1,86 @@
+// One camera in the list.
+
+import type { Camera } from '../api/types';
+import { ms } from '../api/types';
+import type { App } from '../app/context';
+import { formatRoute } from '../app/router';
+import { stateTone, stateWords, tracksWords } from '../app/words';
+import { markClick } from '../player/measure';
+import { preload } from '../player/preload';
+import { age, bitrate } from '../time/format';
+import { h, Scope, setAttribute, setText } from '../ui/dom';
+import { icon } from '../ui/icons';
+import { liveStill } from '../ui/still';
+
+export interface Card {
+  element: HTMLElement;
+  update(camera: Camera): void;
+  /** Moves the ages on. */
+  tick(): void;
+  dispose(): void;
+}
+
+export function cameraCard(app: App, first: Camera, menu: (camera: Camera, anchor: HTMLElement) => void): Card {
+  const scope = new Scope();
+  let camera = first;
+  const { name } = first;
+  const still = liveStill(app.api, name, scope);
+  const notice = h('div', { class: 'card-notice' });
+  const badge = h('span', { class: 'badge' });
+  const lastFrame = h('span', { class: 'card-age' });
+  const facts = h('div', { class: 'card-facts' });
+  const title = h('a', { class: 'card-name', href: formatRoute({ page: 'camera', name, at: null }) }, name);
+  const more = h(
+    'button',
+    { type: 'button', class: 'button quiet icon-only card-more', 'aria-label': `More about ${name}`, 'aria-haspopup': 'menu' },
+    icon('more'),
+  );
+  const element = h(
+    'article',
+    { class: 'card', 'data-testid': `camera-card-${name}`, 'data-camera': name },
+    h('div', { class: 'card-picture' }, still.element, notice),
+    h('div', { class: 'card-text' }, h('div', { class: 'card-row' }, title, lastFrame, more), h('div', { class: 'card-row' }, badge, facts)),
+  );
+
+  // The whole card is the link; the name is what keyboards and screen readers find.
+  scope.listen<MouseEvent>(element, 'click', (event) => {
+    const target = event.target as Element;
+    if (target.closest('.card-more') !== null) return;
+    markClick(event.timeStamp);
+    if (target.closest('a') === null) title.click();
+  });
+  scope.listen(element, 'pointerenter', () => preload(app.api, camera, false));
+  scope.listen(element, 'pointerdown', (event) => {
+    if ((event.target as Element).closest('.card-more') === null) preload(app.api, camera, true);
+  });
+  scope.listen(more, 'click', () => menu(camera, more));
+
+  const card: Card = {
+    element,
+    update(next) {
+      camera = next;
+      const tone = stateTone(camera);
+      setAttribute(badge, 'class', `badge tone-${tone}`);
+      setAttribute(element, 'data-state', camera.state);
+      setText(badge, stateWords(camera));
+      // While it runs its detail is what the facts say anyway.
+      const words = camera.state === 'running' ? (camera.clockWarning ?? '') : camera.detail;
+      setText(notice, words);
+      notice.hidden = words === '';
+      const parts = [tracksWords(camera.tracks)];
+      if (camera.state === 'running' && camera.bitrate > 0) parts.push(bitrate(camera.bitrate));
+      setText(facts, parts.filter((part) => part !== '').join(' · '));
+      still.wants(camera.state === 'running' || camera.state === 'stalled');
+      card.tick();
+    },
+    tick() {
+      if (camera.lastFrame === null) return setText(lastFrame, camera.recorded === null ? 'no picture yet' : '');
+      const text = age(app.api.clock.now() - ms(camera.lastFrame));
+      setText(lastFrame, text);
+      setAttribute(lastFrame, 'title', `Last frame: ${app.time.full(ms(camera.lastFrame))}`);
+    },
+    dispose: () => scope.end(),
+  };
+  card.update(camera);
+  return card;
+}

@@ -1,0 +1,56 @@
+// Deleting a camera, with or without what it recorded.
+
+import { inWords } from '../api/errors';
+import type { Camera } from '../api/types';
+import type { App } from '../app/context';
+import { forgetStill } from '../app/stills';
+import { bytes } from '../time/format';
+import { openDialog } from '../ui/dialog';
+import { h } from '../ui/dom';
+import { field } from '../ui/field';
+
+export function openDelete(app: App, camera: Camera): void {
+  const { name, recorded } = camera;
+  const dialog = openDialog(`Delete ${name}`);
+  const choice = (value: string, label: string, hint: string): HTMLElement =>
+    h('label', { class: 'choice' }, h('input', { type: 'radio', name: 'recordings', value, checked: value === 'keep' }), h('span', {}, h('b', {}, label), h('span', { class: 'hint' }, hint)));
+  const typed = field(`Type ${name} to confirm`, { 'data-testid': 'delete-confirm' });
+  const confirm = h('button', { type: 'submit', class: 'button danger', 'data-testid': 'delete-camera' }, 'Delete camera');
+  const size = recorded === null ? '' : ` (${bytes(recorded.bytes)})`;
+  const form = h(
+    'form',
+    { class: 'form', novalidate: true },
+    h('fieldset', { class: 'choices' }, h('legend', {}, 'What it recorded'), choice('keep', 'Keep', `Only the camera goes; its stream “${name}” and the recordings${size} stay.`), choice('delete', 'Delete as well', 'Its keys are destroyed: nothing brings the recordings back.')),
+    typed.element,
+    h('div', { class: 'form-actions' }, confirm, h('button', { type: 'button', class: 'button', on: { click: () => dialog.close() } }, 'Cancel')),
+  );
+  const recordings = (): 'keep' | 'delete' => (new FormData(form).get('recordings') === 'delete' ? 'delete' : 'keep');
+  const update = (): void => {
+    const deleting = recordings() === 'delete';
+    typed.element.hidden = !deleting;
+    typed.fail(null);
+    confirm.textContent = deleting ? 'Delete camera and recordings' : 'Delete camera';
+    confirm.disabled = deleting && typed.input.value.trim() !== name;
+  };
+  const submit = async (): Promise<void> => {
+    confirm.disabled = true;
+    try {
+      await app.api.deleteCamera(name, recordings());
+      dialog.close();
+      forgetStill(name);
+      app.store.remove(name);
+      app.toast(`${name} is deleted.`);
+    } catch (error) {
+      update();
+      typed.element.hidden = false;
+      typed.fail(inWords(error));
+    }
+  };
+  dialog.scope.listen(form, 'input', update);
+  dialog.scope.listen(form, 'submit', (event) => {
+    event.preventDefault();
+    if (!confirm.disabled) void submit();
+  });
+  dialog.body.append(form);
+  update();
+}

@@ -1,0 +1,272 @@
+// The media engine: one playback session at a time in one <video>, through hls.js where the browser has Media Source
+// Extensions, through the browser's own HLS where it has not.
+
+import type Hls from 'hls.js';
+import type { ErrorData, HlsConfig, LevelDetails } from 'hls.js';
+import type { Ms } from '../api/types';
+import { loadHls } from './preload';
+import { TimeMap } from './timemap';
+
+/** What stopped the engine for good. */
+export interface Fault {
+  /** `expired`: the address is no longer admitted. `codec`: this browser lacks it. The others may pass. */
+  kind: 'expired' | 'codec' | 'network' | 'media';
+  words: string;
+}
+
+export interface EngineEvents {
+  /** A frame of the newly loaded session is on the screen; `at` by `performance.now()`. */
+  picture(at: number): void;
+  fault(fault: Fault): void;
+  /** The session's media ends and has been played. */
+  ended(): void;
+}
+
+export interface LoadOptions {
+  /** Where to begin: `live`, or a moment at or after the session's start. */
+  at: 'live' | Ms;
+  speed: number;
+}
+
+/** Seconds of media to hold ahead at normal speed. */
+const AHEAD = 15;
+
+export class Engine {
+  private hls: Hls | null = null;
+  private details: LevelDetails | null = null;
+  private cached: TimeMap | null = null;
+  private generation = 0;
+  private recoveries: number[] = [];
+  private token = '';
+  private native = false;
+
+  constructor(
+    readonly video: HTMLVideoElement,
+    private readonly events: EngineEvents,
+  ) {
+    video.addEventListener('ended', () => this.events.ended());
+    video.addEventListener('error', () => {
+      if (this.native) this.events.fault({ kind: 'network', words: 'The browser could not play the stream.' });
+    });
+  }
+
+  async load(url: string, options: LoadOptions): Promise<void> {
+    this.unload();
+    const { generation } = this;
+    const { default: HlsClass } = await loadHls();
+    if (generation !== this.generation) return;
+    this.token = tokenOf(url);
+    this.recoveries = [];
+    if (!HlsClass.isSupported()) return this.loadNatively(url, options, generation);
+
+    const hls = new HlsClass(this.config(options));
+    this.hls = hls;
+    const { Events } = HlsClass;
+    const known = (details: LevelDetails): void => {
+      this.details = details;
+      this.cached = null;
+    };
+    hls.on(Events.LEVEL_UPDATED, (_, data) => known(data.details));
+    hls.on(Events.LEVEL_PTS_UPDATED, (_, data) => known(data.details));
+    hls.on(Events.ERROR, (_, data) => this.failed(hls, data));
+    if (options.at !== 'live') {
+      // The session begins with the fragment that holds the moment: on to the moment itself, once it is there.
+      const at = options.at;
+      hls.once(Events.FRAG_BUFFERED, () => this.seek(at));
+    }
+    hls.attachMedia(this.video);
+    hls.loadSource(url);
+    this.setSpeed(options.speed);
+    this.awaitPicture(generation);
+  }
+
+  /** Lets go of the session; the element is empty afterwards. */
+  unload(): void {
+    this.generation += 1;
+    this.hls?.destroy();
+    this.hls = null;
+    this.details = null;
+    this.cached = null;
+    if (this.native) {
+      this.native = false;
+      this.video.removeAttribute('src');
+      this.video.load();
+    }
+  }
+
+  /** A renewed session of the same kind: every later request carries its token instead of the first one's. */
+  renew(url: string): boolean {
+    if (this.native) return false;
+    this.token = tokenOf(url);
+    return true;
+  }
+
+  /** Starts loading again after a fault that may have passed; false when only a new session will do. */
+  resume(): boolean {
+    if (this.hls === null || this.details === null) return false;
+    this.hls.startLoad();
+    return true;
+  }
+
+  get map(): TimeMap {
+    if (this.native) return this.nativeMap();
+    if (this.cached === null) {
+      const pieces = [];
+      for (const fragment of this.details?.fragments ?? []) {
+        const { start, duration, programDateTime } = fragment;
+        if (programDateTime !== null) pieces.push({ media: start, wall: programDateTime, duration });
+      }
+      this.cached = new TimeMap(pieces);
+    }
+    return this.cached;
+  }
+
+  /** The moment on the screen. */
+  get position(): Ms | null {
+    return this.map.wall(this.video.currentTime);
+  }
+
+  /** Whether the playlist still grows. */
+  get growing(): boolean {
+    return this.native ? this.video.duration === Number.POSITIVE_INFINITY : (this.details?.live ?? true);
+  }
+
+  /** Seconds since the playlist last grew. */
+  get stale(): number {
+    return this.details?.age ?? 0;
+  }
+
+  /** How far behind live one is when at the live edge of this session, in milliseconds. */
+  get liveTarget(): Ms {
+    return (this.hls?.targetLatency ?? 6) * 1000;
+  }
+
+  /** Goes to a moment within the session; false when the session does not have it. */
+  seek(at: Ms): boolean {
+    const media = this.map.media(at);
+    if (media === null) return false;
+    if (Math.abs(this.video.currentTime - media) > 0.02) this.video.currentTime = media;
+    return true;
+  }
+
+  /** Goes to the live edge of a session that has one. */
+  seekLive(): boolean {
+    const edge = this.native ? this.nativeEdge() : this.hls?.liveSyncPosition;
+    if (edge === null || edge === undefined || !this.growing) return false;
+    this.video.currentTime = edge;
+    return true;
+  }
+
+  setSpeed(speed: number): void {
+    this.video.defaultPlaybackRate = speed;
+    this.video.playbackRate = speed;
+    // Faster playing uses the buffer up faster; the picture should not wait for the network because of that.
+    if (this.hls !== null) this.hls.config.maxBufferLength = AHEAD * Math.max(1, speed);
+  }
+
+  private config({ at, speed }: LoadOptions): Partial<HlsConfig> {
+    return {
+      // Fragments are fMP4 already and pass through: a worker would only add a start-up.
+      enableWorker: false,
+      lowLatencyMode: false,
+      startFragPrefetch: true,
+      testBandwidth: false,
+      startLevel: 0,
+      abrEwmaDefaultEstimate: 50e6,
+      startPosition: at === 'live' ? -1 : 0,
+      // Two fragments behind the edge; a stall puts one second more in between, up to a fragment.
+      liveSyncDurationCount: 2,
+      maxBufferLength: AHEAD * Math.max(1, speed),
+      maxMaxBufferLength: 300,
+      backBufferLength: 60,
+      maxBufferHole: 0.5,
+      nudgeOnVideoHole: true,
+      enableInterstitialPlayback: false,
+      enableDateRangeMetadataCues: false,
+      enableEmsgMetadataCues: false,
+      enableID3MetadataCues: false,
+      emeEnabled: false,
+      xhrSetup: (xhr: XMLHttpRequest, url: string) => xhr.open('GET', this.current(url), true),
+    };
+  }
+
+  /** An address of this session with the newest token. */
+  private current(url: string): string {
+    return this.token === '' ? url : withToken(url, this.token);
+  }
+
+  private failed(hls: Hls, data: ErrorData): void {
+    if (hls !== this.hls) return;
+    const status = data.response?.code ?? 0;
+    // An expired token is not worth hls.js's own repetitions.
+    const refused = status === 401 || status === 403 || status === 410;
+    if (!data.fatal && !refused) return;
+    const codec = data.details === 'manifestIncompatibleCodecsError' || data.details === 'bufferAddCodecError';
+    if (codec || data.details === 'bufferIncompatibleCodecsError') {
+      return this.events.fault({ kind: 'codec', words: 'This browser does not support the camera’s codec.' });
+    }
+    if (refused || (status === 404 && data.type === 'networkError')) {
+      return this.events.fault({ kind: 'expired', words: 'The playback session has ended.' });
+    }
+    if (data.type === 'mediaError' && this.mayRecover()) return hls.recoverMediaError();
+    if (data.type === 'networkError') {
+      const words = status === 0 ? 'The server cannot be reached.' : `The server answered ${status} for a piece of the video.`;
+      return this.events.fault({ kind: 'network', words });
+    }
+    this.events.fault({ kind: 'media', words: 'The browser could not decode the video here.' });
+  }
+
+  /** Twice in ten seconds; a stream that fails more often needs another session. */
+  private mayRecover(): boolean {
+    const now = performance.now();
+    this.recoveries = this.recoveries.filter((at) => now - at < 10_000);
+    this.recoveries.push(now);
+    return this.recoveries.length <= 2;
+  }
+
+  private awaitPicture(generation: number): void {
+    const { video } = this;
+    const seen = (at: number): void => {
+      if (generation === this.generation) this.events.picture(at);
+    };
+    if ('requestVideoFrameCallback' in video) {
+      video.requestVideoFrameCallback((_, frame) => seen(frame.presentationTime));
+    } else {
+      (video as HTMLVideoElement).addEventListener('loadeddata', () => seen(performance.now()), { once: true });
+    }
+  }
+
+  // The browser's own HLS.
+
+  private loadNatively(url: string, { at, speed }: LoadOptions, generation: number): void {
+    this.native = true;
+    this.video.src = url;
+    this.setSpeed(speed);
+    this.awaitPicture(generation);
+    if (at !== 'live') {
+      this.video.addEventListener('loadedmetadata', () => generation === this.generation && this.seek(at), { once: true });
+    }
+  }
+
+  private nativeMap(): TimeMap {
+    const start = (this.video as HTMLVideoElement & { getStartDate?: () => Date }).getStartDate?.().getTime();
+    const range = this.video.seekable;
+    if (start === undefined || Number.isNaN(start) || range.length === 0) return new TimeMap([]);
+    const first = range.start(0);
+    return new TimeMap([{ media: first, wall: start + first * 1000, duration: range.end(range.length - 1) - first }]);
+  }
+
+  private nativeEdge(): number | null {
+    const range = this.video.seekable;
+    return range.length === 0 ? null : Math.max(range.start(range.length - 1), range.end(range.length - 1) - 4);
+  }
+}
+
+/** The token in a playback address, `/hls/TOKEN/…`; empty when there is none. */
+export function tokenOf(url: string): string {
+  return /\/hls\/([^/]+)\//.exec(url)?.[1] ?? '';
+}
+
+export function withToken(url: string, token: string): string {
+  return url.replace(/\/hls\/[^/]+\//, `/hls/${token}/`);
+}

@@ -1,0 +1,39 @@
+// What may be fetched before the click is done: the player's code when the pointer comes near, a session when it presses.
+
+import type { Api } from '../api/client';
+import type { Camera, PlaybackSession } from '../api/types';
+import { ms } from '../api/types';
+import { playability } from './support';
+
+let ready: { name: string; session: Promise<PlaybackSession>; at: number } | null = null;
+
+/** A prepared session is as good as new for this long. */
+const FRESH = 10_000;
+
+export function preload(api: Api, camera: Camera, session: boolean): void {
+  void loadHls();
+  if (!session || camera.recorded === null || !playability(camera.tracks).video) return;
+  if (ready !== null && ready.name === camera.name && performance.now() - ready.at < FRESH) return;
+  const opening = api.openSession(camera.name, { protocol: 'hls' });
+  // Nobody may ever take it; its failure is then nobody's business.
+  opening.catch(() => undefined);
+  ready = { name: camera.name, session: opening, at: performance.now() };
+}
+
+/** The live session that was prepared for this camera, once. */
+export async function takePrepared(name: string): Promise<PlaybackSession | null> {
+  const taken = ready;
+  ready = null;
+  if (taken === null || taken.name !== name || performance.now() - taken.at > FRESH) return null;
+  try {
+    const session = await taken.session;
+    return ms(session.expires) > Date.now() ? session : null;
+  } catch {
+    return null;
+  }
+}
+
+/** hls.js is the greater part of the code and only the player needs it. */
+export function loadHls(): Promise<typeof import('hls.js')> {
+  return import('hls.js');
+}
