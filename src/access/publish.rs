@@ -1,5 +1,5 @@
-//! Publish tokens: who holds one may send media to one stream. They end up in cameras' forms and in URLs, of which some
-//! programs take no more than 128 bytes of user name (FFmpeg), and they must be revocable one by one. So they are short
+//! Publish tokens: who holds one may send media to one stream. They end up in cameras' forms and in URLs (FFmpeg 5.1
+//! sends no more than 127 bytes of user, colon and password), and they must be revocable one by one. So they are short
 //! and random, and the catalog keeps a document with their hash for each stream that has one.
 
 use catalog::{Catalog, CatalogError, Change, Document, Filter};
