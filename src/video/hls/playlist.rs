@@ -1,0 +1,165 @@
+//! Media playlists (RFC 8216 §4.3.3), rendered from index entries.
+
+use std::{fmt::Write, sync::Arc};
+
+use world::Timestamp;
+
+use crate::{
+    index::{InitHash, TrackEntry},
+    store::{By, Fragment},
+};
+
+/// What may become of a playlist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// Entries come and go.
+    Sliding,
+    /// Entries come (`EXT-X-PLAYLIST-TYPE:EVENT`); over if `true`.
+    Growing(bool),
+    /// Nothing changes (`EXT-X-PLAYLIST-TYPE:VOD`).
+    Fixed,
+}
+
+/// What a media playlist is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Media<'a> {
+    /// Ascending by position.
+    pub fragments: &'a [Arc<Fragment>],
+    /// The track.
+    pub track: u8,
+    /// What may become of it.
+    pub growth: Growth,
+    /// `EXT-X-TARGETDURATION`; raised where an entry is longer.
+    pub target: u32,
+    /// The clock of `EXT-X-PROGRAM-DATE-TIME`.
+    pub by: By,
+    /// Only fragments with a key frame, for sessions that show nothing else.
+    pub key_only: bool,
+    /// Where playing should begin, by that clock.
+    pub start: Option<Timestamp>,
+}
+
+/// One entry.
+struct Line<'a> {
+    fragment: &'a Fragment,
+    track: &'a TrackEntry,
+}
+
+impl Line<'_> {
+    fn seconds(&self) -> f64 {
+        self.track.seconds()
+    }
+    /// When the track's first sample of this fragment is shown. By the server's clock a fragment ends when it arrives.
+    fn time(&self, by: By) -> Timestamp {
+        let start = self.track.start();
+        match by {
+            By::Producer => start,
+            By::Server => self.fragment.start(by) + start.since(self.fragment.start(By::Producer)),
+        }
+    }
+    fn can_start(&self) -> bool {
+        !self.track.video || self.fragment.entry.independent
+    }
+}
+
+/// Renders one. `None` without a single entry.
+///
+/// * Fragments in which the track has no samples have no entry; ordinals are the track's own, so they stay dense.
+/// * Video entries at the beginning at which decoding cannot start are left out; where there are more of them near
+///   the end of a sliding playlist, `EXT-X-START` points before them, so that no player starts there.
+/// * Where several discontinuities lie between two entries, as many tags do, so that the counts of all tracks agree.
+pub fn media(m: &Media) -> Option<String> {
+    let lines: Vec<Line> = m
+        .fragments
+        .iter()
+        .filter(|f| !m.key_only || f.entry.key.is_some())
+        .filter_map(|f| f.entry.track(m.track).filter(|t| t.mp4).map(|track| Line { fragment: f, track }))
+        .collect();
+    let begin = lines.iter().position(Line::can_start).unwrap_or(lines.len());
+    let lines = lines.get(begin..).unwrap_or_default();
+    let first = lines.first()?;
+    let longest = lines.iter().map(Line::seconds).fold(0.0, f64::max);
+    let target = m.target.max(longest.round() as u32).max(1);
+    let independent =
+        lines.iter().all(|l| !l.track.video || l.fragment.entry.independent && !l.fragment.entry.open);
+
+    let mut out = String::with_capacity(256 + lines.len() * 112);
+    out.push_str("#EXTM3U\n#EXT-X-VERSION:7\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "#EXT-X-TARGETDURATION:{target}");
+    let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", first.track.ordinal);
+    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.fragment.entry.discontinuities);
+    match m.growth {
+        Growth::Sliding => {}
+        Growth::Growing(_) => out.push_str("#EXT-X-PLAYLIST-TYPE:EVENT\n"),
+        Growth::Fixed => out.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n"),
+    }
+    if independent {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
+    if let Some(offset) = start_offset(m, lines, target) {
+        let _ = writeln!(out, "#EXT-X-START:TIME-OFFSET={offset:.3},PRECISE=YES");
+    }
+    let mut init: Option<InitHash> = None;
+    let mut discontinuities = first.fragment.entry.discontinuities;
+    for l in lines {
+        for _ in discontinuities..l.fragment.entry.discontinuities {
+            out.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        discontinuities = l.fragment.entry.discontinuities;
+        if init != Some(l.track.init) {
+            init = Some(l.track.init);
+            let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}/init-{}.mp4\"", m.track, l.track.init);
+        }
+        let _ = writeln!(
+            out,
+            "#EXT-X-PROGRAM-DATE-TIME:{}\n#EXTINF:{:.5},\n{}/{}.m4s",
+            date(l.time(m.by)),
+            l.seconds(),
+            m.track,
+            l.fragment.position()
+        );
+    }
+    if matches!(m.growth, Growth::Fixed | Growth::Growing(true)) {
+        out.push_str("#EXT-X-ENDLIST\n");
+    }
+    Some(out)
+}
+
+/// Seconds from the beginning (or, negative, from the end) where playing should begin; none: where a player likes.
+fn start_offset(m: &Media, lines: &[Line], target: u32) -> Option<f64> {
+    if let Some(at) = m.start {
+        let mut before = 0.0;
+        for l in lines {
+            let (start, seconds) = (l.time(m.by), l.seconds());
+            let into = at.since(start).as_secs_f64();
+            if into < seconds {
+                return Some(before + into);
+            }
+            before += seconds;
+        }
+        return None;
+    }
+    if m.growth != Growth::Sliding || lines.iter().all(Line::can_start) {
+        return None;
+    }
+    // Players begin three target durations before the end; the last entry up to there where decoding can start.
+    let mut left: f64 = lines.iter().map(Line::seconds).sum();
+    let mut best = None;
+    for l in lines {
+        if l.can_start() && (best.is_none() || left >= 3.0 * f64::from(target)) {
+            best = Some(left);
+        }
+        left -= l.seconds();
+    }
+    best.map(|b| -b)
+}
+
+/// Milliseconds are what every player's parser takes.
+fn date(t: Timestamp) -> String {
+    let text = wire::time::format(t);
+    match text.find('.') {
+        Some(dot) => format!("{}Z", &text[..text.len().min(dot + 4)]),
+        None => text,
+    }
+}

@@ -1,0 +1,298 @@
+//! From a source's session to durable fragments.
+//!
+//! Bytes go to the log's payload writer as they arrive, are sealed there chunk by chunk and copied nowhere else. When
+//! a fragment ends its sample table follows them, and the commit (a group commit with others) runs beside the next
+//! fragment's first units; a second fragment that ends before it is done waits.
+
+use std::sync::{
+    Arc,
+    atomic::Ordering::{Relaxed, SeqCst},
+};
+
+use log::{LogError, PayloadWriter, Query, SharedLog};
+use media::{AccessUnit, RandomAccess, Track};
+use tokio::task::JoinHandle;
+use world::Timestamp;
+
+use crate::{
+    Closed, FragmentBuilder, VideoError,
+    builder::primary,
+    index::{Entry, MAX_ABSENT, time_of},
+    streams::Stream,
+};
+
+/// What the next fragment of a stream continues.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tail {
+    /// Its ordinal.
+    pub ordinal: u64,
+    /// Discontinuities so far.
+    pub discontinuities: u64,
+    /// Fragments that had samples of each track so far.
+    pub tracks: Vec<(u8, u64)>,
+    /// The session that made the latest fragment; none of this process at first.
+    pub session: Option<u64>,
+    /// Bits a second of the latest fragment.
+    pub bitrate: u64,
+}
+
+impl Tail {
+    fn after(e: &Entry) -> Tail {
+        let mut tracks: Vec<_> = e.tracks.iter().map(|t| (t.id, t.ordinal + 1)).collect();
+        tracks.extend(&e.absent);
+        let (ordinal, discontinuities) = (e.ordinal + 1, e.discontinuities);
+        Tail { ordinal, discontinuities, tracks, session: None, bitrate: 0 }
+    }
+
+    async fn load(log: &SharedLog, stream: &Stream) -> Result<Tail, VideoError> {
+        let last = log.payloads(stream.shard, Query::Positions(0, u64::MAX), 1, true).await;
+        match last.map_err(|e| stream.log_error(e))?.last() {
+            None => Ok(Tail::default()),
+            Some(p) => Entry::decode(&p.index).map(|e| Tail::after(&e)).map_err(|e| {
+                VideoError::Damaged(stream.name().into(), format!("fragment {}: {e}", p.position))
+            }),
+        }
+    }
+
+    /// Numbers a fragment as the next.
+    fn number(&self, e: &mut Entry, session: u64) {
+        e.ordinal = self.ordinal;
+        e.discontinuity = self.ordinal > 0 && (e.discontinuity || self.session != Some(session));
+        e.discontinuities = self.discontinuities + u64::from(e.discontinuity);
+        let count = |id| self.tracks.iter().find(|(t, _)| *t == id).map_or(0, |(_, n)| *n);
+        for t in &mut e.tracks {
+            t.ordinal = count(t.id);
+        }
+        let absent = self.tracks.iter().filter(|(id, _)| e.tracks.iter().all(|t| t.id != *id));
+        e.absent = absent.take(MAX_ABSENT).copied().collect();
+    }
+}
+
+/// One source's session on a stream. Units come in the order in which they were received; nothing is skipped.
+/// Dropped without [`Session::end`], what it has taken is still made durable, in the background.
+pub struct Session {
+    inner: Option<Inner>,
+}
+
+struct Inner {
+    stream: Arc<Stream>,
+    log: SharedLog,
+    id: u64,
+    builder: FragmentBuilder,
+    primary: Option<u8>,
+    tracks: Arc<[Arc<Track>]>,
+    writer: Option<Box<dyn PayloadWriter>>,
+    /// Units in the open fragment.
+    open_units: u64,
+    committing: Option<JoinHandle<Result<(), VideoError>>>,
+    failed: Option<VideoError>,
+}
+
+impl Session {
+    /// Takes the stream over: whoever published to it until now gets [`VideoError::Superseded`].
+    pub(crate) fn new(stream: Arc<Stream>, log: SharedLog) -> Session {
+        let id = stream.session.fetch_add(1, SeqCst) + 1;
+        let builder = FragmentBuilder::new(stream.rules);
+        Session {
+            inner: Some(Inner {
+                stream,
+                log,
+                id,
+                builder,
+                primary: None,
+                tracks: Arc::new([]),
+                writer: None,
+                open_units: 0,
+                committing: None,
+                failed: None,
+            }),
+        }
+    }
+
+    fn inner(&mut self) -> Result<&mut Inner, VideoError> {
+        // Only `end` and `drop` take it, and they take the session with it.
+        self.inner.as_mut().ok_or_else(|| VideoError::Bad("the session has ended".into()))
+    }
+
+    /// Declares the tracks: once before the first unit, and again whenever a configuration changed (which ends the
+    /// fragment). Track ids are the session's own, from 1, stable through changes.
+    pub async fn tracks(&mut self, tracks: Vec<Arc<Track>>) -> Result<(), VideoError> {
+        let s = self.inner()?;
+        s.check().await?;
+        let closed = s.builder.tracks(tracks).map_err(|e| VideoError::Build(s.stream.name().into(), e))?;
+        s.close(closed).await?;
+        s.tracks = s.builder.declared().into();
+        s.primary = primary(&s.tracks);
+        s.stream.live.declare(s.tracks.clone());
+        Ok(())
+    }
+
+    /// Takes one access unit, received (its last byte) at `received`. Waits when the disk is slow.
+    pub async fn write(&mut self, unit: AccessUnit, received: Timestamp) -> Result<(), VideoError> {
+        let s = self.inner()?;
+        s.check().await?;
+        let closed = s.builder.push(&unit).map_err(|e| VideoError::Build(s.stream.name().into(), e))?;
+        let counters = &s.stream.live.counters;
+        counters.units_in.fetch_add(1, Relaxed);
+        counters.bytes_in.fetch_add(unit.data.len() as u64, Relaxed);
+        counters.last.store(received.micros(), Relaxed);
+        let first = closed.is_some() || s.open_units == 0;
+        s.close(closed).await?;
+        if let Some(sample) = s.builder.latest() {
+            s.stream.live.publish(&s.tracks, sample, &unit.data, first);
+            if sample.access != RandomAccess::None
+                && Some(unit.track) == s.primary
+                && let Some(track) = s.tracks.iter().find(|t| t.id == unit.track)
+            {
+                s.stream.live.keep_key_frame(track, &unit.data, time_of(sample.pts, track.timescale));
+            }
+        }
+        s.open_units += 1;
+        s.put(&unit).await
+    }
+
+    /// The source's time line broke: what follows does not continue what was.
+    pub async fn discontinuity(&mut self, why: &str) -> Result<(), VideoError> {
+        let s = self.inner()?;
+        s.check().await?;
+        tracing::debug!(stream = s.stream.name(), why, "discontinuity");
+        let closed = s.builder.discontinuity();
+        s.close(closed).await
+    }
+
+    /// Ends it: everything taken is durable when this returns.
+    pub async fn end(mut self) -> Result<(), VideoError> {
+        match self.inner.take() {
+            Some(mut s) => s.finish().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(mut s) = self.inner.take() else { return };
+        if s.builder.is_empty() || s.failed.is_some() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let name = s.stream.name().to_owned();
+                if let Err(e) = s.finish().await {
+                    tracing::warn!(stream = name, error = %e, "a dropped session's last fragment is lost");
+                }
+            });
+        }
+    }
+}
+
+impl Inner {
+    /// Whether this session may go on. One that was superseded commits what it has.
+    async fn check(&mut self) -> Result<(), VideoError> {
+        if let Some(e) = &self.failed {
+            return Err(e.clone());
+        }
+        if self.committing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.committed().await?;
+        }
+        if self.stream.deleted.load(Relaxed) {
+            return self.fail(VideoError::Deleted(self.stream.name().into()));
+        }
+        if self.stream.session.load(Relaxed) != self.id {
+            self.finish().await?;
+            return self.fail(VideoError::Superseded(self.stream.name().into()));
+        }
+        Ok(())
+    }
+
+    fn fail<T>(&mut self, e: VideoError) -> Result<T, VideoError> {
+        self.writer = None;
+        self.failed = Some(e.clone());
+        Err(e)
+    }
+
+    async fn put(&mut self, unit: &AccessUnit) -> Result<(), VideoError> {
+        if self.writer.is_none() {
+            match self.log.payload(self.stream.shard).await {
+                Ok(w) => self.writer = Some(w),
+                Err(e) => return self.fail(self.stream.log_error(e)),
+            }
+        }
+        let Some(w) = &mut self.writer else { return Ok(()) };
+        match w.write(&unit.data).await {
+            Ok(()) => Ok(()),
+            Err(e) => self.fail(self.stream.log_error(e)),
+        }
+    }
+
+    /// Awaits the commit that is under way.
+    async fn committed(&mut self) -> Result<(), VideoError> {
+        let Some(task) = self.committing.take() else { return Ok(()) };
+        match task.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => self.fail(e),
+            Err(e) => {
+                self.fail(VideoError::Damaged(self.stream.name().into(), format!("a commit ended: {e}")))
+            }
+        }
+    }
+
+    async fn close(&mut self, closed: Option<Closed>) -> Result<(), VideoError> {
+        let Some(closed) = closed else { return Ok(()) };
+        self.committed().await?;
+        let units = std::mem::take(&mut self.open_units);
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let (log, stream, id) = (self.log.clone(), self.stream.clone(), self.id);
+        self.committing = Some(tokio::spawn(async move {
+            commit(&log, &stream, writer, closed, id).await?;
+            stream.live.counters.units_out.fetch_add(units, Relaxed);
+            stream.live.counters.fragments.fetch_add(1, Relaxed);
+            Ok(())
+        }));
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<(), VideoError> {
+        if let Some(e) = &self.failed {
+            return Err(e.clone());
+        }
+        let closed = self.builder.end();
+        self.close(closed).await?;
+        self.committed().await
+    }
+}
+
+async fn commit(
+    log: &SharedLog,
+    stream: &Stream,
+    mut writer: Box<dyn PayloadWriter>,
+    closed: Closed,
+    session: u64,
+) -> Result<(), VideoError> {
+    let table = media::table::encode(&closed.table);
+    writer.write(&table).await.map_err(|e| stream.log_error(e))?;
+    // Held until the fragment has its place, so that fragments are numbered in the order of their positions.
+    let mut tail = stream.tail.lock().await;
+    let now = match tail.take() {
+        Some(t) => t,
+        None => Tail::load(log, stream).await?,
+    };
+    let mut entry = closed.entry();
+    entry.table_len = u32::try_from(table.len()).unwrap_or(u32::MAX);
+    now.number(&mut entry, session);
+    let producer = closed.producer();
+    match writer.commit(producer, entry.encode().into()).await {
+        Ok(_) => {
+            let us = producer.1.since(producer.0).as_micros().max(1);
+            let bitrate = u64::try_from(u128::from(closed.bytes) * 8_000_000 / us).unwrap_or(u64::MAX);
+            *tail = Some(Tail { session: Some(session), bitrate, ..Tail::after(&entry) });
+            Ok(())
+        }
+        Err(e) => {
+            // It may turn up after a restart: its number is not used again.
+            let skip = u64::from(matches!(e, LogError::Unknown(_)));
+            *tail = Some(Tail { ordinal: now.ordinal + skip, session: None, ..now });
+            Err(stream.log_error(e))
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Video streams as documents of the catalog, and those that are open here.
+//!
+//! **Creation and deletion leave nothing half.** A stream is a document (kind `video-stream`, id its name) and a
+//! stream of the log (its unique id). Creating notes the unique id as *doomed* first, makes the log's stream, and in
+//! one transaction writes the document and takes the note away. Deleting does that backwards: one transaction removes
+//! the document and notes the id, then the log's stream is deleted (its keys are destroyed), then the note. Whatever
+//! is doomed when the program starts is deleted; so a crash anywhere leaves a whole stream or none.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use catalog::{Catalog, CatalogError, Change, Document, Filter};
+use log::{LogError, SharedLog};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex as AsyncMutex;
+use world::{Arn, Home, ShardId, StreamUid, Timestamp, World};
+
+use crate::{
+    Config, Live, Rules, VideoError, ingest::Tail, store::Recent, tables::Tracks, timeline::RunCache,
+};
+
+const KIND: &str = "video-stream";
+const DOOMED: &str = "video-stream-doomed";
+
+/// What a stream is set to; what is absent is as the server's [`Config`] says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamConfig {
+    /// Milliseconds after which a fragment ends at the next key frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_duration_ms: Option<u64>,
+    /// Milliseconds after which it ends anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration_ms: Option<u64>,
+    /// Seconds that a live playlist reaches back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_s: Option<u64>,
+}
+
+/// One stream, as described.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// Its name.
+    pub name: String,
+    /// Its unique id.
+    pub uid: StreamUid,
+    /// `arn:aws:kinesisvideo:REGION:ACCOUNT:stream/NAME/CREATED_MS`
+    pub arn: Arn,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What it is set to.
+    pub config: StreamConfig,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    v: u32,
+    uid: String,
+    created: Timestamp,
+    arn: String,
+    #[serde(default)]
+    config: StreamConfig,
+}
+
+/// A stream that is open here.
+pub(crate) struct Stream {
+    pub info: StreamInfo,
+    pub shard: ShardId,
+    pub rules: Rules,
+    pub window: Duration,
+    pub deleted: AtomicBool,
+    /// The number of the session that may publish.
+    pub session: AtomicU64,
+    /// What the next fragment continues; held while one is committed.
+    pub tail: AsyncMutex<Option<Tail>>,
+    pub live: Live,
+    pub recent: AsyncMutex<Recent>,
+    pub runs: Mutex<RunCache>,
+    pub tracks: Tracks,
+}
+
+impl Stream {
+    fn new(info: StreamInfo, config: &Config) -> Stream {
+        let ms = |own: Option<u64>, usual: Duration| own.map_or(usual, Duration::from_millis);
+        let target = ms(info.config.target_duration_ms, config.rules.target);
+        Stream {
+            shard: ShardId { stream: info.uid, shard: 0 },
+            rules: Rules {
+                target,
+                max: ms(info.config.max_duration_ms, config.rules.max).max(target),
+                ..config.rules
+            },
+            window: info.config.window_s.map_or(config.window, Duration::from_secs),
+            deleted: AtomicBool::new(false),
+            session: AtomicU64::new(0),
+            tail: AsyncMutex::default(),
+            live: Live::default(),
+            recent: AsyncMutex::default(),
+            runs: Mutex::default(),
+            tracks: Tracks::default(),
+            info,
+        }
+    }
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+    pub fn log_error(&self, e: LogError) -> VideoError {
+        match e {
+            LogError::NoShard(_) => VideoError::Deleted(self.info.name.clone()),
+            e => VideoError::Log(self.info.name.clone(), e),
+        }
+    }
+}
+
+/// All streams.
+pub(crate) struct Streams {
+    world: World,
+    catalog: Arc<dyn Catalog>,
+    log: SharedLog,
+    home: Home,
+    config: Config,
+    open: Mutex<BTreeMap<String, Arc<Stream>>>,
+}
+
+impl Streams {
+    pub async fn open(
+        world: World,
+        catalog: Arc<dyn Catalog>,
+        log: SharedLog,
+        home: Home,
+        config: Config,
+    ) -> Result<Streams, VideoError> {
+        let s = Streams { world, catalog, log, home, config, open: Mutex::default() };
+        for doc in s.catalog.list(Filter::kind(DOOMED)).await.map_err(VideoError::catalog("*"))? {
+            let uid = doc
+                .id
+                .parse()
+                .map_err(|_| VideoError::Damaged(doc.id.clone(), "is not a stream id".into()))?;
+            s.destroy(uid, &doc.id).await?;
+        }
+        let mut open = BTreeMap::new();
+        for doc in s.catalog.list(Filter::kind(KIND)).await.map_err(VideoError::catalog("*"))? {
+            let info = parse(&doc)?;
+            open.insert(info.name.clone(), Arc::new(Stream::new(info, &s.config)));
+        }
+        *s.map() = open;
+        Ok(s)
+    }
+
+    fn map(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Stream>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn list(&self) -> Vec<Arc<Stream>> {
+        self.map().values().cloned().collect()
+    }
+
+    pub fn get(&self, name: &str) -> Result<Arc<Stream>, VideoError> {
+        self.map().get(name).cloned().ok_or_else(|| VideoError::NoStream(name.into()))
+    }
+
+    pub async fn create(&self, name: &str, config: StreamConfig) -> Result<Arc<Stream>, VideoError> {
+        wire::v1::valid_name(name).map_err(|_| VideoError::BadName(name.into()))?;
+        if self.map().contains_key(name) {
+            return Err(VideoError::Exists(name.into()));
+        }
+        let uid = StreamUid(self.world.random16());
+        let created = self.world.clock.now();
+        let arn = self.home.arn("kinesisvideo", &format!("stream/{name}/{}", created.millis()));
+        let info = StreamInfo { name: name.into(), uid, arn, created, config };
+        let body = Body {
+            v: 1,
+            uid: uid.to_string(),
+            created,
+            arn: info.arn.0.clone(),
+            config: info.config.clone(),
+        };
+        let doc = Document {
+            kind: KIND.into(),
+            id: name.into(),
+            version: 0,
+            body: serde_json::to_vec(&body).map_err(|e| VideoError::Damaged(name.into(), e.to_string()))?,
+            keys: vec![("uid".into(), uid.to_string())],
+        };
+        self.catalog.commit(vec![doom(uid)]).await.map_err(VideoError::catalog(name))?;
+        self.log.create_stream(uid).await.map_err(VideoError::log(name))?;
+        let done = self.catalog.commit(vec![Change::Put { doc, expect: 0 }, undoom(uid)]).await;
+        match done {
+            Ok(()) => {}
+            Err(CatalogError::Conflict { .. }) => {
+                self.destroy(uid, name).await?;
+                return Err(VideoError::Exists(name.into()));
+            }
+            Err(e) => return Err(VideoError::catalog(name)(e)),
+        }
+        let stream = Arc::new(Stream::new(info, &self.config));
+        self.map().insert(name.into(), stream.clone());
+        tracing::info!(stream = name, "video stream created");
+        Ok(stream)
+    }
+
+    pub async fn delete(&self, name: &str) -> Result<(), VideoError> {
+        let stream = self.get(name)?;
+        let uid = stream.info.uid;
+        let doc = self.catalog.get(KIND, name).await.map_err(VideoError::catalog(name))?;
+        let doc = doc.ok_or_else(|| VideoError::NoStream(name.into()))?;
+        let gone = Change::Delete { kind: KIND.into(), id: name.into(), expect: doc.version };
+        self.catalog.commit(vec![gone, doom(uid)]).await.map_err(VideoError::catalog(name))?;
+        stream.deleted.store(true, Relaxed);
+        self.map().remove(name);
+        self.destroy(uid, name).await?;
+        tracing::info!(stream = name, "video stream deleted");
+        Ok(())
+    }
+
+    /// Deletes a doomed stream of the log, then forgets that it is doomed.
+    async fn destroy(&self, uid: StreamUid, name: &str) -> Result<(), VideoError> {
+        match self.log.delete_stream(uid).await {
+            Ok(()) | Err(LogError::NoShard(_)) => {}
+            Err(e) => return Err(VideoError::log(name)(e)),
+        }
+        match self.catalog.commit(vec![undoom(uid)]).await {
+            Ok(()) | Err(CatalogError::Conflict { .. }) => Ok(()),
+            Err(e) => Err(VideoError::catalog(name)(e)),
+        }
+    }
+}
+
+fn doom(uid: StreamUid) -> Change {
+    let (kind, id) = (DOOMED.to_owned(), uid.to_string());
+    Change::Put { doc: Document { kind, id, version: 0, body: Vec::new(), keys: Vec::new() }, expect: 0 }
+}
+
+fn undoom(uid: StreamUid) -> Change {
+    Change::Delete { kind: DOOMED.into(), id: uid.to_string(), expect: 1 }
+}
+
+fn parse(doc: &Document) -> Result<StreamInfo, VideoError> {
+    let bad = |e: String| VideoError::Damaged(doc.id.clone(), format!("its document does not parse: {e}"));
+    let b: Body = serde_json::from_slice(&doc.body).map_err(|e| bad(e.to_string()))?;
+    if b.v != 1 {
+        return Err(bad(format!("version {}, this program knows 1", b.v)));
+    }
+    let uid = b.uid.parse().map_err(|e: world::ArnError| bad(e.to_string()))?;
+    Ok(StreamInfo { name: doc.id.clone(), uid, arn: Arn(b.arn), created: b.created, config: b.config })
+}
