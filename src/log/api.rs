@@ -173,12 +173,24 @@ pub trait Log: Send + Sync + 'static {
     async fn payload(&self, shard: ShardId) -> Result<Box<dyn PayloadWriter>, LogError>;
 
     /// Reads on from `from` (inclusive): at most `max_items` and about `max_bytes`. An empty page means the tip.
-    async fn read(&self, shard: ShardId, from: u64, max_items: usize, max_bytes: usize) -> Result<Page, LogError>;
+    async fn read(
+        &self,
+        shard: ShardId,
+        from: u64,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Result<Page, LogError>;
     /// The first position at or after an arrival time.
     async fn seek(&self, shard: ShardId, arrival: Timestamp) -> Result<u64, LogError>;
     /// Payloads in a stretch, ascending by position, at most `limit` (`from_end`: the last ones rather than the first,
     /// still ascending). Costs index reads only.
-    async fn payloads(&self, shard: ShardId, query: Query, limit: usize, from_end: bool) -> Result<Vec<Payload>, LogError>;
+    async fn payloads(
+        &self,
+        shard: ShardId,
+        query: Query,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<Vec<Payload>, LogError>;
     /// A range of a payload's plain bytes; only the chunks that it meets are read and opened.
     async fn read_payload(&self, payload: &Payload, range: Range<u64>) -> Result<Bytes, LogError>;
 
@@ -200,7 +212,11 @@ pub trait PayloadWriter: Send {
     /// Appends plain bytes; sealed and written chunk by chunk.
     async fn write(&mut self, data: &[u8]) -> Result<(), LogError>;
     /// Makes it a record: durable when this returns.
-    async fn commit(self: Box<Self>, producer: (Timestamp, Timestamp), index: Bytes) -> Result<Committed, LogError>;
+    async fn commit(
+        self: Box<Self>,
+        producer: (Timestamp, Timestamp),
+        index: Bytes,
+    ) -> Result<Committed, LogError>;
 }
 
 /// Bounds of an engine. All have defaults.

@@ -1,7 +1,38 @@
 //! Floor 2: the shard log. Every durable thing that happens is a record in a shard of it.
 //!
-//! [`Log`] is the trait that conformance holds engines to; [`Log`]'s **must** lines are in its documentation.
+//! [`Log`] is the trait that conformance holds engines to; [`Log`]'s **must** lines are in its documentation. Two
+//! engines: [`MemoryLog`] and [`LocalLog`], a journal and segments in one data folder.
+//!
+//! How the local engine works: callers seal on their own task ([`seal::Block`]: one batch, or one large payload) and
+//! queue; one committer takes everything that waits, gives positions, writes one frame to the journal, syncs, publishes
+//! it to the index and the tail, and wakes the waiters. Large payloads are written to their shard's open segment as they
+//! arrive and synced before the frame that commits them. A flusher moves what is in the journal into segments and the
+//! catalog, and lets go of the journal's files. `docs/formats/journal.md` and `docs/formats/segment.md` are the layouts.
+//!
+//! The committer, the recovery and the flusher's steps are synchronous and take time, randomness and disk from
+//! [`world::World`], so that a simulated run can drive and fail them.
 
 mod api;
+mod codec;
+mod committer;
+mod entry;
+mod flush;
+mod footers;
+mod index;
+mod journal;
+mod keys;
+mod local;
+mod lru;
+mod memory;
+mod open_segment;
+mod payload;
+mod place;
+mod read;
+mod recovery;
+mod retain;
+mod segment;
+mod shared;
 
 pub use api::*;
+pub use local::{LocalLog, OpenError};
+pub use memory::MemoryLog;

@@ -1,0 +1,604 @@
+//! The local engine: a journal and segments in one data folder.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use catalog::{Catalog, CatalogError, Lease, RunQuery};
+use seal::KeyProvider;
+use tokio::sync::{oneshot, watch};
+use world::{Mode, ShardId, StreamUid, Timestamp, World};
+
+use crate::{
+    Committed, Head, Limits, Log, LogError, Page, Payload, PayloadWriter, Query, Stats,
+    committer::{BatchOp, Committer, Done, Fail, Op},
+    entry::{Directory, Event, Writer, encode_records, records_len},
+    index::{Recent, Shard, Stream},
+    journal::{self, JOURNAL, Loc, Spares},
+    keys::{Keys, lock},
+    open_segment,
+    payload::{LocalPayload, first16},
+    recovery::{Recovered, recover},
+    segment,
+    shared::Shared,
+};
+
+/// Why a log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process writes to it.
+    #[error("the log is in use by another process ({0})")]
+    Locked(String),
+    /// A file does not hold what it must.
+    #[error("{file} is damaged at {offset}: {what}")]
+    Damaged {
+        /// Which, within the data folder.
+        file: String,
+        /// Where in it.
+        offset: u64,
+        /// What was found.
+        what: String,
+    },
+    /// Written by a newer version.
+    #[error("{0}: use the newer version of rushes that wrote it")]
+    Newer(String),
+    /// A key is missing, or the master key is another one.
+    #[error("{0}")]
+    Key(String),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The disk failed.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// The lease that makes one process the writer.
+const LEASE: &str = "journal";
+const LEASE_TTL: Duration = Duration::from_secs(30);
+const HOLDER: &str = "journal/holder";
+
+/// What makes up an opened engine, before anything runs.
+pub(crate) struct Parts {
+    pub shared: Arc<Shared>,
+    pub committer: Committer,
+    pub lease: Lease,
+    /// Segment files that nothing refers to, as far as the journal knows: (name, whether it is finished).
+    pub strays: Vec<([u8; 16], bool)>,
+}
+
+/// The local engine.
+pub struct LocalLog {
+    shared: Arc<Shared>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    tasks: Vec<tokio::task::AbortHandle>,
+    lease: Arc<Mutex<Option<Lease>>>,
+}
+
+fn io(e: std::io::Error) -> OpenError {
+    OpenError::Io(e.to_string())
+}
+
+fn key_error(e: LogError) -> OpenError {
+    match e {
+        LogError::Key(_, e) => OpenError::Key(format!("the journal's key: {e}")),
+        e => OpenError::Io(e.to_string()),
+    }
+}
+
+/// Who we are to the lease: the data folder itself, so that a start after a `kill -9` finds its own lease. That two
+/// processes do not share a folder is the binary's lock to see to.
+fn holder(world: &World) -> std::io::Result<String> {
+    let mut id = [0; 32];
+    match world.disk.open(HOLDER, Mode::Read) {
+        Ok(f) if f.len()? == 32 => f.read_exact_at(&mut id, 0)?,
+        r => {
+            match r {
+                Ok(_) => world.disk.remove(HOLDER)?,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+            let hex: String = world.random16().iter().map(|b| format!("{b:02x}")).collect();
+            id.copy_from_slice(hex.as_bytes());
+            let f = world.disk.open(HOLDER, Mode::CreateNew)?;
+            f.write_all_at(&id, 0)?;
+            f.sync_data()?;
+            world.disk.sync_dir(journal::DIR)?;
+        }
+    }
+    Ok(String::from_utf8_lossy(&id).into_owned())
+}
+
+impl Parts {
+    pub async fn open(
+        world: World,
+        catalog: Arc<dyn Catalog>,
+        provider: Arc<dyn KeyProvider>,
+        mut limits: Limits,
+        inline: bool,
+    ) -> Result<Parts, OpenError> {
+        // Offsets in the journal are 32 bits in memory.
+        limits.journal_file = limits.journal_file.clamp(64 << 10, 1 << 30);
+        limits.inflight_bytes = limits.inflight_bytes.clamp(1 << 16, 1 << 30);
+        for dir in [journal::DIR, open_segment::DIR] {
+            world.disk.create_dir_all(dir).map_err(io)?;
+        }
+        world.disk.sync_dir("").map_err(io)?;
+        let holder = holder(&world).map_err(io)?;
+        let lease = catalog.acquire(LEASE, &holder, LEASE_TTL).await?;
+        let lease =
+            lease.ok_or_else(|| OpenError::Locked(format!("it holds the lease {LEASE:?} in the catalog")))?;
+        let keys = Keys::new(world.clone(), catalog.clone(), provider);
+        let mut generations = keys.generations(JOURNAL).await.map_err(key_error)?;
+        if generations.is_empty() {
+            let files = world.disk.list(journal::DIR).map_err(io)?;
+            if files.iter().any(|f| f.name.ends_with(".j")) {
+                return Err(OpenError::Key(
+                    "there is a journal, but the catalog has no key for it: the catalog is lost, or another one".into(),
+                ));
+            }
+            keys.create(JOURNAL, 1).await.map_err(key_error)?;
+            generations.push(1);
+        }
+        let mut journal_keys = BTreeMap::new();
+        for g in &generations {
+            journal_keys.insert(*g, keys.data(JOURNAL, *g).await.map_err(key_error)?);
+        }
+        let Some(journal_key) = journal_keys.last_key_value().map(|(g, k)| (*g, k.clone())) else {
+            return Err(OpenError::Key("the journal has no key".into()));
+        };
+        let writer = Writer { epoch: lease.epoch, salt: world.random32() };
+        let shared =
+            Arc::new(Shared::new(world, limits, catalog, keys, writer, journal_key, journal_keys, inline));
+        let mut streams: BTreeMap<StreamUid, Arc<Stream>> = BTreeMap::new();
+        for row in shared.catalog.shards(None).await? {
+            let stream =
+                streams.entry(row.shard.stream).or_insert_with(|| Stream::new(row.shard.stream)).clone();
+            shared.insert(Shard::from_row(&row, stream));
+        }
+        let mark = shared.catalog.mark().await?;
+        let s = shared.clone();
+        let (found, touched) = shared
+            .blocking(move || {
+                let mut touched = BTreeSet::new();
+                let mut sink = |at, dir| replay(&s, at, dir, &mut touched);
+                let found = recover(&*s.world.disk, &s.journal_keys, mark, &mut sink)?;
+                Ok::<_, OpenError>((found, touched))
+            })
+            .await
+            .map_err(|e| OpenError::Io(e.to_string()))??;
+        settle(&shared, &touched).await?;
+        let end = found.end;
+        take_files(&shared, found);
+        let strays = adopt_segments(&shared, &touched)?;
+        let committer = Committer::new(shared.clone(), end);
+        Ok(Parts { shared, committer, lease, strays })
+    }
+}
+
+/// Applies a frame to the index; applying it twice, or over rows that know more already, changes nothing.
+fn replay(shared: &Shared, at: Loc, dir: Directory, touched: &mut BTreeSet<ShardId>) {
+    for (slot, event) in dir.events {
+        let slot = &dir.slots[slot as usize];
+        let id = slot.shard;
+        touched.insert(id);
+        if let Event::Open { parents } = &event
+            && shared.find(id).is_none()
+        {
+            shared.insert(Shard::new(id, shared.stream(id.stream), parents, slot.arrival));
+        }
+        // Not there: its stream was deleted.
+        let Some(shard) = shared.find(id) else { continue };
+        let mut st = shard.state();
+        st.last = st.last.max(slot.arrival);
+        match event {
+            Event::Batch(b) => {
+                let (first, count, bytes) = (b.first, b.count, b.len);
+                st.next = st.next.max(first + u64::from(count));
+                st.push_recent(Recent::Frame { first, count, bytes, arrival: b.arrival, at });
+            }
+            Event::Large(large) => {
+                st.next = st.next.max(large.position + 1);
+                st.push_recent(Recent::Large { large, at });
+            }
+            Event::Open { .. } => {}
+            Event::Close { end } => {
+                st.next = st.next.max(end);
+                st.closed = true;
+            }
+            Event::Trim { before } => {
+                st.trim = st.trim.max(before);
+                st.next = st.next.max(before);
+            }
+        }
+    }
+}
+
+/// Drops what the catalog knows to be in segments, or to be deleted, from what was replayed.
+async fn settle(shared: &Shared, touched: &BTreeSet<ShardId>) -> Result<(), OpenError> {
+    let mut last: Option<(StreamUid, bool)> = None;
+    for id in touched {
+        let Some(shard) = shared.find(*id) else { continue };
+        let alive = match last {
+            Some((uid, alive)) if uid == id.stream => alive,
+            _ => !shared.catalog.keys(id.stream).await?.is_empty(),
+        };
+        last = Some((id.stream, alive));
+        if !alive {
+            // Deleted after these frames were written: its keys went first.
+            shared.remove(*id);
+            continue;
+        }
+        let first = shard.state().recent.front().map(Recent::first);
+        let flushed = match first {
+            Some(first) => {
+                let runs = shared.catalog.runs(*id, RunQuery::Positions((first, i64::MAX as u64))).await?;
+                runs.iter().map(|r| r.end).max().unwrap_or(0)
+            }
+            None => 0,
+        };
+        let mut st = shard.state();
+        let done = flushed.max(st.trim);
+        st.drop_recent(done);
+        if let Some(r) = st.recent.front() {
+            st.flushed = r.first();
+        }
+        st.settle();
+        st.dirty = true;
+        st.active = true;
+        drop(st);
+        lock(&shared.active).insert(*id);
+    }
+    Ok(())
+}
+
+fn take_files(shared: &Shared, found: Recovered) {
+    let held: u64 = found
+        .files
+        .values()
+        .map(|f| f.end.load(Ordering::Relaxed).saturating_sub(journal::HEADER.into()))
+        .sum();
+    shared.counters.journal_bytes.store(held, Ordering::Relaxed);
+    *lock(&shared.journal) = found.files;
+    *lock(&shared.spares) = Spares::new(found.spares);
+    for n in found.released {
+        // Left by a stop between the catalog's commit and the release.
+        if let Err(e) = shared.world.disk.remove(&journal::file_name(n)) {
+            tracing::warn!(error = %e, file = n, "a released journal file could not be removed");
+        }
+    }
+}
+
+/// Takes up the segments that committed payloads are in and that were not finished: they go on being written. (Not
+/// finished here, as a start should be quick and a crash should not multiply objects.) What is beyond the last
+/// committed payload was never acknowledged and is overwritten, under another key. Returns files that nobody refers to.
+fn adopt_segments(shared: &Shared, touched: &BTreeSet<ShardId>) -> Result<Vec<([u8; 16], bool)>, OpenError> {
+    struct Found {
+        shard: Arc<Shard>,
+        end: u64,
+        weight: u64,
+    }
+    let mut wanted: BTreeMap<[u8; 16], Found> = BTreeMap::new();
+    for id in touched {
+        let Some(shard) = shared.find(*id) else { continue };
+        for r in &shard.state().recent {
+            if let Recent::Large { large, .. } = r {
+                let f = wanted.entry(large.segment).or_insert_with(|| Found {
+                    shard: shard.clone(),
+                    end: segment::HEADER,
+                    weight: 0,
+                });
+                f.end = large.extents.iter().map(|e| e.offset + e.len).fold(f.end, u64::max);
+                f.weight += large.weight() as u64;
+            }
+        }
+    }
+    let disk = &*shared.world.disk;
+    let mut strays = Vec::new();
+    let mut files = BTreeMap::new();
+    for e in disk.list(open_segment::DIR).map_err(io)? {
+        let Some((id, closed)) = open_segment::parse_name(&e.name) else { continue };
+        if wanted.contains_key(&id) {
+            files.insert(id, (closed, e.len));
+        } else {
+            strays.push((id, closed));
+        }
+    }
+    for (id, f) in wanted {
+        let name = open_segment::open_name(&id);
+        let (closed, len) = match files.get(&id) {
+            Some(f) => *f,
+            _ => {
+                return Err(OpenError::Damaged {
+                    file: name,
+                    offset: 0,
+                    what: "is missing; the journal refers to it".into(),
+                });
+            }
+        };
+        if len < f.end {
+            return Err(OpenError::Damaged {
+                file: name,
+                offset: len,
+                what: format!("is shorter than the {} bytes that the journal refers to", f.end),
+            });
+        }
+        if closed {
+            // It was being finished; the catalog does not know it.
+            disk.rename(&open_segment::closed_name(&id), &name).map_err(io)?;
+            disk.sync_dir(open_segment::DIR).map_err(io)?;
+        }
+        let ms = u64::from_be_bytes([0, 0, id[0], id[1], id[2], id[3], id[4], id[5]]);
+        let s = shared.segments.adopt(id, f.shard.id, Timestamp::from_millis(ms as i64), f.end, true);
+        s.index_bytes.store(f.weight, Ordering::Relaxed);
+        // Of several, the latest goes on.
+        *lock(&f.shard.segment) = Some(s);
+    }
+    Ok(strays)
+}
+
+impl LocalLog {
+    /// Opens the log of a data folder, making it if there is none, and recovers what a crash left. Must be called on a
+    /// Tokio runtime.
+    pub async fn open(
+        world: World,
+        catalog: Arc<dyn Catalog>,
+        keys: Arc<dyn KeyProvider>,
+        limits: Limits,
+    ) -> Result<Arc<LocalLog>, OpenError> {
+        let Parts { shared, mut committer, lease, strays: _ } =
+            Parts::open(world, catalog, keys, limits, false).await?;
+        let s = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("log-committer".into())
+            .spawn(move || {
+                let (mut ops, mut cuts) = (Vec::new(), Vec::new());
+                while s.queue.take(&mut ops, &mut cuts, true) {
+                    committer.round(&mut ops, std::mem::take(&mut cuts));
+                }
+            })
+            .map_err(io)?;
+        let lease = Arc::new(Mutex::new(Some(lease)));
+        let renewing = tokio::spawn(renew(shared.clone(), lease.clone())).abort_handle();
+        Ok(Arc::new(LocalLog { shared, committer: Mutex::new(Some(thread)), tasks: vec![renewing], lease }))
+    }
+
+    /// Moves everything that is in the journal and in open segments into closed ones, now.
+    pub async fn flush(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    async fn control(&self, op: impl FnOnce(Done) -> Op) -> Result<Committed, LogError> {
+        self.shared.admit()?;
+        let (done, outcome) = oneshot::channel();
+        self.shared.queue.push(op(done)).map_err(|_| LogError::Down)?;
+        finish(outcome).await
+    }
+
+    fn join(&self) {
+        let thread = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(t) = thread
+            && t.join().is_err()
+        {
+            tracing::error!("the committer panicked");
+        }
+    }
+}
+
+async fn finish(outcome: oneshot::Receiver<Result<Committed, Fail>>) -> Result<Committed, LogError> {
+    match outcome.await {
+        Ok(Ok(c)) => Ok(c),
+        Ok(Err(Fail::Log(e))) => Err(e),
+        Ok(Err(Fail::Moved)) => Err(LogError::Io("a segment was closed under a record".into())),
+        Err(_) => Err(LogError::Unknown("the log stopped meanwhile".into())),
+    }
+}
+
+/// Keeps the lease while the log runs; stops the log if it was lost.
+async fn renew(shared: Arc<Shared>, lease: Arc<Mutex<Option<Lease>>>) {
+    loop {
+        shared.world.clock.sleep(LEASE_TTL / 3).await;
+        let Some(l) = lock(&lease).clone() else { return };
+        match shared.catalog.renew(&l, LEASE_TTL).await {
+            Ok(l) => *lock(&lease) = Some(l),
+            Err(CatalogError::LeaseLost(_)) => {
+                tracing::error!("the lease of the journal was lost: nothing more is accepted");
+                shared.lost.store(true, Ordering::Release);
+                return;
+            }
+            Err(e) => tracing::warn!(error = %e, "the lease of the journal could not be renewed"),
+        }
+    }
+}
+
+impl Drop for LocalLog {
+    fn drop(&mut self) {
+        self.shared.down.store(true, Ordering::Release);
+        self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        self.shared.queue.shut();
+        self.join();
+    }
+}
+
+#[async_trait::async_trait]
+impl Log for LocalLog {
+    async fn create_stream(&self, stream: StreamUid) -> Result<(), LogError> {
+        self.shared.admit()?;
+        if stream == JOURNAL {
+            return Err(LogError::Refused("this id is reserved".into()));
+        }
+        // If it is there, an earlier attempt got this far.
+        self.shared.keys.create(stream, 1).await?;
+        self.open_shard(ShardId { stream, shard: 0 }, &[]).await
+    }
+
+    async fn delete_stream(&self, stream: StreamUid) -> Result<(), LogError> {
+        self.shared.admit()?;
+        if stream == JOURNAL {
+            return Err(LogError::Refused("this id is reserved".into()));
+        }
+        self.shared.delete_stream(stream).await
+    }
+
+    async fn rotate_key(&self, stream: StreamUid) -> Result<u32, LogError> {
+        self.shared.admit()?;
+        // Not beside a deletion, which would leave a key behind.
+        let _one = self.shared.projection.lock().await;
+        let shards = self.shared.shards(Some(stream));
+        let shard = shards.first().ok_or(LogError::NoShard(ShardId { stream, shard: 0 }))?;
+        let last = self.shared.keys.generations(stream).await?.last().copied().unwrap_or(0);
+        self.shared.keys.create(stream, last + 1).await?;
+        shard.stream.forget_sealer().await;
+        Ok(last + 1)
+    }
+
+    async fn open_shard(&self, shard: ShardId, parents: &[u32]) -> Result<(), LogError> {
+        let s = &self.shared;
+        let mut found = Vec::with_capacity(parents.len());
+        for p in parents {
+            found.push(s.shard(ShardId { shard: *p, ..shard })?);
+        }
+        let stream = s.stream(shard.stream);
+        let new = Shard::new(shard, stream, parents, Timestamp(0));
+        self.control(|done| Op::Open { shard: new, parents: found, done }).await.map(drop)
+    }
+
+    async fn close_shard(&self, shard: ShardId) -> Result<u64, LogError> {
+        let shard = self.shared.shard(shard)?;
+        self.control(|done| Op::Close { shard, done }).await.map(|c| c.first)
+    }
+
+    async fn shards(&self, stream: StreamUid) -> Result<Vec<(ShardId, Vec<u32>)>, LogError> {
+        Ok(self.shared.shards(Some(stream)).iter().map(|s| (s.id, s.parents.to_vec())).collect())
+    }
+
+    async fn append(&self, shard: ShardId, records: Vec<Bytes>) -> Result<Committed, LogError> {
+        let s = &*self.shared;
+        s.admit_bytes()?;
+        let len = records_len(&records);
+        if len > s.limits.batch_bytes {
+            return Err(LogError::TooLarge {
+                what: "a batch",
+                len: len as u64,
+                limit: s.limits.batch_bytes as u64,
+            });
+        }
+        let count = match u32::try_from(records.len()) {
+            Ok(n) if n > 0 => n,
+            _ => return Err(LogError::Refused("a batch has at least one record".into())),
+        };
+        let shard = s.shard(shard)?;
+        let sealer = shard.stream.sealer(&s.keys, &s.writer).await?;
+        let want = (len + seal::TAG).min(s.limits.inflight_bytes) as u32;
+        let room = s.room.clone().acquire_many_owned(want).await.map_err(|_| LogError::Down)?;
+        let mut sealed = Vec::with_capacity(seal::sealed_len(len as u64) as usize);
+        encode_records(&records, &mut sealed);
+        let plain = Bytes::copy_from_slice(&sealed);
+        drop(records);
+        let id = s.ids.fetch_add(1, Ordering::Relaxed);
+        let block = seal::Block { shard: shard.id, epoch: s.writer.epoch, id };
+        let digest = if plain.len() <= seal::CHUNK {
+            sealer.key.seal_chunk(&block, 0, true, &mut sealed, 0);
+            first16(&sealed[plain.len()..])
+        } else {
+            sealed = sealer.key.seal(&block, &plain);
+            let step = seal::CHUNK + seal::TAG;
+            let mut tags = ring::digest::Context::new(&ring::digest::SHA256);
+            sealed.chunks(step).for_each(|c| tags.update(&c[c.len() - seal::TAG..]));
+            first16(tags.finish().as_ref())
+        };
+        let (done, outcome) = oneshot::channel();
+        let generation = sealer.generation;
+        let op = BatchOp { shard, sealed, plain, count, id, generation, digest, done, room: Some(room) };
+        s.queue.push(Op::Batch(op)).map_err(|_| LogError::Down)?;
+        finish(outcome).await
+    }
+
+    async fn payload(&self, shard: ShardId) -> Result<Box<dyn PayloadWriter>, LogError> {
+        self.shared.admit_bytes()?;
+        let shard = self.shared.shard(shard)?;
+        if shard.state().closing {
+            return Err(LogError::Closed(shard.id));
+        }
+        let sealer = shard.stream.sealer(&self.shared.keys, &self.shared.writer).await?;
+        Ok(Box::new(LocalPayload::new(self.shared.clone(), shard, sealer)))
+    }
+
+    async fn read(
+        &self,
+        shard: ShardId,
+        from: u64,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Result<Page, LogError> {
+        self.shared.read(shard, from, max_items, max_bytes).await
+    }
+
+    async fn seek(&self, shard: ShardId, arrival: Timestamp) -> Result<u64, LogError> {
+        self.shared.seek(shard, arrival).await
+    }
+
+    async fn payloads(
+        &self,
+        shard: ShardId,
+        query: Query,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<Vec<Payload>, LogError> {
+        self.shared.payloads(shard, query, limit, from_end).await
+    }
+
+    async fn read_payload(&self, payload: &Payload, range: Range<u64>) -> Result<Bytes, LogError> {
+        self.shared.read_payload(payload, range).await
+    }
+
+    fn watch(&self, shard: ShardId) -> Result<watch::Receiver<Head>, LogError> {
+        let shard = self.shared.shard(shard)?;
+        let mut st = shard.state();
+        if st.gone {
+            return Err(LogError::NoShard(shard.id));
+        }
+        let head = st.head();
+        Ok(st.watch.get_or_insert_with(|| watch::channel(head).0).subscribe())
+    }
+
+    async fn trim(&self, shard: ShardId, before: u64) -> Result<(), LogError> {
+        let shard = self.shared.shard(shard)?;
+        let s = shard.clone();
+        self.control(|done| Op::Trim { shard: s, before, done }).await?;
+        self.shared.drop_runs(&shard).await;
+        Ok(())
+    }
+
+    async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, LogError> {
+        let recent: u64 = self.shared.shards(stream).iter().map(|s| s.state().recent_bytes).sum();
+        let closed =
+            self.shared.catalog.stored_bytes(stream).await.map_err(|e| LogError::Io(e.to_string()))?;
+        Ok(recent + closed)
+    }
+
+    fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    async fn shutdown(&self) -> Result<(), LogError> {
+        if self.shared.down.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        self.shared.queue.shut();
+        self.join();
+        let lease = lock(&self.lease).take();
+        if let Some(l) = lease
+            && let Err(e) = self.shared.catalog.release(l).await
+        {
+            tracing::warn!(error = %e, "the lease of the journal could not be given back");
+        }
+        Ok(())
+    }
+}

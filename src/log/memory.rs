@@ -1,0 +1,339 @@
+//! The engine that forgets everything when dropped: for tests, and as the plain statement of what the others must do.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use world::{ShardId, StreamUid, Timestamp, World};
+
+use crate::{
+    Committed, Head, Item, Limits, Log, LogError, MAX_INDEX, Page, Payload, PayloadWriter, Place, Query,
+    Record, Stats, keys::lock,
+};
+
+struct MemoryShard {
+    parents: Vec<u32>,
+    items: BTreeMap<u64, Stored>,
+    next: u64,
+    trim: u64,
+    closed: bool,
+    last: Timestamp,
+    watch: watch::Sender<Head>,
+}
+
+enum Stored {
+    Record(Record),
+    Payload(Payload, Bytes),
+}
+
+impl MemoryShard {
+    fn head(&self) -> Head {
+        Head { oldest: self.trim, next: self.next, closed: self.closed }
+    }
+    fn announce(&self) {
+        self.watch.send_replace(self.head());
+    }
+    fn arrive(&mut self, now: Timestamp) -> Timestamp {
+        self.last = self.last.max(now);
+        self.last
+    }
+}
+
+#[derive(Default)]
+struct State {
+    streams: BTreeMap<StreamUid, u32>,
+    shards: BTreeMap<ShardId, MemoryShard>,
+    stats: Stats,
+    down: bool,
+}
+
+impl State {
+    fn shard(&mut self, id: ShardId) -> Result<&mut MemoryShard, LogError> {
+        self.shards.get_mut(&id).ok_or(LogError::NoShard(id))
+    }
+    fn open(&mut self, id: ShardId) -> Result<&mut MemoryShard, LogError> {
+        if self.down {
+            return Err(LogError::Down);
+        }
+        let s = self.shard(id)?;
+        if s.closed { Err(LogError::Closed(id)) } else { Ok(s) }
+    }
+}
+
+/// A log in memory. Nothing of it is durable.
+pub struct MemoryLog {
+    world: World,
+    limits: Limits,
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryLog {
+    /// An empty log that tells time by `world`'s clock.
+    pub fn new(world: World, limits: Limits) -> Arc<MemoryLog> {
+        Arc::new(MemoryLog { world, limits, state: Arc::default() })
+    }
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+#[async_trait::async_trait]
+impl Log for MemoryLog {
+    async fn create_stream(&self, stream: StreamUid) -> Result<(), LogError> {
+        if stream == StreamUid([0; 16]) {
+            return Err(LogError::Refused("this id is reserved".into()));
+        }
+        self.state().streams.entry(stream).or_insert(1);
+        self.open_shard(ShardId { stream, shard: 0 }, &[]).await
+    }
+    async fn delete_stream(&self, stream: StreamUid) -> Result<(), LogError> {
+        let mut s = self.state();
+        s.streams.remove(&stream);
+        s.shards.retain(|id, _| id.stream != stream);
+        Ok(())
+    }
+    async fn rotate_key(&self, stream: StreamUid) -> Result<u32, LogError> {
+        let mut s = self.state();
+        let g = s.streams.get_mut(&stream).ok_or(LogError::NoShard(ShardId { stream, shard: 0 }))?;
+        *g += 1;
+        Ok(*g)
+    }
+    async fn open_shard(&self, shard: ShardId, parents: &[u32]) -> Result<(), LogError> {
+        let mut s = self.state();
+        if s.down {
+            return Err(LogError::Down);
+        }
+        if let Some(there) = s.shards.get(&shard) {
+            return match there.parents == parents {
+                true => Ok(()),
+                false => Err(LogError::Refused(format!("shard {shard} exists, with other parents"))),
+            };
+        }
+        for p in parents {
+            let p = ShardId { shard: *p, ..shard };
+            if !s.shard(p)?.closed {
+                return Err(LogError::Refused(format!("parent shard {p} is not closed")));
+            }
+        }
+        let head = Head { oldest: 0, next: 0, closed: false };
+        let new = MemoryShard {
+            parents: parents.to_vec(),
+            items: BTreeMap::new(),
+            next: 0,
+            trim: 0,
+            closed: false,
+            last: self.world.clock.now(),
+            watch: watch::Sender::new(head),
+        };
+        s.shards.insert(shard, new);
+        Ok(())
+    }
+    async fn close_shard(&self, shard: ShardId) -> Result<u64, LogError> {
+        let mut s = self.state();
+        let sh = s.open(shard)?;
+        sh.closed = true;
+        sh.announce();
+        Ok(sh.next)
+    }
+    async fn shards(&self, stream: StreamUid) -> Result<Vec<(ShardId, Vec<u32>)>, LogError> {
+        let s = self.state();
+        Ok(s.shards
+            .iter()
+            .filter(|(id, _)| id.stream == stream)
+            .map(|(id, s)| (*id, s.parents.clone()))
+            .collect())
+    }
+    async fn append(&self, shard: ShardId, records: Vec<Bytes>) -> Result<Committed, LogError> {
+        let len = crate::entry::records_len(&records);
+        if len > self.limits.batch_bytes {
+            return Err(LogError::TooLarge {
+                what: "a batch",
+                len: len as u64,
+                limit: self.limits.batch_bytes as u64,
+            });
+        }
+        if records.is_empty() {
+            return Err(LogError::Refused("a batch has at least one record".into()));
+        }
+        let now = self.world.clock.now();
+        let mut s = self.state();
+        let sh = s.open(shard)?;
+        let (first, arrival, count) = (sh.next, sh.arrive(now), records.len() as u32);
+        for (position, data) in (first..).zip(records) {
+            sh.items.insert(position, Stored::Record(Record { position, arrival, data }));
+        }
+        sh.next = first + u64::from(count);
+        sh.announce();
+        s.stats.appended += u64::from(count);
+        s.stats.appended_bytes += len as u64;
+        s.stats.rounds += 1;
+        Ok(Committed { first, count, arrival })
+    }
+    async fn payload(&self, shard: ShardId) -> Result<Box<dyn PayloadWriter>, LogError> {
+        self.state().open(shard)?;
+        Ok(Box::new(MemoryPayload {
+            world: self.world.clone(),
+            limit: self.limits.payload_bytes,
+            state: self.state.clone(),
+            shard,
+            data: Vec::new(),
+        }))
+    }
+    async fn read(
+        &self,
+        shard: ShardId,
+        from: u64,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Result<Page, LogError> {
+        let mut s = self.state();
+        let sh = s.shard(shard)?;
+        if from < sh.trim {
+            return Err(LogError::Trimmed { shard, position: from, oldest: sh.trim });
+        }
+        let (mut items, mut next, mut bytes) = (Vec::new(), from, 0);
+        for (position, item) in sh.items.range(from..).take(max_items.max(1)) {
+            if bytes >= max_bytes && !items.is_empty() {
+                break;
+            }
+            next = position + 1;
+            items.push(match item {
+                Stored::Record(r) => {
+                    bytes += r.data.len() + 64;
+                    Item::Record(r.clone())
+                }
+                Stored::Payload(p, _) => {
+                    bytes += p.index.len() + 64;
+                    Item::Payload(p.clone())
+                }
+            });
+        }
+        Ok(Page { items, next })
+    }
+    async fn seek(&self, shard: ShardId, arrival: Timestamp) -> Result<u64, LogError> {
+        let mut s = self.state();
+        let sh = s.shard(shard)?;
+        let at = |i: &Stored| match i {
+            Stored::Record(r) => r.arrival,
+            Stored::Payload(p, _) => p.arrival,
+        };
+        Ok(sh.items.iter().find(|(_, i)| at(i) >= arrival).map_or(sh.next, |(p, _)| *p))
+    }
+    async fn payloads(
+        &self,
+        shard: ShardId,
+        query: Query,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<Vec<Payload>, LogError> {
+        let mut s = self.state();
+        let found = s.shard(shard)?.items.values().filter_map(|i| match i {
+            Stored::Payload(p, _) => Some(p),
+            Stored::Record(_) => None,
+        });
+        let found = found.filter(|p| match query {
+            Query::Positions(a, b) => (a..=b).contains(&p.position),
+            Query::Arrival(a, b) => (a..=b).contains(&p.arrival),
+            Query::Producer(a, b) => p.producer.0 <= b && p.producer.1 >= a,
+        });
+        Ok(if from_end {
+            let mut v: Vec<_> = found.rev().take(limit).cloned().collect();
+            v.reverse();
+            v
+        } else {
+            found.take(limit).cloned().collect()
+        })
+    }
+    async fn read_payload(&self, p: &Payload, range: Range<u64>) -> Result<Bytes, LogError> {
+        let mut s = self.state();
+        let sh = s.shard(p.shard)?;
+        match sh.items.get(&p.position) {
+            Some(Stored::Payload(_, data)) => {
+                let len = data.len() as u64;
+                let (from, to) = (range.start.min(len), range.end.min(len));
+                Ok(data.slice(from as usize..to.max(from) as usize))
+            }
+            _ => Err(LogError::Trimmed { shard: p.shard, position: p.position, oldest: sh.trim }),
+        }
+    }
+    fn watch(&self, shard: ShardId) -> Result<watch::Receiver<Head>, LogError> {
+        Ok(self.state().shard(shard)?.watch.subscribe())
+    }
+    async fn trim(&self, shard: ShardId, before: u64) -> Result<(), LogError> {
+        let mut s = self.state();
+        let sh = s.shard(shard)?;
+        sh.trim = sh.trim.max(before.min(sh.next));
+        sh.items = sh.items.split_off(&sh.trim);
+        sh.announce();
+        Ok(())
+    }
+    async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, LogError> {
+        let s = self.state();
+        let of = s.shards.iter().filter(|(id, _)| stream.is_none_or(|s| id.stream == s));
+        Ok(of
+            .flat_map(|(_, s)| s.items.values())
+            .map(|i| match i {
+                Stored::Record(r) => r.data.len() as u64,
+                Stored::Payload(_, d) => d.len() as u64,
+            })
+            .sum())
+    }
+    fn stats(&self) -> Stats {
+        self.state().stats.clone()
+    }
+    async fn shutdown(&self) -> Result<(), LogError> {
+        self.state().down = true;
+        Ok(())
+    }
+}
+
+struct MemoryPayload {
+    world: World,
+    limit: u64,
+    state: Arc<Mutex<State>>,
+    shard: ShardId,
+    data: Vec<u8>,
+}
+
+#[async_trait::async_trait]
+impl PayloadWriter for MemoryPayload {
+    async fn write(&mut self, data: &[u8]) -> Result<(), LogError> {
+        let len = (self.data.len() + data.len()) as u64;
+        if len > self.limit {
+            return Err(LogError::TooLarge { what: "a payload", len, limit: self.limit });
+        }
+        self.data.extend_from_slice(data);
+        Ok(())
+    }
+    async fn commit(
+        self: Box<Self>,
+        producer: (Timestamp, Timestamp),
+        index: Bytes,
+    ) -> Result<Committed, LogError> {
+        if index.len() > MAX_INDEX {
+            let (len, limit) = (index.len() as u64, MAX_INDEX as u64);
+            return Err(LogError::TooLarge { what: "an index entry", len, limit });
+        }
+        if producer.0 > producer.1 {
+            return Err(LogError::Refused("the producer's end is before its start".into()));
+        }
+        let now = self.world.clock.now();
+        let mut s = lock(&self.state);
+        let sh = s.open(self.shard)?;
+        let (position, arrival) = (sh.next, sh.arrive(now));
+        let len = self.data.len() as u64;
+        let place = Place(Bytes::copy_from_slice(&position.to_le_bytes()));
+        let payload = Payload { shard: self.shard, position, arrival, producer, len, index, place };
+        sh.items.insert(position, Stored::Payload(payload, self.data.into()));
+        sh.next += 1;
+        sh.announce();
+        s.stats.appended += 1;
+        s.stats.appended_bytes += len;
+        s.stats.rounds += 1;
+        Ok(Committed { first: position, count: 1, arrival })
+    }
+}

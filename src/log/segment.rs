@@ -1,0 +1,444 @@
+//! Segment files: blocks, then an index in sealed pages, a sealed root that lists runs and pages, a trailer.
+//! `docs/formats/segment.md` is the layout, byte for byte.
+
+use std::{io, sync::Arc};
+
+use seal::{Block, BlockKey, DataKey, Salt};
+use world::{DiskFile, ShardId, StreamUid, Timestamp};
+
+use crate::{
+    codec::{Malformed, Put, Reader},
+    entry::{Batch, Entry, Sealed, SegmentId, Writer, blank_large, get_large, put_large},
+    journal::JOURNAL,
+};
+
+const MAGIC: &[u8; 8] = b"rushess\0";
+const TRAILER_MAGIC: &[u8; 8] = b"rushesf\0";
+const VERSION: u32 = 1;
+/// Bytes before the first block.
+pub(crate) const HEADER: u64 = 64;
+/// Bytes of the trailer.
+pub(crate) const TRAILER: u64 = 96;
+/// A page of the index is closed at about this many plain bytes.
+const PAGE: usize = 16 << 10;
+
+pub(crate) fn header(id: &SegmentId, created: Timestamp) -> Vec<u8> {
+    let mut b = Vec::with_capacity(HEADER as usize);
+    b.extend_from_slice(MAGIC);
+    b.put_u32(VERSION);
+    b.put_u32(0);
+    b.extend_from_slice(id);
+    b.put_u64(created.0 as u64);
+    b.put_u32(crc32c::crc32c(&b));
+    b.resize(HEADER as usize, 0);
+    b
+}
+
+/// Lowest and highest of something, both inclusive.
+pub(crate) type Span = (Timestamp, Timestamp);
+
+/// A page of the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PageRef {
+    pub first: u64,
+    pub end: u64,
+    pub arrival: Span,
+    /// Of its payloads; `MAX, MIN` if there are none.
+    pub producer: Span,
+    pub offset: u64,
+    pub len: u32,
+}
+
+/// A shard's stretch of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub shard: ShardId,
+    pub first: u64,
+    pub end: u64,
+    pub arrival: Span,
+    pub producer: Span,
+    /// Sealed bytes of its blocks.
+    pub bytes: u64,
+    pub pages: Vec<PageRef>,
+}
+
+/// A segment's root, opened.
+pub(crate) struct Root {
+    pub writers: Vec<Arc<Writer>>,
+    pub runs: Vec<Run>,
+    key: BlockKey,
+    id: SegmentId,
+}
+
+fn wider(a: Span, b: Span) -> Span {
+    (a.0.min(b.0), a.1.max(b.1))
+}
+
+const NOTHING: Span = (Timestamp::MAX, Timestamp::MIN);
+
+/// Pages count from 0; the root is this one.
+const ROOT: u64 = u64::MAX;
+
+fn block(id: &SegmentId, page: u64) -> Block {
+    // A segment's own id stands where a block has its stream's, so that a swapped file does not open.
+    Block { shard: ShardId { stream: StreamUid(*id), shard: 0 }, epoch: 0, id: page }
+}
+
+/// Collects the entries of a segment and makes its footer.
+pub(crate) struct IndexWriter {
+    id: SegmentId,
+    key: BlockKey,
+    generation: u32,
+    salt: Salt,
+    writers: Vec<Arc<Writer>>,
+    runs: Vec<Run>,
+    pages: u64,
+    out: Vec<u8>,
+    base: u64,
+    plain: Vec<u8>,
+    last: Last,
+}
+
+/// What the next entry of a page is written relative to.
+#[derive(Default)]
+struct Last {
+    position: u64,
+    arrival: i64,
+    id: u64,
+    offset: u64,
+}
+
+/// A finished footer and what the catalog has to know of it.
+pub(crate) struct Footer {
+    /// Pages, root and trailer.
+    pub bytes: Vec<u8>,
+    pub runs: Vec<Run>,
+}
+
+impl IndexWriter {
+    /// `salt` must be fresh; `base` is where the footer will begin.
+    pub fn new(id: SegmentId, key: (u32, &DataKey), salt: Salt, base: u64) -> Self {
+        IndexWriter {
+            id,
+            key: BlockKey::new(key.1, &salt, JOURNAL, key.0),
+            generation: key.0,
+            salt,
+            writers: Vec::new(),
+            runs: Vec::new(),
+            pages: 0,
+            out: Vec::new(),
+            base,
+            plain: Vec::new(),
+            last: Last::default(),
+        }
+    }
+
+    /// Begins a shard's run.
+    pub fn run(&mut self, shard: ShardId) {
+        self.close_page();
+        self.runs.push(Run {
+            shard,
+            first: 0,
+            end: 0,
+            arrival: NOTHING,
+            producer: NOTHING,
+            bytes: 0,
+            pages: Vec::new(),
+        });
+    }
+
+    /// Adds an entry to the run; positions rise.
+    pub fn add(&mut self, e: &Entry) {
+        if self.plain.len() >= PAGE {
+            self.close_page();
+        }
+        let sealed = match e {
+            Entry::Batch(b) => &b.sealed,
+            Entry::Large(l) => &l.sealed,
+        };
+        let writer = self.writers.iter().position(|w| **w == *sealed.writer).unwrap_or_else(|| {
+            self.writers.push(sealed.writer.clone());
+            self.writers.len() - 1
+        });
+        let Some(run) = self.runs.last_mut() else { return };
+        let fresh = self.plain.is_empty();
+        if fresh {
+            self.last = Last::default();
+            run.pages.push(PageRef {
+                first: e.first(),
+                end: e.first(),
+                arrival: NOTHING,
+                producer: NOTHING,
+                offset: self.base + self.out.len() as u64,
+                len: 0,
+            });
+        }
+        let (bytes, producer) = match e {
+            Entry::Batch(b) => (u64::from(b.len), NOTHING),
+            Entry::Large(l) => (l.sealed_bytes(), l.producer),
+        };
+        if run.bytes == 0 {
+            run.first = e.first();
+        }
+        run.end = e.end();
+        run.bytes += bytes;
+        let at = (e.arrival(), e.arrival());
+        (run.arrival, run.producer) = (wider(run.arrival, at), wider(run.producer, producer));
+        if let Some(p) = run.pages.last_mut() {
+            p.end = e.end();
+            (p.arrival, p.producer) = (wider(p.arrival, at), wider(p.producer, producer));
+        }
+        let (out, last) = (&mut self.plain, &mut self.last);
+        let kind = u8::from(matches!(e, Entry::Large(_)));
+        out.push(kind | sealed.codec << 4);
+        out.put_varint(e.first().wrapping_sub(last.position));
+        out.put_zigzag(e.arrival().0.wrapping_sub(last.arrival));
+        out.put_varint(writer as u64);
+        out.put_varint(sealed.generation.into());
+        out.put_zigzag(sealed.id.wrapping_sub(last.id) as i64);
+        (last.position, last.arrival, last.id) = (e.end(), e.arrival().0, sealed.id);
+        match e {
+            Entry::Batch(b) => {
+                out.put_varint(b.count.into());
+                out.put_zigzag(b.offset.wrapping_sub(last.offset) as i64);
+                out.put_varint(b.len.into());
+                out.put_u32(b.crc);
+                out.extend_from_slice(&sealed.digest);
+                last.offset = b.offset + u64::from(b.len);
+            }
+            Entry::Large(l) => put_large(out, l),
+        }
+    }
+
+    fn close_page(&mut self) {
+        if self.plain.is_empty() {
+            return;
+        }
+        let from = self.out.len();
+        self.out.append(&mut self.plain);
+        self.key.seal_chunk(&block(&self.id, self.pages), 0, true, &mut self.out, from);
+        self.pages += 1;
+        if let Some(p) = self.runs.last_mut().and_then(|r| r.pages.last_mut()) {
+            p.len = (self.out.len() - from) as u32;
+        }
+    }
+
+    /// Seals what is left and adds root and trailer.
+    pub fn finish(mut self) -> Footer {
+        self.close_page();
+        let mut plain = Vec::new();
+        plain.put_varint(self.writers.len() as u64);
+        for w in &self.writers {
+            plain.put_varint(w.epoch);
+            plain.extend_from_slice(&w.salt);
+        }
+        plain.put_varint(self.runs.len() as u64);
+        for r in &self.runs {
+            plain.extend_from_slice(&r.shard.stream.0);
+            plain.put_varint(r.shard.shard.into());
+            plain.put_varint(r.bytes);
+            plain.put_varint(r.pages.len() as u64);
+            for p in &r.pages {
+                plain.put_varint(p.first);
+                plain.put_varint(p.end - p.first);
+                for t in [p.arrival.0, p.arrival.1, p.producer.0, p.producer.1] {
+                    plain.put_u64(t.0 as u64);
+                }
+                plain.put_varint(p.offset - self.base);
+                plain.put_varint(p.len.into());
+            }
+        }
+        let root = self.out.len();
+        self.out.append(&mut plain);
+        self.key.seal_chunk(&block(&self.id, ROOT), 0, true, &mut self.out, root);
+        let len = self.out.len() - root;
+        let crc = crc32c::crc32c(&self.out);
+        let start = self.out.len();
+        self.out.extend_from_slice(TRAILER_MAGIC);
+        self.out.put_u32(VERSION);
+        self.out.put_u32(self.generation);
+        self.out.extend_from_slice(&self.id);
+        self.out.extend_from_slice(&self.salt);
+        self.out.put_u64(self.base);
+        self.out.put_u64(self.base + root as u64);
+        self.out.put_u32(len as u32);
+        self.out.put_u32(crc);
+        self.out.put_u32(crc32c::crc32c(&self.out[start..]));
+        self.out.put_u32(0);
+        debug_assert_eq!(self.out.len() - start, TRAILER as usize);
+        Footer { bytes: self.out, runs: self.runs }
+    }
+}
+
+/// Why a footer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FooterError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("its footer {0}")]
+    Malformed(#[from] Malformed),
+    #[error("its footer {0}")]
+    Seal(#[from] seal::SealError),
+    #[error("has format {0}; this program knows up to {VERSION}")]
+    Newer(u32),
+    #[error("no index key of generation {0}")]
+    NoKey(u32),
+}
+
+/// Reads and opens a segment's root.
+pub(crate) fn read_root(
+    file: &dyn DiskFile,
+    id: &SegmentId,
+    key: impl Fn(u32) -> Option<Arc<DataKey>>,
+) -> Result<Root, FooterError> {
+    let total = file.len()?;
+    // Most roots fit: one read.
+    let guess = total.min(16 << 10);
+    if total < HEADER + TRAILER {
+        return Err(Malformed("is missing: the file is too short").into());
+    }
+    let mut end = vec![0; guess as usize];
+    file.read_exact_at(&mut end, total - guess)?;
+    let trailer = &end[end.len() - TRAILER as usize..];
+    let mut r = Reader::new(trailer);
+    if &r.array::<8>()? != TRAILER_MAGIC {
+        return Err(Malformed("is missing").into());
+    }
+    let (version, generation) = (r.u32()?, r.u32()?);
+    if version != VERSION {
+        return Err(FooterError::Newer(version));
+    }
+    let (own, salt) = (r.array::<16>()?, r.array::<32>()?);
+    let (base, at, len) = (r.u64()?, r.u64()?, r.u32()?);
+    let _index_crc = r.u32()?;
+    if r.u32()? != crc32c::crc32c(&trailer[..TRAILER as usize - 8]) {
+        return Err(Malformed("is damaged").into());
+    }
+    if own != *id {
+        return Err(Malformed("is another segment's").into());
+    }
+    if base < HEADER || at < base || at.checked_add(len.into()) != Some(total - TRAILER) {
+        return Err(Malformed("does not fit the file").into());
+    }
+    let from = total - guess;
+    let mut sealed = if at >= from {
+        end[(at - from) as usize..][..len as usize].to_vec()
+    } else {
+        let mut b = vec![0; len as usize];
+        file.read_exact_at(&mut b, at)?;
+        b
+    };
+    let data = key(generation).ok_or(FooterError::NoKey(generation))?;
+    let key = BlockKey::new(&data, &salt, JOURNAL, generation);
+    let plain = key.open_chunk(&block(id, ROOT), 0, true, &mut sealed)?;
+    let (writers, runs) = parse_root(plain, base, at)?;
+    Ok(Root { writers, runs, key, id: *id })
+}
+
+fn parse_root(plain: &[u8], base: u64, limit: u64) -> Result<(Vec<Arc<Writer>>, Vec<Run>), Malformed> {
+    let mut r = Reader::new(plain);
+    let n = r.count(33)?;
+    let mut writers = Vec::with_capacity(n);
+    for _ in 0..n {
+        writers.push(Arc::new(Writer { epoch: r.varint()?, salt: r.array()? }));
+    }
+    let n = r.count(19)?;
+    let mut runs = Vec::with_capacity(n);
+    for _ in 0..n {
+        let shard = ShardId { stream: StreamUid(r.array()?), shard: r.varint32()? };
+        let bytes = r.varint()?;
+        let n = r.count(36)?;
+        let mut pages: Vec<PageRef> = Vec::with_capacity(n);
+        for _ in 0..n {
+            let first = r.varint()?;
+            let end = first.checked_add(r.varint()?).ok_or(Malformed("positions overflow"))?;
+            let mut t = || r.u64().map(|t| Timestamp(t as i64));
+            let (arrival, producer) = ((t()?, t()?), (t()?, t()?));
+            let offset = r.varint()?.checked_add(base).ok_or(Malformed("an offset is too large"))?;
+            let len = r.varint32()?;
+            if offset.checked_add(len.into()).is_none_or(|e| e > limit) {
+                return Err(Malformed("a page is not within its footer"));
+            }
+            pages.push(PageRef { first, end, arrival, producer, offset, len });
+        }
+        let span = |f: fn(&PageRef) -> Span| pages.iter().map(f).fold(NOTHING, wider);
+        runs.push(Run {
+            shard,
+            first: pages.first().map_or(0, |p| p.first),
+            end: pages.last().map_or(0, |p| p.end),
+            arrival: span(|p| p.arrival),
+            producer: span(|p| p.producer),
+            bytes,
+            pages,
+        });
+    }
+    if !r.is_empty() {
+        return Err(Malformed("has more than it should"));
+    }
+    Ok((writers, runs))
+}
+
+impl Root {
+    /// About how much memory it takes.
+    pub fn weight(&self) -> usize {
+        let pages: usize = self.runs.iter().map(|r| r.pages.len()).sum();
+        1024 + self.writers.len() * 48 + self.runs.len() * size_of::<Run>() + pages * size_of::<PageRef>()
+    }
+
+    /// The number, counted over all runs, of a run's first page.
+    pub fn page_number(&self, run: usize, page: usize) -> u64 {
+        self.runs[..run].iter().map(|r| r.pages.len() as u64).sum::<u64>() + page as u64
+    }
+
+    /// Reads and opens a page of a run.
+    pub fn read_page(&self, file: &dyn DiskFile, run: usize, page: usize) -> Result<Vec<Entry>, FooterError> {
+        let at = self.runs.get(run).and_then(|r| r.pages.get(page)).ok_or(Malformed("has no such page"))?;
+        let mut sealed = vec![0; at.len as usize];
+        file.read_exact_at(&mut sealed, at.offset)?;
+        let plain =
+            self.key.open_chunk(&block(&self.id, self.page_number(run, page)), 0, true, &mut sealed)?;
+        Ok(self.parse_page(plain)?)
+    }
+
+    fn parse_page(&self, plain: &[u8]) -> Result<Vec<Entry>, Malformed> {
+        let mut r = Reader::new(plain);
+        let mut last = Last::default();
+        let mut out = Vec::new();
+        while !r.is_empty() {
+            let tag = r.u8()?;
+            let first = last.position.checked_add(r.varint()?).ok_or(Malformed("positions overflow"))?;
+            last.arrival = last.arrival.wrapping_add(r.zigzag()?);
+            let arrival = Timestamp(last.arrival);
+            let writer = self.writers.get(r.varint()? as usize).ok_or(Malformed("names no writer"))?.clone();
+            let generation = r.varint32()?;
+            last.id = last.id.wrapping_add(r.zigzag()? as u64);
+            let mut sealed = Sealed { writer, generation, id: last.id, codec: tag >> 4, digest: [0; 16] };
+            let e = match tag & 0xf {
+                0 => {
+                    let count = r.varint32()?;
+                    let offset = last.offset.wrapping_add(r.zigzag()? as u64);
+                    let len = r.varint32()?;
+                    let crc = r.u32()?;
+                    sealed.digest = r.array()?;
+                    last.offset =
+                        offset.checked_add(len.into()).ok_or(Malformed("an offset is too large"))?;
+                    Entry::Batch(Batch { first, count, arrival, sealed, offset, len, crc })
+                }
+                1 => {
+                    let mut l = get_large(&mut r, blank_large(first, arrival, sealed))?;
+                    l.segment = self.id;
+                    Entry::Large(Arc::new(l))
+                }
+                _ => return Err(Malformed("has an entry of a kind that is not known here")),
+            };
+            last.position = match &e {
+                Entry::Batch(b) => {
+                    first.checked_add(b.count.into()).ok_or(Malformed("positions overflow"))?
+                }
+                Entry::Large(_) => first.checked_add(1).ok_or(Malformed("positions overflow"))?,
+            };
+            out.push(e);
+        }
+        Ok(out)
+    }
+}
