@@ -1,0 +1,66 @@
+# `make demo` and `make test` are all that is needed on a fresh Debian 12 with make and Rust (https://rustup.rs).
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+WEB := web/index.html web/package.json web/package-lock.json web/tsconfig.json web/vite.config.ts \
+  $(shell find web/src web/public -type f 2>/dev/null)
+.DEFAULT_GOAL := help
+.PHONY: help demo test build web lint fmt audit bench soak clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: ## build, start the server with two cameras, print a link; VIDEO=FILE or RUSHES_FOOTAGE=DIR for real pictures
+	@deploy/install.sh demo
+	@$(MAKE) --no-print-directory web
+	cargo build --locked -p rushes
+	@exec $(TARGET)/debug/rushes demo $(if $(VIDEO),--video "$(VIDEO)")
+
+test: ## install what is needed, build, and pass everything
+	@deploy/install.sh test
+	@deploy/test.sh
+
+build: ## target/release/rushes
+	@deploy/install.sh build
+	@$(MAKE) --no-print-directory web
+	cargo build --locked --release -p rushes
+
+web: web/dist/index.html ## the console's pages, which the binary carries
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	npm --prefix web ci --no-audit --no-fund
+	@touch $@
+
+web/dist/index.html: web/node_modules/.package-lock.json $(WEB)
+	npm --prefix web run --silent build
+	@touch $@
+
+lint: web ## formatting, clippy, licences, types
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	python3 deploy/licences.py
+	npm --prefix web run --silent typecheck
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+audit: ## advisories, licences and sources by cargo-deny
+	@command -v cargo-deny >/dev/null || { echo "first: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny --locked check
+
+bench: ## the figures: a table and target/bench.json
+	@deploy/install.sh test
+	@$(MAKE) --no-print-directory web
+	cargo build --locked --release -p rushes -p rushes-log --bins --examples
+	python=$$(deploy/venv.sh) && $$python tests/bench/bench.py $(TARGET)/release/rushes \
+	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json $(BENCH)
+
+soak: ## a thousand cycles of load, kill -9, restart, compare
+	@deploy/install.sh test
+	@$(MAKE) --no-print-directory web
+	cargo build --locked -p rushes
+	RUSHES_SOAK=1 cargo test --locked -p rushes-log --release -- --nocapture crash
+	python=$$(deploy/venv.sh) && RUSHES_SOAK=1 RUSHES_BIN=$(TARGET)/debug/rushes $$python -m pytest tests/test_crash.py
+
+clean: ## remove everything that was built
+	cargo clean
+	rm -rf web/dist web/node_modules

@@ -1,0 +1,57 @@
+#!/bin/bash
+# Everything that has to pass, stage by stage, each with its time; all stages run even if one fails. The last line
+# counts tests (a check without tests of its own counts as one). Logs are in target/test-logs.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+logs=$target/test-logs
+mkdir -p "$logs"
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} NO_COLOR=1
+passed=0 failed=0 begun=$SECONDS summary=()
+
+# Adds up what a stage's log says: `sum FILE PATTERN` where the pattern captures a number.
+sum() { sed -nE "s/.*$2.*/\1/p" "$1" | awk '{ n += $1 } END { print n + 0 }'; }
+
+# stage NAME KIND COMMAND...: KIND says how its output counts: one, cargo, vitest, pytest.
+stage() {
+  local name=$1 kind=$2 log=$logs/${1// /-}.log start=$SECONDS ok=0 good=0 bad=0
+  shift 2
+  echo; echo "── $name"
+  "$@" 2>&1 | tee "$log" || ok=1
+  case $kind in
+    cargo) good=$(sum "$log" '^test result: .* ([0-9]+) passed'); bad=$(sum "$log" '^test result: .* ([0-9]+) failed') ;;
+    vitest) good=$(sum "$log" '^ *Tests .* ([0-9]+) passed'); bad=$(sum "$log" '^ *Tests .* ([0-9]+) failed') ;;
+    pytest) good=$(sum "$log" '^[= ]*.*[^0-9]?([0-9]+) passed.* in [0-9.]+s'); bad=$(($(sum "$log" '([0-9]+) failed.* in [0-9.]+s') + $(sum "$log" '([0-9]+) errors?.* in [0-9.]+s'))) ;;
+    one) good=$((1 - ok)) ;;
+  esac
+  # A stage that fails without a failed test (it did not compile) is one failure.
+  if [ $ok -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+  passed=$((passed + good)) failed=$((failed + bad))
+  summary+=("$(printf '%-24s %5d s   %s' "$name" $((SECONDS - start)) "$([ $ok -eq 0 ] && echo ok || echo FAILED)")")
+  return $ok
+}
+
+rushes() { echo "$target/debug/rushes"; }
+
+# First the pages, which the binary carries; then what is fast to fail.
+stage "web install" one make --no-print-directory web/node_modules/.package-lock.json
+stage "web types" one npm --prefix web run --silent typecheck
+stage "web tests" vitest npm --prefix web test --silent
+stage "web build" one make --no-print-directory web
+stage "format" one cargo fmt --all --check
+stage "licences" one python3 deploy/licences.py
+stage "unit tests" cargo cargo test --workspace --locked --no-fail-fast
+stage "clippy" one cargo clippy --workspace --all-targets --locked -- -D warnings
+if stage "binary" one cargo build --locked -p rushes; then
+  if python=$(deploy/venv.sh); then
+    RUSHES_BIN=$(rushes) stage "end to end" pytest "$python" -m pytest tests
+  else
+    stage "end to end" one false
+  fi
+fi
+
+echo
+printf '%s\n' "${summary[@]}"
+echo "total $((SECONDS - begun)) s; logs in $logs"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
