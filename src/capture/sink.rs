@@ -41,7 +41,12 @@ pub trait Session: Send {
 #[async_trait::async_trait]
 pub trait Admit: Send + Sync + 'static {
     /// `user` and `password` as the client sent them, percent-decoding done.
-    async fn publish(&self, stream: &str, user: Option<&str>, password: Option<&str>) -> Result<Permit, access::Denied>;
+    async fn publish(
+        &self,
+        stream: &str,
+        user: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Permit, access::Denied>;
 }
 
 /// What a source is doing, in words and numbers. Kept up to date by the source, read by the console.
@@ -65,6 +70,8 @@ pub struct Status {
     pub connects: u64,
     /// When the last access unit came.
     pub last_unit: Option<Timestamp>,
+    /// Why the source's own clock is not used, in words; `None` if it is, or if it told none.
+    pub clock_warning: Option<String>,
 }
 
 /// A source's state.
@@ -81,6 +88,8 @@ pub enum State {
     Failed,
     /// It cannot work without somebody changing something: wrong credentials, an unsupported codec.
     Rejected,
+    /// A push camera to which nobody publishes.
+    Waiting,
     /// Stopped on purpose.
     Stopped,
 }

@@ -1,0 +1,345 @@
+//! From the packets of a session to what its sink is told. Without I/O.
+//!
+//! An [`Intake`] takes RTP and RTCP as they arrive, whoever brings them, and queues [`Out`] in the order in which the
+//! sink must hear it. It keeps access units back only until the tracks can be declared, and not for long.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use media::{AccessUnit, Kind, Track};
+use world::Timestamp;
+
+use crate::rtp::{Broken, Carried, Depacketizer, Frame, Packet, SenderReport};
+use crate::sdp::Media;
+use crate::times::Timeline;
+
+/// How long, and how many bytes of, access units wait for parameter sets that the description did not have.
+const HOLD: Duration = Duration::from_secs(5);
+const HOLD_BYTES: usize = 8 << 20;
+/// A bigger leap in sequence numbers is no loss but another beginning.
+const MAX_LOSS: u16 = 3000;
+/// So many packets of an unannounced payload type and none of the announced one: it is what the sender means.
+const ODD_TYPES: u32 = 20;
+
+/// What a sink is to be told.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Out {
+    Tracks(Vec<Arc<Track>>),
+    Unit(AccessUnit, Timestamp),
+    Discontinuity(String),
+}
+
+#[derive(Debug)]
+pub(crate) struct Intake {
+    lanes: Vec<Lane>,
+    timeline: Timeline,
+    declared: bool,
+    held: usize,
+    held_since: Option<Timestamp>,
+    out: VecDeque<Out>,
+    left_out: Vec<String>,
+    counts: Counts,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Access units.
+    pub units: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Packets that made no sense.
+    pub broken: u64,
+}
+
+/// One medium that is received.
+#[derive(Debug)]
+struct Lane {
+    /// Its place in the description.
+    media: usize,
+    id: u8,
+    payload_type: u8,
+    odd: Option<(u8, u32)>,
+    rate: u32,
+    ssrc: Option<u32>,
+    next: Option<u16>,
+    depacketizer: Depacketizer,
+    frames: Vec<Frame>,
+    track: Option<Arc<Track>>,
+    video: bool,
+}
+
+impl Intake {
+    /// For the media of a description that can be received. `Err` names those that there are if none can.
+    pub(crate) fn new(description: &[Media]) -> Result<Intake, String> {
+        let (mut lanes, mut left_out) = (Vec::new(), Vec::new());
+        for (at, m) in description.iter().enumerate() {
+            match m.carried() {
+                Ok(carried) => lanes.push(Lane::new(at, lanes.len() as u8 + 1, m, &carried)),
+                // What is neither seen nor heard is not missed.
+                Err(_) if !matches!(m.kind.as_str(), "video" | "audio") => {}
+                Err(what) => left_out.push(what),
+            }
+        }
+        if lanes.is_empty() {
+            return Err(match &left_out[..] {
+                [] => "there is neither video nor audio in it".into(),
+                names => format!("{} cannot be received", names.join(" and ")),
+            });
+        }
+        let timeline = Timeline::new(lanes.iter().map(|l| l.rate));
+        Ok(Intake {
+            lanes,
+            timeline,
+            declared: false,
+            held: 0,
+            held_since: None,
+            out: VecDeque::new(),
+            left_out,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Whether a medium of the description is received.
+    pub(crate) fn takes(&self, media: usize) -> bool {
+        self.lanes.iter().any(|l| l.media == media)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(crate) fn clock_warning(&self) -> Option<&str> {
+        self.timeline.clock_warning()
+    }
+
+    /// What to tell next.
+    pub(crate) fn next(&mut self) -> Option<Out> {
+        self.declared.then(|| self.out.pop_front()).flatten()
+    }
+
+    /// `H.264 1920×1080 and AAC`
+    pub(crate) fn words(&self) -> String {
+        let tracks = self.lanes.iter().filter_map(|l| l.track.as_deref());
+        let mut words = tracks.map(describe).collect::<Vec<_>>().join(" and ");
+        if !self.left_out.is_empty() {
+            words += &format!(" ({} cannot be received and is left out)", self.left_out.join(" and "));
+        }
+        words
+    }
+
+    /// Whether no packet of a medium has come yet.
+    pub(crate) fn fresh(&self, media: usize) -> bool {
+        self.lanes.iter().any(|l| l.media == media && l.next.is_none())
+    }
+
+    /// See [`Timeline::play_start`].
+    pub(crate) fn play_start(&mut self, media: usize, rtp: u32) {
+        if let Some(lane) = self.lanes.iter().position(|l| l.media == media) {
+            self.timeline.play_start(lane, rtp);
+        }
+    }
+
+    /// Takes an RTP packet of a medium. Packets come in order; `received` is when this one did.
+    pub(crate) fn rtp(&mut self, media: usize, data: &[u8], received: Timestamp) {
+        let Some(at) = self.lanes.iter().position(|l| l.media == media) else { return };
+        let Some(packet) = Packet::parse(data) else {
+            self.counts.broken += 1;
+            return;
+        };
+        let lane = &mut self.lanes[at];
+        if !lane.is_mine(packet.payload_type) {
+            return;
+        }
+        let Some(loss) = lane.sequence(&packet) else { return };
+        if let Loss::Packets(n) = loss {
+            self.counts.lost += u64::from(n);
+        }
+        let lost = loss != Loss::None;
+        let result = lane.depacketizer.push(&packet, lost, &mut lane.frames);
+        // Sound says by its times where it is missing; a picture that is missing spoils those after it.
+        let speaks = lane.video || !self.lanes.iter().any(|l| l.video);
+        if speaks {
+            match loss {
+                Loss::None => {}
+                Loss::Packets(n) => self.broke(format!("{n} packets lost")),
+                Loss::Restart => self.broke("the sender started over".into()),
+            }
+        }
+        if let Err(Broken(why)) = result {
+            self.counts.broken += 1;
+            tracing::debug!(media, sequence = packet.sequence, why, "an access unit was dropped");
+            if speaks {
+                self.broke(format!("an access unit was dropped: {why}"));
+            }
+        }
+        self.collect(at, received);
+        if !self.declared
+            && self.held_since.is_some_and(|since| received.since(since) > HOLD || self.held > HOLD_BYTES)
+        {
+            self.declare();
+        }
+    }
+
+    /// Takes an RTCP packet of a medium.
+    pub(crate) fn rtcp(&mut self, media: usize, data: &[u8], received: Timestamp) {
+        if let Some(report) = SenderReport::parse(data) {
+            self.report(media, report.ntp, report.rtp, received);
+        }
+    }
+
+    /// Takes what a sender report said.
+    pub(crate) fn report(&mut self, media: usize, ntp: u64, rtp: u32, received: Timestamp) {
+        if let Some(lane) = self.lanes.iter().position(|l| l.media == media) {
+            self.timeline.sender_report(lane, ntp, rtp, received);
+        }
+    }
+
+    /// The time line broke for a reason that packets do not show.
+    pub(crate) fn broke(&mut self, why: String) {
+        // One is as good as many.
+        if !matches!(self.out.back(), Some(Out::Discontinuity(_))) {
+            self.out.push_back(Out::Discontinuity(why));
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&mut self, received: Timestamp) {
+        for at in 0..self.lanes.len() {
+            let lane = &mut self.lanes[at];
+            lane.depacketizer.end(&mut lane.frames);
+            self.collect(at, received);
+        }
+        if self.counts.units > 0 && !self.declared {
+            self.declare();
+        }
+    }
+
+    fn collect(&mut self, at: usize, received: Timestamp) {
+        let mut frames = std::mem::take(&mut self.lanes[at].frames);
+        for frame in frames.drain(..) {
+            let lane = &mut self.lanes[at];
+            if frame.changed || lane.track.is_none() {
+                lane.track = lane.depacketizer.track(lane.id).map(Arc::new);
+                if self.declared {
+                    self.out.push_back(Out::Tracks(self.tracks()));
+                }
+            }
+            let lane = &self.lanes[at];
+            let id = lane.id;
+            let stamp = self.timeline.unit(at, frame.timestamp, received);
+            if let Some(ms) = stamp.jumped_ms {
+                self.broke(format!("times jumped by {ms} ms"));
+            }
+            self.counts.units += 1;
+            self.counts.bytes += frame.data.len() as u64;
+            if !self.declared {
+                self.held += frame.data.len() + 64;
+                self.held_since.get_or_insert(received);
+            }
+            let unit = AccessUnit {
+                track: id,
+                pts: stamp.pts,
+                dts: None,
+                duration: frame.duration,
+                access: frame.access,
+                data: frame.data,
+            };
+            self.out.push_back(Out::Unit(unit, received));
+        }
+        self.lanes[at].frames = frames;
+        if !self.declared && self.counts.units > 0 && self.lanes.iter().all(|l| l.track.is_some()) {
+            self.declare();
+        }
+    }
+
+    fn tracks(&self) -> Vec<Arc<Track>> {
+        let track =
+            |l: &Lane| l.track.clone().unwrap_or_else(|| Arc::new(l.depacketizer.bare_track(l.id, l.rate)));
+        self.lanes.iter().map(track).collect()
+    }
+
+    fn declare(&mut self) {
+        self.declared = true;
+        // Nothing was before, so nothing can have broken.
+        while matches!(self.out.front(), Some(Out::Discontinuity(_))) {
+            self.out.pop_front();
+        }
+        self.out.push_front(Out::Tracks(self.tracks()));
+    }
+}
+
+#[derive(PartialEq)]
+enum Loss {
+    None,
+    Packets(u16),
+    Restart,
+}
+
+impl Lane {
+    fn new(media: usize, id: u8, m: &Media, carried: &Carried) -> Lane {
+        let depacketizer = Depacketizer::new(carried);
+        Lane {
+            media,
+            id,
+            payload_type: m.payload_type,
+            odd: None,
+            rate: carried.rate,
+            ssrc: None,
+            next: None,
+            track: depacketizer.track(id).map(Arc::new),
+            depacketizer,
+            frames: Vec::new(),
+            video: m.kind == "video",
+        }
+    }
+
+    fn is_mine(&mut self, payload_type: u8) -> bool {
+        if payload_type == self.payload_type {
+            self.odd = None;
+            return true;
+        }
+        if self.next.is_some() {
+            return false;
+        }
+        // Some senders announce one type and send another.
+        let n = match self.odd {
+            Some((t, n)) if t == payload_type => n + 1,
+            _ => 1,
+        };
+        self.odd = Some((payload_type, n));
+        if n > ODD_TYPES {
+            self.payload_type = payload_type;
+        }
+        n > ODD_TYPES
+    }
+
+    /// What is missing before a packet; `None` if it is from the past.
+    fn sequence(&mut self, p: &Packet<'_>) -> Option<Loss> {
+        let restart = self.ssrc.replace(p.ssrc).is_some_and(|old| old != p.ssrc);
+        let ahead = self.next.map_or(0, |next| p.sequence.wrapping_sub(next));
+        let loss = match ahead {
+            _ if restart => Loss::Restart,
+            0 => Loss::None,
+            1..=MAX_LOSS => Loss::Packets(ahead),
+            // Late or twice.
+            _ if ahead > u16::MAX - 1000 => return None,
+            _ => Loss::Restart,
+        };
+        self.next = Some(p.sequence.wrapping_add(1));
+        Some(loss)
+    }
+}
+
+/// `H.264 1920×1080`
+pub(crate) fn describe(track: &Track) -> String {
+    let name = media::codec_name(track);
+    match track.kind {
+        Kind::Video { width: 0, .. } => name.to_string(),
+        Kind::Video { width, height } => format!("{name} {width}×{height}"),
+        Kind::Audio { .. } => name.to_string(),
+    }
+}

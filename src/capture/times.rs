@@ -1,0 +1,471 @@
+//! From RTP timestamps to the one time line of a session: ticks since the Unix epoch. Without I/O.
+//!
+//! **Anchor.** The first unit of a session stands at the server's wall clock (or, if a plausible sender report came
+//! before it, at the sender's). From then on times advance by RTP timestamps alone, whatever the network does; a
+//! 32-bit wrap is nothing special.
+//!
+//! **Tracks together.** Audio and video of one session share the mapping. How they lie to each other comes from, in
+//! this order: sender reports, the start of play time that an RTSP server told (`RTP-Info`), the time of arrival.
+//!
+//! **The sender's clock.** A sender report (RFC 3550 §6.4.1) says which wall-clock time an RTP timestamp stands for.
+//! If it is within [`PLAUSIBLE`] of the server's clock, the tracks are *slewed* towards it, by at most
+//! [`SLEW_MS_PER_S`] of media, never by a step: at that rate ten seconds take 34 minutes, and what is further off is
+//! no drifting clock but one that was never set, or in another time zone. An implausible clock is told in
+//! [`Timeline::clock_warning`] and not used, except to keep the tracks of the session in step with each other.
+//!
+//! **Jumps.** A track that goes back by more than a second, or further ahead of the server's clock than it was by
+//! more than a second, has jumped: what follows is anchored anew and does not continue what was. A pause that the
+//! server's clock saw as well is no jump.
+
+use world::Timestamp;
+
+/// How far a sender's clock may be from the server's to be believed.
+pub const PLAUSIBLE: i64 = 10 * SECOND;
+/// How fast times are slewed: milliseconds per second of media.
+pub const SLEW_MS_PER_S: i64 = 5;
+/// By how much a track must break its time line to have jumped.
+const JUMP: i64 = SECOND;
+/// How far the start of play time may be from what the arrivals say.
+const PLAY_START_SLACK: i64 = 2 * SECOND;
+/// How long after one track's jump another's is taken to be the same.
+const SAME_JUMP: i64 = 10 * SECOND;
+
+/// Nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+/// Seconds from 1900 to 1970, as NTP counts (RFC 5905 §6).
+const NTP_UNIX: i64 = 2_208_988_800;
+
+/// Where a unit stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Presentation time in ticks of the track since the Unix epoch.
+    pub pts: i64,
+    /// Set if the track jumped just before: by how many milliseconds, backwards if negative.
+    pub jumped_ms: Option<i64>,
+}
+
+/// The mapping of one session. Times inside are nanoseconds since the Unix epoch.
+#[derive(Debug)]
+pub struct Timeline {
+    tracks: Vec<Clock>,
+    /// What the last report said of the sender's clock; `None` before there was one.
+    trusted: Option<bool>,
+    /// For a clock that is not trusted: the server's time minus the sender's, as anchored.
+    common: i64,
+    warning: Option<String>,
+    /// The last jump: when it came, and by how much that track's mapping moved.
+    jump: Option<(i64, i64)>,
+}
+
+#[derive(Debug)]
+struct Clock {
+    rate: i64,
+    /// The last RTP timestamp seen in a unit, and the same without wrapping.
+    last: Option<(u32, i64)>,
+    /// The furthest tick so far: only progress beyond it gives room to slew.
+    highest: i64,
+    /// Time at tick 0.
+    offset: i64,
+    /// What the sender's clock said for tick 0.
+    sender: Option<i64>,
+    /// A report that came before the first unit: its RTP timestamp and time.
+    early: Option<(u32, i64)>,
+    /// Where play time starts (`RTP-Info`).
+    play_start: Option<u32>,
+    /// How far ahead of the server's clock the last unit stood.
+    lead: i64,
+    /// The last time given.
+    time: i64,
+}
+
+impl Timeline {
+    /// A time line for tracks of these clock rates, in ticks a second. A rate of 0 is taken as 1.
+    pub fn new(rates: impl IntoIterator<Item = u32>) -> Timeline {
+        let clock = |rate: u32| Clock {
+            rate: i64::from(rate.max(1)),
+            last: None,
+            highest: 0,
+            offset: 0,
+            sender: None,
+            early: None,
+            play_start: None,
+            lead: 0,
+            time: 0,
+        };
+        Timeline {
+            tracks: rates.into_iter().map(clock).collect(),
+            trusted: None,
+            common: 0,
+            warning: None,
+            jump: None,
+        }
+    }
+
+    /// Says which RTP timestamp is the start of play time. Only of use before the track's first unit.
+    pub fn play_start(&mut self, track: usize, rtp: u32) {
+        if let Some(clock) = self.tracks.get_mut(track) {
+            clock.play_start = Some(rtp);
+        }
+    }
+
+    /// Why the sender's clock is not used, in words; `None` if it is, or if it said nothing yet.
+    pub fn clock_warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    /// Takes the RTP timestamp of a unit (as it arrives, in decode order) and gives its time. An unknown track stands
+    /// at the server's time.
+    pub fn unit(&mut self, track: usize, rtp: u32, received: Timestamp) -> Stamp {
+        let now = received.micros().saturating_mul(1000);
+        let Some(clock) = self.tracks.get_mut(track) else {
+            return Stamp { pts: received.micros(), jumped_ms: None };
+        };
+        let Some((last_rtp, last_ticks)) = clock.last else {
+            let ticks = i64::from(rtp);
+            clock.last = Some((rtp, ticks));
+            clock.highest = ticks;
+            if let Some((at, time)) = clock.early.take() {
+                let ticks = ticks + i64::from(at.wrapping_sub(rtp) as i32);
+                clock.sender = Some(time.saturating_sub(to_ns(ticks, clock.rate)));
+            }
+            let offset = self.first_offset(track, ticks, now);
+            return self.place(track, ticks, offset, now, None);
+        };
+        let delta = i64::from(rtp.wrapping_sub(last_rtp) as i32);
+        let ticks = last_ticks.saturating_add(delta);
+        clock.last = Some((rtp, ticks));
+        let step = to_ns(delta, clock.rate);
+        let time = to_ns(ticks, clock.rate).saturating_add(clock.offset);
+        let lead = time.saturating_sub(now);
+        if step < -JUMP || (step > JUMP && lead > clock.lead.max(0).saturating_add(JUMP)) {
+            return self.anchor_anew(track, ticks, step, now);
+        }
+        let offset = clock.offset.saturating_add(self.slew(track, ticks));
+        self.place(track, ticks, offset, now, None)
+    }
+
+    /// Takes a sender report: at RTP timestamp `rtp` the sender's clock read `ntp` (seconds since 1900 in 32.32 fixed
+    /// point; 0 for no clock at all).
+    pub fn sender_report(&mut self, track: usize, ntp: u64, rtp: u32, received: Timestamp) {
+        let Some(clock) = self.tracks.get_mut(track) else { return };
+        let now = received.micros().saturating_mul(1000);
+        let time = ntp_to_unix(ntp);
+        match clock.last {
+            None => clock.early = Some((rtp, time)),
+            Some((last_rtp, last_ticks)) => {
+                let ticks = last_ticks.saturating_add(i64::from(rtp.wrapping_sub(last_rtp) as i32));
+                clock.sender = Some(time.saturating_sub(to_ns(ticks, clock.rate)));
+            }
+        }
+        let off = time.saturating_sub(now);
+        let trusted = ntp != 0 && off.saturating_abs() <= PLAUSIBLE;
+        self.trusted = Some(trusted);
+        if trusted {
+            self.warning = None;
+            return;
+        }
+        if self.warning.is_none() {
+            self.warning = Some(warning(ntp, off));
+        }
+        // The relation between the tracks is still good: hold it to the first track that has one.
+        if let Some(anchor) = self.tracks.iter().find(|c| c.last.is_some() && c.sender.is_some()) {
+            self.common = anchor.offset.saturating_sub(anchor.sender.unwrap_or(0));
+        }
+    }
+
+    /// Where the sender's clock, if it may be used, puts this track.
+    fn target(&self, track: usize) -> Option<i64> {
+        let sender = self.tracks[track].sender?;
+        match self.trusted? {
+            true => Some(sender),
+            false => Some(sender.saturating_add(self.common)),
+        }
+    }
+
+    fn first_offset(&mut self, track: usize, ticks: i64, now: i64) -> i64 {
+        let clock = &self.tracks[track];
+        let media = to_ns(ticks, clock.rate);
+        let arrival = now.saturating_sub(media);
+        let trusted = self.trusted == Some(true);
+        let held =
+            self.tracks.iter().enumerate().any(|(i, c)| i != track && c.last.is_some() && c.sender.is_some());
+        match self.target(track) {
+            Some(target) if trusted || held => {
+                if target.saturating_sub(arrival).saturating_abs() <= PLAUSIBLE {
+                    return target;
+                }
+            }
+            // The first track with a clock that is of no use: it is what the others are held to.
+            Some(_) => self.common = arrival.saturating_sub(clock.sender.unwrap_or(0)),
+            None => {}
+        }
+        let play = |c: &Clock| Some((c.last?.1, c.play_start?, c.last?.0));
+        if let Some((_, start, first)) = play(clock) {
+            let npt = to_ns(i64::from(first.wrapping_sub(start) as i32), clock.rate);
+            for other in self.tracks.iter().enumerate().filter(|(i, _)| *i != track).map(|(_, c)| c) {
+                let Some((last_ticks, start, last)) = play(other) else { continue };
+                let start = last_ticks.saturating_add(i64::from(start.wrapping_sub(last) as i32));
+                let zero = to_ns(start, other.rate).saturating_add(other.offset);
+                let offset = zero.saturating_add(npt).saturating_sub(media);
+                if offset.saturating_sub(arrival).saturating_abs() <= PLAY_START_SLACK {
+                    return offset;
+                }
+            }
+        }
+        arrival
+    }
+
+    fn slew(&self, track: usize, ticks: i64) -> i64 {
+        let clock = &self.tracks[track];
+        let Some(target) = self.target(track) else { return 0 };
+        let progress = to_ns(ticks.saturating_sub(clock.highest).max(0), clock.rate);
+        let room = progress / 1000 * SLEW_MS_PER_S;
+        let error = target.saturating_sub(clock.offset);
+        // A sender whose tracks disagree by more than this has stepped its clock between two reports.
+        if error.saturating_abs() > 2 * PLAUSIBLE { 0 } else { error.clamp(-room, room) }
+    }
+
+    fn anchor_anew(&mut self, track: usize, ticks: i64, step: i64, now: i64) -> Stamp {
+        let latest = self.tracks.iter().filter(|c| c.last.is_some()).map(|c| c.time).max().unwrap_or(now);
+        let clock = &mut self.tracks[track];
+        // What was known belongs to the time line that ended.
+        clock.sender = None;
+        clock.play_start = None;
+        clock.highest = ticks;
+        let media = to_ns(ticks, clock.rate);
+        let fresh = now.max(latest).saturating_sub(media);
+        // When the sender's clock jumps, its tracks do so together, and stay in step.
+        let together = self.jump.and_then(|(when, moved)| {
+            let offset = clock.offset.saturating_add(moved);
+            let near = offset.saturating_sub(fresh).saturating_abs() <= JUMP
+                && now.saturating_sub(when) <= SAME_JUMP;
+            near.then_some(offset)
+        });
+        let offset = together.unwrap_or(fresh);
+        if together.is_none() {
+            self.jump = Some((now, offset.saturating_sub(clock.offset)));
+        }
+        self.place(track, ticks, offset, now, Some(step / 1_000_000))
+    }
+
+    fn place(&mut self, track: usize, ticks: i64, offset: i64, now: i64, jumped_ms: Option<i64>) -> Stamp {
+        let clock = &mut self.tracks[track];
+        clock.offset = offset;
+        clock.highest = clock.highest.max(ticks);
+        clock.time = to_ns(ticks, clock.rate).saturating_add(offset);
+        clock.lead = clock.time.saturating_sub(now);
+        Stamp { pts: ticks.saturating_add(to_ticks(offset, clock.rate)), jumped_ms }
+    }
+}
+
+fn to_ns(ticks: i64, rate: i64) -> i64 {
+    clamp(i128::from(ticks) * i128::from(SECOND) / i128::from(rate))
+}
+
+fn to_ticks(ns: i64, rate: i64) -> i64 {
+    clamp((i128::from(ns) * i128::from(rate)).div_euclid(i128::from(SECOND)))
+}
+
+fn clamp(v: i128) -> i64 {
+    // Far inside of i64, so that sums of a few stay exact.
+    v.clamp(-(1 << 62), 1 << 62) as i64
+}
+
+/// NTP's 32.32 fixed point to nanoseconds since 1970. Seconds without the top bit are after 2036 (RFC 5905 §6, era 1),
+/// except for the first years of 1900, which only clocks that were never set show.
+pub(crate) fn ntp_to_unix(ntp: u64) -> i64 {
+    let (seconds, fraction) = ((ntp >> 32) as i64, ntp & 0xffff_ffff);
+    let era = if seconds < 0x8000_0000 && seconds > 0x1000_0000 { 1 << 32 } else { 0 };
+    (seconds + era - NTP_UNIX) * SECOND + ((fraction * SECOND as u64) >> 32) as i64
+}
+
+fn warning(ntp: u64, off: i64) -> String {
+    if ntp == 0 {
+        return "the sender has no clock; times are this server's".into();
+    }
+    let side = if off < 0 { "behind" } else { "ahead of" };
+    let s = off.unsigned_abs() / SECOND as u64;
+    let much = match s {
+        0..120 => format!("{s} s"),
+        120..7200 => format!("{} min", s / 60),
+        7200..172_800 => format!("{} h {} min", s / 3600, s % 3600 / 60),
+        172_800..63_072_000 => format!("{} days", s / 86_400),
+        _ => format!("{} years", s / 31_557_600),
+    };
+    format!("the sender's clock is {much} {side} this server's and is not used; times are this server's")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const T0: i64 = 1_790_000_000_000_000;
+
+    fn at(us: i64) -> Timestamp {
+        Timestamp(T0 + us)
+    }
+
+    fn ntp(unix_us: i64) -> u64 {
+        let s = unix_us.div_euclid(1_000_000) + NTP_UNIX;
+        let f = (unix_us.rem_euclid(1_000_000) as u64) << 32;
+        (s as u64) << 32 | f / 1_000_000
+    }
+
+    #[test]
+    fn anchors_on_the_servers_clock_and_advances_by_rtp() {
+        let mut t = Timeline::new([90_000]);
+        let first = t.unit(0, 4_294_967_000, at(0));
+        assert_eq!(first.pts, T0 / 1000 * 90);
+        // Over the wrap, and however late it arrives.
+        let next = t.unit(0, 4_294_967_000u32.wrapping_add(3600), at(900_000));
+        assert_eq!(next, Stamp { pts: first.pts + 3600, jumped_ms: None });
+    }
+
+    #[test]
+    fn a_plausible_report_is_approached_without_a_step() {
+        let mut t = Timeline::new([90_000]);
+        let mut last = t.unit(0, 0, at(0)).pts;
+        // The sender is 400 ms ahead.
+        t.sender_report(0, ntp(T0 + 400_000), 0, at(0));
+        for i in 1..=25 * 120u32 {
+            let pts = t.unit(0, i * 3600, at(i64::from(i) * 40_000)).pts;
+            assert!((pts - last - 3600).abs() <= 3600 * 5 / 1000 + 1, "a step of {}", pts - last);
+            last = pts;
+        }
+        let wanted = T0 / 1000 * 90 + 400 * 90 + 25 * 120 * 3600;
+        assert!((last - wanted).abs() <= 1, "{}", last - wanted);
+        assert_eq!(t.clock_warning(), None);
+    }
+
+    #[test]
+    fn an_implausible_clock_is_told_and_not_used() {
+        for (ntp, words) in [
+            (0, "has no clock"),
+            (ntp(12_000_000), "56 years behind"),
+            (ntp(T0 + 3600 * 1_000_000 * 2), "2 h 0 min ahead"),
+            (1 << 32, "years behind"),
+        ] {
+            let mut t = Timeline::new([90_000]);
+            let first = t.unit(0, 0, at(0)).pts;
+            t.sender_report(0, ntp, 0, at(0));
+            assert!(t.clock_warning().is_some_and(|w| w.contains(words)), "{:?}", t.clock_warning());
+            for i in 1..1000 {
+                assert_eq!(t.unit(0, i * 3600, at(i64::from(i) * 40_000)).pts, first + i64::from(i) * 3600);
+            }
+        }
+    }
+
+    #[test]
+    fn tracks_keep_in_step_by_reports_whatever_the_clock_says() {
+        for sender in [T0 + 500_000, 12_000_000] {
+            let mut t = Timeline::new([90_000, 48_000]);
+            t.unit(0, 90_000, at(0));
+            // The sound of the same moment arrives 300 ms late.
+            t.unit(1, 7_000_000, at(300_000));
+            t.sender_report(0, ntp(sender), 90_000, at(300_000));
+            t.sender_report(1, ntp(sender), 7_000_000, at(300_000));
+            let (mut v, mut a) = (0, 0);
+            for s in 1..400i64 {
+                v = t.unit(0, 90_000 + s as u32 * 90_000, at(s * 1_000_000)).pts;
+                a = t.unit(1, 7_000_000 + s as u32 * 48_000, at(s * 1_000_000 + 300_000)).pts;
+            }
+            let apart = v as f64 / 90_000.0 - a as f64 / 48_000.0;
+            assert!(apart.abs() < 0.000_1, "{apart}");
+        }
+    }
+
+    #[test]
+    fn tracks_start_in_step_by_the_start_of_play_time() {
+        let mut t = Timeline::new([90_000, 48_000]);
+        t.play_start(0, 1000);
+        t.play_start(1, 4_294_960_000);
+        let v = t.unit(0, 1000 + 90_000, at(0)).pts;
+        let a = t.unit(1, 4_294_960_000u32.wrapping_add(24_000), at(700_000)).pts;
+        assert_eq!(v / 9, a * 90 / 48 / 9 + 5000, "half a second apart");
+    }
+
+    #[test]
+    fn jumps_are_seen_and_pauses_are_not() {
+        let mut t = Timeline::new([90_000]);
+        let first = t.unit(0, 0, at(0)).pts;
+        // Five seconds pass on both clocks.
+        assert_eq!(t.unit(0, 450_000, at(5_000_000)), Stamp { pts: first + 450_000, jumped_ms: None });
+        // A held-up network lets go: five units at once.
+        for i in 1..=5 {
+            let s = t.unit(0, 450_000 + i * 180_000, at(15_000_000));
+            assert_eq!(s, Stamp { pts: first + 450_000 + i64::from(i) * 180_000, jumped_ms: None });
+        }
+        let ahead = t.unit(0, 450_000 + 900_000 + 3_600_000, at(15_040_000));
+        assert_eq!(ahead.jumped_ms, Some(40_000));
+        assert_eq!(ahead.pts, (T0 + 15_040_000) / 100 * 9);
+        let back = t.unit(0, 100, at(15_080_000));
+        assert!(back.jumped_ms.is_some_and(|j| j < -50_000));
+        assert_eq!(back.pts, (T0 + 15_080_000) / 100 * 9);
+        // Pictures that are shown before those that came earlier are no jump.
+        assert_eq!(t.unit(0, 100u32.wrapping_sub(7200), at(15_120_000)).jumped_ms, None);
+    }
+
+    #[test]
+    fn tracks_that_jump_together_stay_in_step() {
+        let mut t = Timeline::new([90_000, 48_000]);
+        let v0 = t.unit(0, 0, at(0)).pts;
+        let a0 = t.unit(1, 0, at(200_000)).pts;
+        let v = t.unit(0, 900_000_000, at(1_000_000));
+        let a = t.unit(1, 480_000_000, at(1_500_000));
+        assert!(v.jumped_ms.is_some() && a.jumped_ms.is_some());
+        let before = v0 as f64 / 90_000.0 - a0 as f64 / 48_000.0;
+        let after = v.pts as f64 / 90_000.0 - a.pts as f64 / 48_000.0;
+        assert!((before - after).abs() < 0.000_1, "{before} {after}");
+    }
+
+    #[test]
+    fn ntp_eras() {
+        assert_eq!(ntp_to_unix(ntp(T0)), T0 * 1000);
+        assert_eq!(ntp_to_unix(0x2000_0000 << 32), (0x2000_0000 + (1 << 32) - NTP_UNIX) * SECOND);
+        assert!(ntp_to_unix(0) < 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_input_is_survived(
+            rates in prop::collection::vec(any::<u32>(), 1..3),
+            events in prop::collection::vec((0usize..4, any::<u32>(), any::<u64>(), any::<i64>(), any::<bool>()), 0..200),
+        ) {
+            let mut t = Timeline::new(rates);
+            for (track, rtp, ntp, now, report) in events {
+                match report {
+                    true => t.sender_report(track, ntp, rtp, Timestamp(now)),
+                    false => { t.unit(track, rtp, Timestamp(now)); }
+                }
+            }
+        }
+
+        #[test]
+        fn steady_rtp_gives_exactly_steady_times(start: u32, step in 1u32..90_000, late in prop::collection::vec(0i64..3_000_000, 1..100)) {
+            let mut t = Timeline::new([90_000]);
+            let first = t.unit(0, start, at(0)).pts;
+            for (i, late) in late.into_iter().enumerate() {
+                let i = i as u32 + 1;
+                let now = i64::from(step) * i64::from(i) * 100 / 9 + late;
+                let s = t.unit(0, start.wrapping_add(step.wrapping_mul(i)), at(now));
+                prop_assert_eq!(s, Stamp { pts: first + i64::from(step) * i64::from(i), jumped_ms: None });
+            }
+        }
+
+        #[test]
+        fn reports_never_make_a_step(offsets in prop::collection::vec(-20_000_000i64..20_000_000, 1..60)) {
+            let mut t = Timeline::new([90_000]);
+            let mut last = t.unit(0, 0, at(0)).pts;
+            for (i, off) in offsets.into_iter().enumerate() {
+                let i = i as u32 + 1;
+                let now = i64::from(i) * 200_000;
+                t.sender_report(0, ntp(T0 + now + off), i * 18_000, at(now));
+                let pts = t.unit(0, i * 18_000, at(now)).pts;
+                prop_assert!((pts - last - 18_000).abs() <= 18_000 * 5 / 1000 + 1);
+                last = pts;
+            }
+        }
+    }
+}
