@@ -58,6 +58,8 @@ impl From<Denied> for ApiError {
     fn from(d: Denied) -> Self {
         match &d {
             Denied::NotPermitted { .. } => Self::new(StatusCode::FORBIDDEN, "NotPermitted", d.to_string()),
+            Denied::TooManyAttempts { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "SlowDown", d.to_string()),
+            Denied::Unavailable(_) => Self::unavailable(d.to_string()),
             _ => Self::new(StatusCode::UNAUTHORIZED, "NotAuthenticated", d.to_string()),
         }
     }
