@@ -9,8 +9,8 @@ mkdir -p "$logs"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} NO_COLOR=1
 passed=0 failed=0 begun=$SECONDS summary=()
 
-# Adds up what a stage's log says: `sum FILE PATTERN` where the pattern captures a number.
-sum() { sed -nE "s/.*$2.*/\1/p" "$1" | awk '{ n += $1 } END { print n + 0 }'; }
+# Adds up what a stage's log says: sum FILE LINES WORD, the numbers before WORD in the lines that match.
+sum() { grep -E "$2" "$1" | grep -oE "[0-9]+ $3" | awk '{ n += $1 } END { print n + 0 }'; }
 
 # stage NAME KIND COMMAND...: KIND says how its output counts: one, cargo, vitest, pytest.
 stage() {
@@ -18,12 +18,17 @@ stage() {
   shift 2
   echo; echo "── $name"
   "$@" 2>&1 | tee "$log" || ok=1
+  local lines=''
   case $kind in
-    cargo) good=$(sum "$log" '^test result: .* ([0-9]+) passed'); bad=$(sum "$log" '^test result: .* ([0-9]+) failed') ;;
-    vitest) good=$(sum "$log" '^ *Tests .* ([0-9]+) passed'); bad=$(sum "$log" '^ *Tests .* ([0-9]+) failed') ;;
-    pytest) good=$(sum "$log" '^[= ]*.*[^0-9]?([0-9]+) passed.* in [0-9.]+s'); bad=$(($(sum "$log" '([0-9]+) failed.* in [0-9.]+s') + $(sum "$log" '([0-9]+) errors?.* in [0-9.]+s'))) ;;
-    one) good=$((1 - ok)) ;;
+    cargo) lines='^test result: ' ;;
+    vitest) lines='^ *Tests ' ;;
+    pytest) lines=' in [0-9.]+s' ;;
   esac
+  if [ -n "$lines" ]; then
+    good=$(sum "$log" "$lines" passed) bad=$(($(sum "$log" "$lines" failed) + $(sum "$log" "$lines" error)))
+  else
+    good=$((1 - ok))
+  fi
   # A stage that fails without a failed test (it did not compile) is one failure.
   if [ $ok -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
   passed=$((passed + good)) failed=$((failed + bad))
