@@ -12,7 +12,7 @@ mod segment;
 
 pub use init::init;
 pub use read::{ReadRun, ReadSegment, read_init, read_segment};
-pub use segment::{Piece, Run, keyframe, pieces, segment};
+pub use segment::{Piece, Run, head, keyframe, pieces, segment};
 
 #[cfg(test)]
 mod tests;

@@ -60,69 +60,95 @@ pub fn keyframe(pieces: &[Piece]) -> Option<Piece> {
 /// Fails with nothing to send, times before 1970, or a segment of 2 GiB or more.
 pub fn segment(sequence: u32, runs: &[Run]) -> Result<Vec<Bytes>, MediaError> {
     let mut payloads = vec![];
-    let mut total = 0u64;
-    let mut starts = vec![];
+    let mut parts = vec![];
     for run in runs {
-        starts.push(total);
+        let mut samples = vec![];
         for piece in run.pieces {
             let data = salvage_length4(run.track.framing, &piece.data);
-            total += data.len() as u64;
+            let Ok(size) = u32::try_from(data.len()) else { return invalid(WHAT, "2 GiB or more") };
+            samples.push((&piece.sample, size));
             payloads.push(data);
         }
+        parts.push(Part { track: run.track, samples });
     }
-    if payloads.is_empty() {
+    let mut slices = Vec::with_capacity(1 + payloads.len());
+    slices.push(boxes(sequence, &parts)?);
+    slices.extend(payloads.into_iter().filter(|p| !p.is_empty()));
+    Ok(slices)
+}
+
+/// What [`segment`] puts first, for samples of one track whose payloads go out as they are (NAL units framed by
+/// four-byte lengths) and need not be at hand: `len` says their sizes. They are to follow in the same order.
+pub fn head<'a>(
+    sequence: u32,
+    track: &Track,
+    samples: impl IntoIterator<Item = &'a Sample>,
+) -> Result<Bytes, MediaError> {
+    let samples = samples.into_iter().map(|s| (s, s.len)).collect();
+    boxes(sequence, &[Part { track, samples }])
+}
+
+/// One track's samples with the sizes that they go out with.
+struct Part<'a> {
+    track: &'a Track,
+    samples: Vec<(&'a Sample, u32)>,
+}
+
+/// Everything before the first payload.
+fn boxes(sequence: u32, parts: &[Part]) -> Result<Bytes, MediaError> {
+    let count: usize = parts.iter().map(|p| p.samples.len()).sum();
+    if count == 0 {
         return invalid(WHAT, "no samples");
     }
-    let count = payloads.len();
-    let mut out = Vec::with_capacity(160 + 100 * runs.len() + 16 * count);
-    let mut patches = vec![];
+    let mut out = Vec::with_capacity(128 + 100 * parts.len() + 16 * count);
+    // Where each data offset stands, and what it counts within `mdat`.
+    let mut offsets = vec![];
+    let mut total = 0u64;
     let mut failed = None;
     boxed(&mut out, b"moof", |out| {
         full(out, b"mfhd", 0, 0, |out| u32(out, sequence));
-        let mut sizes = payloads.iter().map(|p| p.len() as u32);
-        for (run, start) in runs.iter().zip(&starts).filter(|(run, _)| !run.pieces.is_empty()) {
-            match put_run(out, run, sizes.by_ref()) {
-                Ok(at) => patches.push((at, *start)),
+        for part in parts {
+            match put_part(out, part) {
+                Ok(Some(at)) => offsets.push((at, total)),
+                Ok(None) => {}
                 Err(e) => failed = Some(e),
             }
+            total += part.samples.iter().map(|(_, size)| u64::from(*size)).sum::<u64>();
         }
     });
     if let Some(e) = failed {
         return Err(e);
     }
-    let moof = out.len() as u64;
-    if moof + 8 + total > i32::MAX as u64 {
+    let first = out.len() as u64 + 8;
+    if first + total > i32::MAX as u64 {
         return invalid(WHAT, "2 GiB or more");
     }
-    for (at, start) in patches {
-        patch(&mut out, at, (moof + 8 + start) as u32);
+    for (at, start) in offsets {
+        patch(&mut out, at, (first + start) as u32);
     }
     u32(&mut out, (8 + total) as u32);
     out.extend(b"mdat");
-    let mut slices = Vec::with_capacity(1 + count);
-    slices.push(Bytes::from(out));
-    slices.extend(payloads.into_iter().filter(|p| !p.is_empty()));
-    Ok(slices)
+    Ok(out.into())
 }
 
 /// Sample flags (§8.8.3.1): does not depend on others; depends on others and is no sync sample.
 const SYNC: u32 = 0x0200_0000;
 const NOT_SYNC: u32 = 0x0101_0000;
 
-/// Writes a `traf` and returns where its data offset stands.
-fn put_run(out: &mut Vec<u8>, run: &Run, sizes: impl Iterator<Item = u32>) -> Result<usize, MediaError> {
-    let Some(first) = run.pieces.first() else { return invalid(WHAT, "no samples") };
-    let Ok(base) = u64::try_from(first.sample.dts) else { return invalid(WHAT, "a time before 1970") };
-    let times = durations(run.pieces);
-    let flags = |p: &Piece| if p.sample.access == RandomAccess::None { NOT_SYNC } else { SYNC };
-    let same_flags = run.pieces.iter().all(|p| flags(p) == flags(first));
+/// Writes a `traf`, if there are samples, and returns where its data offset stands.
+fn put_part(out: &mut Vec<u8>, part: &Part) -> Result<Option<usize>, MediaError> {
+    let Some((first, _)) = part.samples.first() else { return Ok(None) };
+    let Ok(base) = u64::try_from(first.dts) else { return invalid(WHAT, "a time before 1970") };
+    let times = times(&part.samples);
+    let flags = |s: &Sample| if s.access == RandomAccess::None { NOT_SYNC } else { SYNC };
+    let same_flags = part.samples.iter().all(|(s, _)| flags(s) == flags(first));
     let same_duration = times.iter().all(|t| t.duration == times[0].duration);
     let no_cts = times.iter().all(|t| t.cts == 0);
     let mut at = 0;
     boxed(out, b"traf", |out| {
         let tfhd = 0x2_0000 | if same_duration { 0x8 } else { 0 } | if same_flags { 0x20 } else { 0 };
         full(out, b"tfhd", 0, tfhd, |out| {
-            u32(out, u32::from(run.track.id));
+            u32(out, u32::from(part.track.id));
             if same_duration {
                 u32(out, times[0].duration);
             }
@@ -136,16 +162,16 @@ fn put_run(out: &mut Vec<u8>, run: &Run, sizes: impl Iterator<Item = u32>) -> Re
             | if same_flags { 0 } else { 0x400 }
             | if no_cts { 0 } else { 0x800 };
         full(out, b"trun", 1, trun, |out| {
-            u32(out, run.pieces.len() as u32);
+            u32(out, part.samples.len() as u32);
             at = out.len();
             u32(out, 0);
-            for ((piece, time), size) in run.pieces.iter().zip(&times).zip(sizes.take(run.pieces.len())) {
+            for ((sample, size), time) in part.samples.iter().zip(&times) {
                 if !same_duration {
                     u32(out, time.duration);
                 }
-                u32(out, size);
+                u32(out, *size);
                 if !same_flags {
-                    u32(out, flags(piece));
+                    u32(out, flags(sample));
                 }
                 if !no_cts {
                     u32(out, time.cts as u32);
@@ -153,7 +179,7 @@ fn put_run(out: &mut Vec<u8>, run: &Run, sizes: impl Iterator<Item = u32>) -> Re
             }
         });
     });
-    Ok(at)
+    Ok(Some(at))
 }
 
 struct Time {
@@ -162,17 +188,16 @@ struct Time {
 }
 
 /// Durations such that decode times add up again, and offsets from what they add up to.
-fn durations(pieces: &[Piece]) -> Vec<Time> {
-    let mut dts = pieces.first().map_or(0, |p| p.sample.dts);
-    let next = pieces.iter().skip(1).map(|p| Some(p.sample.dts)).chain([None]);
-    pieces
+fn times(samples: &[(&Sample, u32)]) -> Vec<Time> {
+    let mut dts = samples.first().map_or(0, |(s, _)| s.dts);
+    let next = samples.iter().skip(1).map(|(s, _)| Some(s.dts)).chain([None]);
+    samples
         .iter()
         .zip(next)
-        .map(|(piece, next)| {
-            let until = next.map_or(i64::from(piece.sample.duration.max(1)), |next| next.saturating_sub(dts));
+        .map(|((sample, _), next)| {
+            let until = next.map_or(i64::from(sample.duration.max(1)), |next| next.saturating_sub(dts));
             let duration = until.clamp(0, i64::from(u32::MAX)) as u32;
-            let cts =
-                piece.sample.pts.saturating_sub(dts).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+            let cts = sample.pts.saturating_sub(dts).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
             dts = dts.saturating_add(i64::from(duration));
             Time { duration, cts }
         })

@@ -89,7 +89,18 @@ fn a_broken_payload_does_not_break_the_segment() {
 }
 
 #[test]
-fn nothing_to_send() {
+fn nothing_to_send_or_too_much() {
+    let large = |n| Sample {
+        track: 1,
+        dts: n,
+        pts: n,
+        duration: 1,
+        access: RandomAccess::Idr,
+        offset: 0,
+        len: 1 << 30,
+    };
+    assert!(head(1, &video(), &[large(1)]).is_ok());
+    assert!(head(1, &video(), &[large(1), large(2)]).is_err());
     assert!(segment(1, &[]).is_err());
     assert!(segment(1, &[Run { track: &video(), pieces: &[] }]).is_err());
 }
@@ -166,6 +177,13 @@ proptest! {
         let bytes = segment(sequence, &runs).unwrap().concat();
         let read = read_segment(&bytes).unwrap();
         prop_assert_eq!(read.sequence, sequence);
+        for run in &runs {
+            let samples: Vec<_> = table.samples.iter().filter(|s| s.track == run.track.id).collect();
+            if run.track.framing == Framing::Length(4) || run.track.framing == Framing::Raw {
+                let alone = segment(sequence, &[*run]).map(|slices| slices[0].clone());
+                prop_assert_eq!(head(sequence, run.track, samples), alone);
+            }
+        }
         let mut wanted: Vec<_> = runs.iter().filter(|r| !r.pieces.is_empty()).collect();
         prop_assert_eq!(read.runs.len(), wanted.len());
         for (got, want) in read.runs.iter().zip(wanted.drain(..)) {
