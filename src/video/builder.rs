@@ -214,6 +214,7 @@ impl Lane {
             samples[i].duration = self.usual;
             self.last = Some(s.dts);
             self.open = Some(i);
+            self.first = self.first.map(|f| f.min(s.dts));
         }
         own
     }
@@ -351,7 +352,15 @@ impl FragmentBuilder {
         let max = self.rules.max;
         let lane = &mut self.lanes[at];
         let mut stamp = match unit.dts {
-            Some(dts) => Some(Stamp { pts: unit.pts, dts, moved: false }),
+            Some(dts) => {
+                // A source that gives some decode times and not others.
+                if !lane.waiting.is_empty() {
+                    self.stamps.clear();
+                    self.stamps.extend(lane.filler.flush());
+                    lane.settle(&self.stamps, &mut self.samples, max);
+                }
+                Some(Stamp { pts: unit.pts, dts, moved: false })
+            }
             None => {
                 self.stamps.clear();
                 self.stamps.extend(lane.filler.push(unit.pts));

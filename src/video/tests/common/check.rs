@@ -1,0 +1,102 @@
+//! A checker of playlists: what RFC 8216 asks of a media playlist, and of one that follows another.
+
+use std::collections::HashMap;
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub uri: String,
+    pub seconds: f64,
+    pub sequence: u64,
+    pub discontinuity: u64,
+    pub map: String,
+    pub date: Option<i64>,
+}
+
+/// A media playlist.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Playlist {
+    pub target: u64,
+    pub kind: Option<String>,
+    pub ended: bool,
+    pub independent: bool,
+    pub start: Option<f64>,
+    pub entries: Vec<Entry>,
+}
+
+/// Parses, and panics where a **must** is broken (§4.3, §6.2).
+pub fn media(text: &str) -> Playlist {
+    let mut p = Playlist::default();
+    let mut seen: HashMap<&str, u32> = HashMap::new();
+    let (mut sequence, mut discontinuity) = (0, 0);
+    let (mut seconds, mut map, mut date) = (None, None, None);
+    let mut broken = false;
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("#EXTM3U"));
+    for line in lines {
+        assert!(!line.is_empty() && line.trim() == line, "{line:?}");
+        let (tag, value) = line.split_once(':').unwrap_or((line, ""));
+        if line.starts_with('#') {
+            *seen.entry(tag).or_default() += 1;
+        }
+        match tag {
+            "#EXT-X-VERSION" => assert_eq!(value, "7"),
+            "#EXT-X-TARGETDURATION" => p.target = value.parse().unwrap(),
+            "#EXT-X-MEDIA-SEQUENCE" | "#EXT-X-DISCONTINUITY-SEQUENCE" => {
+                assert!(p.entries.is_empty() && seconds.is_none() && !broken, "{tag} after the first entry");
+                let n = value.parse().unwrap();
+                if tag == "#EXT-X-MEDIA-SEQUENCE" { sequence = n } else { discontinuity = n }
+            }
+            "#EXT-X-PLAYLIST-TYPE" => p.kind = Some(value.into()),
+            "#EXT-X-INDEPENDENT-SEGMENTS" => p.independent = true,
+            "#EXT-X-START" => {
+                let offset = value.strip_prefix("TIME-OFFSET=").unwrap().split(',').next().unwrap();
+                p.start = Some(offset.parse().unwrap());
+            }
+            "#EXT-X-MAP" => map = Some(value.strip_prefix("URI=\"").unwrap().strip_suffix('"').unwrap().to_owned()),
+            "#EXT-X-DISCONTINUITY" => {
+                discontinuity += 1;
+                broken = true;
+            }
+            "#EXT-X-PROGRAM-DATE-TIME" => date = Some(wire::time::parse(value).unwrap().millis()),
+            "#EXTINF" => seconds = Some(value.strip_suffix(',').unwrap().parse::<f64>().unwrap()),
+            "#EXT-X-ENDLIST" => p.ended = true,
+            _ if line.starts_with('#') => panic!("an unknown tag: {line}"),
+            uri => {
+                let seconds = seconds.take().expect("EXTINF before each URI");
+                assert!(seconds > 0.0 && seconds.round() as u64 <= p.target, "{seconds} > {}", p.target);
+                let map = map.clone().expect("EXT-X-MAP before the first entry");
+                let date = date.take();
+                p.entries.push(Entry { uri: uri.into(), seconds, sequence, discontinuity, map, date });
+                sequence += 1;
+                broken = false;
+            }
+        }
+    }
+    assert!(seconds.is_none() && !broken, "tags after the last entry");
+    for once in ["#EXT-X-VERSION", "#EXT-X-TARGETDURATION", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-DISCONTINUITY-SEQUENCE"] {
+        assert_eq!(seen.get(once), Some(&1), "{once}");
+    }
+    for most in ["#EXT-X-PLAYLIST-TYPE", "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-START", "#EXT-X-ENDLIST"] {
+        assert!(seen.get(most).is_none_or(|n| *n == 1), "{most}");
+    }
+    let total: f64 = p.entries.iter().map(|e| e.seconds).sum();
+    assert!(p.start.is_none_or(|s| s.abs() <= total), "EXT-X-START beyond the playlist");
+    assert_eq!(p.kind.as_deref() == Some("VOD"), p.ended && p.kind.as_deref() != Some("EVENT"));
+    p
+}
+
+/// Holds a later version of a playlist to an earlier one (§6.2.1, §6.2.2): the same entry has the same number, and
+/// nothing else goes away than from the beginning, where anything may.
+pub fn follows(before: &Playlist, after: &Playlist) {
+    assert_eq!(before.kind, after.kind);
+    let first = after.entries.first().unwrap().sequence;
+    assert!(first >= before.entries.first().unwrap().sequence, "the media sequence went back");
+    for e in before.entries.iter().filter(|e| e.sequence >= first) {
+        let same = after.entries.iter().find(|a| a.sequence == e.sequence);
+        assert_eq!(Some(e), same, "an entry changed or vanished");
+    }
+    if before.kind.as_deref() == Some("EVENT") {
+        assert_eq!(first, before.entries[0].sequence, "an event lost its beginning");
+    }
+}
