@@ -119,3 +119,62 @@ pub fn g711_track(id: u8, codec: Codec, rate: u32, channels: u8) -> Track {
         config: Default::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn h264() -> Track {
+        let sps = [
+            0x67, 0x4d, 0x40, 0x28, 0xec, 0xa0, 0x3c, 0x01, 0x13, 0xf2, 0xe0, 0x22, 0, 0, 3, 0, 2, 0, 0, 3,
+            0, 0x64, 0x1e, 0x30, 0x63, 0x2c,
+        ];
+        h264::track_from_parameter_sets(1, &[&sps], &[&[0x68, 0xce, 0x0f, 0xc8]]).unwrap()
+    }
+
+    #[test]
+    fn names() {
+        let other = |name| Track { codec: Codec::Other(name), ..g711_track(1, Codec::Pcma, 8_000, 1) };
+        for (track, string, name) in [
+            (h264(), "avc1.4d4028", "H.264"),
+            (aac::track(1, &[0x12, 0x10]).unwrap(), "mp4a.40.2", "AAC"),
+            (aac::track(1, &[0x2b, 0x11, 0x88, 0]).unwrap(), "mp4a.40.5", "AAC"),
+            (opus::Head::simple(2).track(1), "opus", "Opus"),
+            (g711_track(1, Codec::Pcmu, 8_000, 1), "ulaw", "G.711 µ-law"),
+            (other(*b"av01"), "av01", "av01"),
+            (other([0, 1, 0xff, b'a']), "???a", "unknown"),
+            (Track { config: Default::default(), ..h264() }, "avc1", "H.264"),
+        ] {
+            assert_eq!((codec_string(&track).as_str(), codec_name(&track)), (string, name));
+        }
+    }
+
+    #[test]
+    fn what_a_configuration_says() {
+        assert_eq!((reorder_depth(&h264()), frame_rate(&h264())), (2, Some((50, 2))));
+        let broken = Track { config: Default::default(), ..h264() };
+        assert_eq!((reorder_depth(&broken), frame_rate(&broken)), (0, None));
+    }
+
+    #[test]
+    fn how_long_sound_lasts() {
+        let aac = aac::track(1, &[0x12, 0x10]).unwrap();
+        assert_eq!(payload_duration(&aac, &[0; 9]), Some(1_024));
+        // HE-AAC counts its frames at the core's rate, its ticks at the rate heard.
+        let he = aac::track(1, &[0x2b, 0x11, 0x88, 0]).unwrap();
+        assert_eq!(payload_duration(&he, &[0; 9]), Some(2_048));
+        let video_clock = Track { timescale: 90_000, ..opus::Head::simple(2).track(1) };
+        assert_eq!(payload_duration(&video_clock, &[0xfc]), Some(1_800));
+        assert_eq!(payload_duration(&video_clock, &[]), None);
+        assert_eq!(payload_duration(&g711_track(1, Codec::Pcmu, 8_000, 2), &[0; 320]), Some(160));
+        assert_eq!(payload_duration(&h264(), &[0; 9]), None);
+    }
+
+    #[test]
+    fn where_decoding_can_start() {
+        let track = h264();
+        assert_eq!(random_access(&track, &[0, 0, 0, 2, 9, 0xf0, 0, 0, 0, 2, 0x65, 0x88]), RandomAccess::Idr);
+        assert_eq!(random_access(&track, &[0, 0, 0, 2, 0x65, 0x88, 0, 0, 9]), RandomAccess::None);
+        assert_eq!(random_access(&aac::track(1, &[0x12, 0x10]).unwrap(), &[]), RandomAccess::Idr);
+    }
+}
