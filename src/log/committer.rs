@@ -52,7 +52,8 @@ pub(crate) struct BatchOp {
     pub digest: [u8; 16],
     pub done: Done,
     /// Given back once the outcome is known, whether or not somebody still waits for it.
-    pub room: Option<OwnedSemaphorePermit>,
+    #[allow(dead_code, reason = "what matters is when it is dropped")]
+    pub room: OwnedSemaphorePermit,
 }
 
 /// A payload whose bytes are durable in their segment; position and arrival are to be given.
@@ -96,16 +97,14 @@ impl Op {
         // Nobody may be waiting any more.
         let _ = done.send(r);
     }
-    /// Ends it without anything having been written.
-    pub fn refuse(self, e: LogError) {
-        self.reply(Err(Fail::Log(e)));
-    }
 }
 
 /// Asks for a snapshot of what is to move into segments; taken between two rounds, so that nothing of it is under way.
 pub(crate) struct CutRequest {
     /// Shards, and up to where in the journal (exclusive); `None` for everything.
     pub shards: Vec<(Arc<Shard>, Option<Loc>)>,
+    /// Segments that take no more from now on.
+    pub closing: Vec<Arc<OpenSegment>>,
     pub done: oneshot::Sender<Cut>,
 }
 
@@ -169,6 +168,7 @@ impl Committer {
     /// Does everything in `ops`, in order, in as few frames as they fit in.
     pub fn round(&mut self, ops: &mut Vec<Op>, cuts: Vec<CutRequest>) {
         for c in cuts {
+            c.closing.iter().for_each(|s| s.closed.store(true, Ordering::Release));
             let cut = self.cut(&c.shards);
             let _ = c.done.send(cut);
         }

@@ -1,4 +1,363 @@
-//! Moving what is in the journal into closed segments.
+//! Moving what is in the journal and in open segments into closed ones, and letting go of the journal's files.
+//!
+//! A flush has four steps. *Cut*: the committer, between two rounds, says what there is. *Prepare*: records' sealed
+//! blocks are copied as they are from the journal (a shard with payloads has them copied into its own segment, others
+//! share segments), footers are written, everything is synced and renamed. *Commit*: segments, runs, shards' rows and
+//! the journal's mark go to the catalog in one transaction. *Finish*: memory and journal files are let go of. A stop
+//! before the commit leaves orphans; what it did is done again from the journal.
 
-/// A flush that is on disk and not in the catalog yet.
-pub(crate) struct Prepared {}
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use catalog::{LogUpdate, Mark, SegmentState, ShardRow};
+use tokio::sync::oneshot;
+use world::ShardId;
+
+use crate::{
+    LogError,
+    committer::{Cut, CutRequest},
+    entry::{Batch, Large, SegmentId},
+    index::{Recent, Shard},
+    journal::{HEADER, JournalFile, Loc},
+    keys::lock,
+    open_segment::OpenSegment,
+    read::batches,
+    shared::Shared,
+    tier::{Piece, Tier},
+};
+
+/// What a flush takes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What is old or large enough, or holds too much of the journal.
+    Due,
+    /// Everything.
+    All,
+}
+
+/// A flush that is on disk and not in the catalog yet. If the commit fails it is tried again as it is: whether it
+/// took effect may be unknown, so its files must not change any more.
+pub(crate) struct Prepared {
+    update: LogUpdate,
+    mark: Mark,
+    /// Shards, and up to where they are in closed segments now.
+    ends: Vec<(Arc<Shard>, u64)>,
+    /// Segments that are no longer open.
+    retired: Vec<SegmentId>,
+    /// Files that nothing refers to any more.
+    dropped: Vec<SegmentId>,
+}
+
+/// An open segment is closed when its index gets this large.
+const INDEX_BYTES: u64 = 4 << 20;
+/// More open segments than this, and the oldest are closed.
+const OPEN_SEGMENTS: usize = 4096;
+
+impl Shared {
+    /// Journal bytes at which records are moved on.
+    fn flush_at(&self) -> u64 {
+        (4 * self.limits.journal_file).min(self.limits.journal_backlog / 4)
+    }
+
+    pub async fn flush(self: &Arc<Self>, scope: Scope) -> Result<(), LogError> {
+        let mut waiting = self.projection.lock().await;
+        while let Some(p) = waiting.front_mut() {
+            self.commit_flush(p).await?;
+            if let Some(p) = waiting.pop_front() {
+                self.finish_flush(p).await;
+            }
+        }
+        loop {
+            let held = self.counters.journal_bytes.load(Ordering::Relaxed);
+            let Some(wanted) = self.wanted(scope, held) else { return Ok(()) };
+            let more = wanted.more;
+            let closing = wanted.closing.clone();
+            let (done, cut) = oneshot::channel();
+            self.queue.cut(CutRequest { shards: wanted.shards, closing: wanted.closing, done });
+            let cut = cut.await.map_err(|_| LogError::Down)?;
+            let rows = cut.rows.clone();
+            let s = self.clone();
+            let prepared = self.blocking(move || s.prepare(cut, closing)).await.and_then(|r| r);
+            let mut p = match prepared {
+                Ok(p) => p,
+                Err(e) => {
+                    self.mark_dirty(&rows);
+                    return Err(e);
+                }
+            };
+            if let Err(e) = self.commit_flush(&mut p).await {
+                waiting.push_back(p);
+                return Err(e);
+            }
+            self.finish_flush(p).await;
+            let left = self.counters.journal_bytes.load(Ordering::Relaxed);
+            if !more || left >= held {
+                return Ok(());
+            }
+        }
+    }
+
+    fn mark_dirty(&self, rows: &[ShardRow]) {
+        for r in rows {
+            if let Some(s) = self.find(r.shard) {
+                s.state().dirty = true;
+            }
+        }
+    }
+
+    /// What a flush should take up now. `None`: nothing.
+    fn wanted(&self, scope: Scope, held: u64) -> Option<Wanted> {
+        let now = self.world.clock.now();
+        let limits = &self.limits;
+        let mut segments = self.segments.all();
+        let over = segments.len().saturating_sub(OPEN_SEGMENTS);
+        // Ids rise with time: the first are the oldest.
+        let oldest: BTreeSet<SegmentId> = segments.iter().take(over).map(|s| s.id).collect();
+        segments.retain(|s| {
+            let used = s.index_bytes.load(Ordering::Relaxed);
+            scope == Scope::All
+                || s.closed.load(Ordering::Acquire)
+                || s.failed.load(Ordering::Acquire)
+                || oldest.contains(&s.id)
+                || used >= INDEX_BYTES
+                || (used > 0
+                    && (s.end.load(Ordering::Relaxed) >= limits.segment_bytes
+                        || now.since(s.created) >= limits.segment_age))
+        });
+        let mut shards: BTreeMap<ShardId, (Arc<Shard>, Option<Loc>)> = BTreeMap::new();
+        for s in &segments {
+            if let Some(shard) = self.find(s.shard) {
+                shards.insert(s.shard, (shard, None));
+            }
+        }
+        let tier = limits.tiering || scope == Scope::All;
+        let pressed = held >= limits.journal_backlog / 2;
+        let full = held >= self.flush_at();
+        // As much of the journal as makes a large segment at a time: memory is bounded by it.
+        let mut upto = None;
+        if scope == Scope::Due {
+            let mut sum = 0;
+            for (n, f) in lock(&self.journal).iter() {
+                sum += f.end.load(Ordering::Acquire).saturating_sub(HEADER.into());
+                if sum > limits.segment_bytes.max(limits.journal_file) {
+                    upto = Some(Loc { file: n + 1, offset: 0 });
+                    break;
+                }
+            }
+        }
+        let mut due = full || pressed || scope == Scope::All;
+        if tier {
+            let ids: Vec<ShardId> = lock(&self.active).iter().copied().collect();
+            for id in ids {
+                let Some(shard) = self.find(id) else { continue };
+                let st = shard.state();
+                let Some(first) = st.recent.front() else { continue };
+                let old = now.since(first.arrival()) >= limits.segment_age;
+                let payloads = st.larges > 0;
+                let take = match scope {
+                    Scope::All => true,
+                    // Shards with payloads are closed by their segments' age and size, unless they hold up the journal.
+                    Scope::Due if payloads => pressed,
+                    Scope::Due => full || old,
+                };
+                due |= take && old;
+                drop(st);
+                if take {
+                    let upto = if payloads || scope == Scope::All { None } else { upto };
+                    shards.entry(id).or_insert((shard, upto));
+                }
+            }
+        } else {
+            due = false;
+        }
+        if shards.is_empty() && segments.is_empty() && !due {
+            return None;
+        }
+        Some(Wanted {
+            shards: shards.into_values().collect(),
+            closing: segments,
+            more: full && scope == Scope::Due,
+        })
+    }
+
+    /// Brings a cut to disk.
+    fn prepare(self: &Arc<Self>, cut: Cut, closing: Vec<Arc<OpenSegment>>) -> Result<Prepared, LogError> {
+        let _busy = lock(&self.busy);
+        if self.dead.load(Ordering::Acquire) {
+            return Err(LogError::Down);
+        }
+        let mut sources = self.locate(&cut.shards)?;
+        let mut tier = Tier::new(self);
+        let mut ends = Vec::with_capacity(cut.shards.len());
+        for (shard, items) in cut.shards {
+            let mut blocks = sources.remove(&shard.id).unwrap_or_default().into_iter().peekable();
+            let end = items.last().map_or(0, Recent::end);
+            let mut pieces: Vec<Piece> = Vec::new();
+            let mut segment: Option<SegmentId> = None;
+            for item in items {
+                match item {
+                    Recent::Frame { .. } => {
+                        let end = item.end();
+                        while let Some((file, batch)) = blocks.next_if(|(_, b)| b.first < end) {
+                            pieces.push(Piece::Batch { file, batch });
+                        }
+                    }
+                    Recent::Large { large, .. } => {
+                        // After a start there may be several open segments; each is a run of its own.
+                        if segment.is_some_and(|s| s != large.segment) {
+                            tier.run(shard.id, segment, std::mem::take(&mut pieces))?;
+                        }
+                        segment = Some(large.segment);
+                        pieces.push(Piece::Large(large));
+                    }
+                }
+            }
+            tier.run(shard.id, segment, pieces)?;
+            ends.push((shard, end));
+        }
+        let done = tier.finish()?;
+        let mut dropped = done.superseded;
+        let mut retired = done.retired;
+        for s in closing {
+            // Closed without anything in it.
+            if !retired.contains(&s.id) && s.closed.load(Ordering::Acquire) {
+                retired.push(s.id);
+                dropped.push(s.id);
+            }
+        }
+        let update = LogUpdate {
+            shards: cut.rows,
+            segments: done.segments,
+            runs: done.runs,
+            mark: Some(cut.mark),
+            ..LogUpdate::default()
+        };
+        Ok(Prepared { update, mark: cut.mark, ends, retired, dropped })
+    }
+
+    /// Where the batches of these shards are: in the order of the journal, each directory read once.
+    #[allow(clippy::type_complexity, reason = "used once")]
+    fn locate(
+        &self,
+        shards: &[(Arc<Shard>, Vec<Recent>)],
+    ) -> Result<BTreeMap<ShardId, Vec<(Arc<JournalFile>, Batch)>>, LogError> {
+        let mut frames: BTreeMap<Loc, BTreeMap<ShardId, u64>> = BTreeMap::new();
+        for (shard, items) in shards {
+            for i in items {
+                if let Recent::Frame { first, at, .. } = i {
+                    frames.entry(*at).or_default().entry(shard.id).or_insert(*first);
+                }
+            }
+        }
+        let mut out: BTreeMap<ShardId, Vec<(Arc<JournalFile>, Batch)>> = BTreeMap::new();
+        for (at, wanted) in frames {
+            let (file, dir) = self
+                .directory(at)?
+                .ok_or_else(|| LogError::Io(format!("journal file {} is not there any more", at.file)))?;
+            if wanted.len() == 1 {
+                for (id, first) in wanted {
+                    out.entry(id)
+                        .or_default()
+                        .extend(batches(&dir, id, first, u64::MAX).map(|b| (file.clone(), b.clone())));
+                }
+                continue;
+            }
+            let firsts: Vec<Option<u64>> = dir.slots.iter().map(|s| wanted.get(&s.shard).copied()).collect();
+            for (slot, e) in &dir.events {
+                if let crate::entry::Event::Batch(b) = e
+                    && firsts[*slot as usize].is_some_and(|first| b.first >= first)
+                {
+                    out.entry(dir.slots[*slot as usize].shard).or_default().push((file.clone(), b.clone()));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    async fn commit_flush(&self, p: &mut Prepared) -> Result<(), LogError> {
+        // Streams that were deleted since the cut must not come back.
+        p.update.shards.retain(|r| self.find(r.shard).is_some());
+        p.update.runs.retain(|r| self.find(r.shard).is_some());
+        let used: BTreeSet<SegmentId> = p.update.runs.iter().map(|r| r.segment).collect();
+        let dropped = &mut p.dropped;
+        p.update.segments.retain(|s| {
+            let keep = used.contains(&s.id);
+            if !keep {
+                dropped.push(s.id);
+            }
+            keep
+        });
+        self.catalog.log_update(p.update.clone()).await.map_err(|e| LogError::Io(e.to_string()))
+    }
+
+    async fn finish_flush(self: &Arc<Self>, p: Prepared) {
+        for (shard, end) in &p.ends {
+            let mut st = shard.state();
+            st.flushed = st.flushed.max(*end);
+            st.drop_recent(*end);
+        }
+        for id in &p.retired {
+            self.segments.retire(id);
+        }
+        for id in &p.dropped {
+            self.remove_file(id).await;
+        }
+        {
+            let mut active = lock(&self.active);
+            active.retain(|id| {
+                let Some(shard) = self.find(*id) else { return false };
+                let mut st = shard.state();
+                st.active = st.dirty || !st.recent.is_empty();
+                st.active
+            });
+        }
+        let s = self.clone();
+        let released = self.blocking(move || s.release(p.mark)).await;
+        if let Err(e) = released {
+            tracing::warn!(error = %e, "journal files could not be released");
+        }
+    }
+
+    /// Lets go of the journal's files before the mark.
+    fn release(&self, mark: Mark) {
+        let _busy = lock(&self.busy);
+        if self.dead.load(Ordering::Acquire) {
+            return;
+        }
+        loop {
+            let file = {
+                let mut files = lock(&self.journal);
+                match files.first_entry() {
+                    Some(f) if u64::from(*f.key()) < mark.file => f.remove(),
+                    _ => return,
+                }
+            };
+            let bytes = file.end.load(Ordering::Acquire).saturating_sub(HEADER.into());
+            self.counters.journal_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            // A reader that still has it must not find another file's frames in it.
+            let reusable = Arc::strong_count(&file) == 1;
+            let given = lock(&self.spares).give(&*self.world.disk, &file, reusable, self.limits.journal_file);
+            if let Err(e) = given {
+                tracing::warn!(error = %e, file = file.header.number, "a journal file could not be released");
+            }
+        }
+    }
+}
+
+struct Wanted {
+    shards: Vec<(Arc<Shard>, Option<Loc>)>,
+    closing: Vec<Arc<OpenSegment>>,
+    more: bool,
+}
+
+impl Large {
+    /// The same payload, elsewhere.
+    pub fn moved(&self, segment: SegmentId, extents: Vec<crate::entry::Extent>) -> Large {
+        Large { segment, extents, ..self.clone() }
+    }
+}
+
+/// Every segment starts its life here.
+pub(crate) const LOCAL: SegmentState = SegmentState::Local;

@@ -152,6 +152,8 @@ pub(crate) struct State {
     pub recent: VecDeque<Recent>,
     /// Sealed bytes among it.
     pub recent_bytes: u64,
+    /// Payloads among it.
+    pub larges: u32,
     /// Everything from `tail_start` on, in order.
     pub tail: VecDeque<TailItem>,
     pub tail_start: u64,
@@ -171,6 +173,7 @@ impl State {
     /// Adds what became durable, joining what one frame has of it.
     pub fn push_recent(&mut self, item: Recent) {
         self.recent_bytes += item.bytes();
+        self.larges += u32::from(matches!(item, Recent::Large { .. }));
         if let (
             Some(Recent::Frame { first, count, bytes, at, .. }),
             Recent::Frame { first: from, count: n, bytes: b, at: same, .. },
@@ -188,6 +191,7 @@ impl State {
     pub fn drop_recent(&mut self, end: u64) {
         while let Some(r) = self.recent.pop_front_if(|r| r.end() <= end) {
             self.recent_bytes -= r.bytes();
+            self.larges -= u32::from(matches!(r, Recent::Large { .. }));
         }
         self.flushed = self.flushed.max(end.min(self.recent.front().map_or(self.next, Recent::first)));
         if self.recent.is_empty() {

@@ -32,6 +32,7 @@ mod recovery;
 mod retain;
 mod segment;
 mod shared;
+mod tier;
 
 pub use api::*;
 pub use local::{LocalLog, OpenError};

@@ -18,6 +18,7 @@ use crate::{
     Committed, Head, Limits, Log, LogError, Page, Payload, PayloadWriter, Query, Stats,
     committer::{BatchOp, Committer, Done, Fail, Op},
     entry::{Directory, Event, Writer, encode_records, records_len},
+    flush::Scope,
     index::{Recent, Shard, Stream},
     journal::{self, JOURNAL, Loc, Spares},
     keys::{Keys, lock},
@@ -61,6 +62,7 @@ pub enum OpenError {
 /// The lease that makes one process the writer.
 const LEASE: &str = "journal";
 const LEASE_TTL: Duration = Duration::from_secs(30);
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
 const HOLDER: &str = "journal/holder";
 
 /// What makes up an opened engine, before anything runs.
@@ -343,6 +345,12 @@ fn adopt_segments(shared: &Shared, touched: &BTreeSet<ShardId>) -> Result<Vec<([
 }
 
 impl LocalLog {
+    /// Moves everything that is in the journal and in open segments into closed ones, now.
+    pub async fn flush(&self) -> Result<(), LogError> {
+        self.shared.admit()?;
+        self.shared.flush(Scope::All).await
+    }
+
     /// Opens the log of a data folder, making it if there is none, and recovers what a crash left. Must be called on a
     /// Tokio runtime.
     pub async fn open(
@@ -351,7 +359,7 @@ impl LocalLog {
         keys: Arc<dyn KeyProvider>,
         limits: Limits,
     ) -> Result<Arc<LocalLog>, OpenError> {
-        let Parts { shared, mut committer, lease, strays: _ } =
+        let Parts { shared, mut committer, lease, strays } =
             Parts::open(world, catalog, keys, limits, false).await?;
         let s = shared.clone();
         let thread = std::thread::Builder::new()
@@ -365,12 +373,9 @@ impl LocalLog {
             .map_err(io)?;
         let lease = Arc::new(Mutex::new(Some(lease)));
         let renewing = tokio::spawn(renew(shared.clone(), lease.clone())).abort_handle();
-        Ok(Arc::new(LocalLog { shared, committer: Mutex::new(Some(thread)), tasks: vec![renewing], lease }))
-    }
-
-    /// Moves everything that is in the journal and in open segments into closed ones, now.
-    pub async fn flush(&self) -> Result<(), LogError> {
-        Ok(())
+        let flushing = tokio::spawn(keep_flushing(shared.clone(), strays)).abort_handle();
+        let committer = Mutex::new(Some(thread));
+        Ok(Arc::new(LocalLog { shared, committer, tasks: vec![renewing, flushing], lease }))
     }
 
     async fn control(&self, op: impl FnOnce(Done) -> Op) -> Result<Committed, LogError> {
@@ -416,12 +421,35 @@ async fn renew(shared: Arc<Shared>, lease: Arc<Mutex<Option<Lease>>>) {
     }
 }
 
+/// Looks twice a second, and when asked, whether something is to be moved on.
+async fn keep_flushing(shared: Arc<Shared>, strays: Vec<([u8; 16], bool)>) {
+    shared.sweep(strays).await;
+    loop {
+        tokio::select! {
+            () = shared.world.clock.sleep(FLUSH_EVERY) => {}
+            () = shared.flush.notified() => {}
+        }
+        if let Err(e) = shared.flush(Scope::Due).await {
+            tracing::warn!(error = %e, "the journal could not be moved to segments; trying again");
+            shared.world.clock.sleep(10 * FLUSH_EVERY).await;
+        }
+    }
+}
+
 impl Drop for LocalLog {
+    /// As a crash would, but for the rounds under way. Payload writers that outlive the log fail.
     fn drop(&mut self) {
         self.shared.down.store(true, Ordering::Release);
         self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
         self.shared.queue.shut();
         self.join();
+        self.shared.dead.store(true, Ordering::Release);
+        // Whoever is at the disk finishes first: the folder may be opened again at once.
+        drop(lock(&self.shared.busy));
+        for s in self.shared.segments.all() {
+            s.closed.store(true, Ordering::Release);
+            drop(s.shut());
+        }
     }
 }
 
@@ -514,7 +542,7 @@ impl Log for LocalLog {
         };
         let (done, outcome) = oneshot::channel();
         let generation = sealer.generation;
-        let op = BatchOp { shard, sealed, plain, count, id, generation, digest, done, room: Some(room) };
+        let op = BatchOp { shard, sealed, plain, count, id, generation, digest, done, room };
         s.queue.push(Op::Batch(op)).map_err(|_| LogError::Down)?;
         finish(outcome).await
     }
@@ -591,6 +619,7 @@ impl Log for LocalLog {
             return Ok(());
         }
         self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        let flushed = self.shared.flush(Scope::All).await;
         self.shared.queue.shut();
         self.join();
         let lease = lock(&self.lease).take();
@@ -599,6 +628,6 @@ impl Log for LocalLog {
         {
             tracing::warn!(error = %e, "the lease of the journal could not be given back");
         }
-        Ok(())
+        flushed
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -65,6 +65,8 @@ pub(crate) struct OpenSegment {
     named: AtomicBool,
     /// Bytes that its index will take, about.
     pub index_bytes: AtomicU64,
+    /// Shared by who writes, alone for who closes.
+    gate: RwLock<()>,
 }
 
 impl OpenSegment {
@@ -85,11 +87,19 @@ impl OpenSegment {
         }
         done
     }
-    /// Writes a piece where there is room for it; returns where.
-    pub fn write(&self, file: &dyn DiskFile, bytes: &[u8]) -> io::Result<u64> {
+    /// Writes a piece where there is room for it; returns where. `None` if it takes no more.
+    pub fn write(&self, file: &dyn DiskFile, bytes: &[u8]) -> io::Result<Option<u64>> {
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.usable() {
+            return Ok(None);
+        }
         let at = self.end.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         file.write_all_at(bytes, at).inspect_err(|_| self.failed.store(true, Ordering::Release))?;
-        Ok(at)
+        Ok(Some(at))
+    }
+    /// Waits until nobody writes; as long as the guard lives, nobody does. `closed` must be set.
+    pub fn shut(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,6 +145,7 @@ impl Segments {
             failed: AtomicBool::new(false),
             named: AtomicBool::new(named),
             index_bytes: AtomicU64::new(0),
+            gate: RwLock::new(()),
         });
         lock(&self.open).insert(id, s.clone());
         s
@@ -162,7 +173,11 @@ impl Segments {
         let read = || disk.open(&closed_name(id), Mode::Read);
         let missing = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
         let f = match disk.open(&open_name(id), Mode::ReadWrite) {
-            Err(e) if missing(&e) => read()?,
+            // It may be on its way from one name to the other, and back.
+            Err(e) if missing(&e) => match read() {
+                Err(e) if missing(&e) => disk.open(&open_name(id), Mode::ReadWrite)?,
+                r => r?,
+            },
             r => r?,
         };
         lock(&self.files).put(*id, f.clone(), 1);

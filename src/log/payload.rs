@@ -119,6 +119,31 @@ fn refused(e: io::Error) -> LogError {
     LogError::Refused(e.to_string())
 }
 
+fn add(extents: &mut Vec<Extent>, offset: u64, len: u64) {
+    match extents.last_mut() {
+        Some(e) if e.offset + e.len == offset => e.len += len,
+        _ => extents.push(Extent { offset, len }),
+    }
+}
+
+/// Copies sealed chunks as they are. `None` if the new segment was closed meanwhile.
+fn copy(old: &Target, extents: &[Extent], new: &Target) -> Result<Option<Vec<Extent>>, LogError> {
+    let (mut buf, mut out) = (Vec::new(), Vec::new());
+    for e in extents {
+        let mut at = e.offset;
+        while at < e.offset + e.len {
+            // Chunks stay whole: they are full but for the last.
+            let n = (e.offset + e.len - at).min((CHUNK + TAG) as u64);
+            buf.resize(n as usize, 0);
+            old.file.read_exact_at(&mut buf, at).map_err(refused)?;
+            let Some(to) = new.segment.write(&*new.file, &buf).map_err(refused)? else { return Ok(None) };
+            add(&mut out, to, n);
+            at += n;
+        }
+    }
+    Ok(Some(out))
+}
+
 impl Written {
     fn chunk(
         &mut self,
@@ -135,28 +160,42 @@ impl Written {
         self.last_tag.copy_from_slice(tag);
         self.crc = crc32c::crc32c_append(self.crc, &sealed);
         self.chunks += 1;
-        let target = self.target(shared, shard)?;
-        let at = target.segment.write(&*target.file, &sealed).map_err(refused)?;
-        self.add(at, sealed.len() as u64);
-        Ok(())
-    }
-
-    fn add(&mut self, offset: u64, len: u64) {
-        match self.extents.last_mut() {
-            Some(e) if e.offset + e.len == offset => e.len += len,
-            _ => self.extents.push(Extent { offset, len }),
+        loop {
+            let target = self.target(shared, shard)?;
+            // `None`: closed between the two.
+            if let Some(at) = target.segment.write(&*target.file, &sealed).map_err(refused)? {
+                add(&mut self.extents, at, sealed.len() as u64);
+                return Ok(());
+            }
         }
     }
 
     /// Where to write: what it has, or the shard's open segment, or a new one. What was written into a segment that
     /// was closed meanwhile moves along, as it is.
     fn target(&mut self, shared: &Shared, shard: &Arc<Shard>) -> Result<Target, LogError> {
-        if let Some(t) = &self.target
-            && t.segment.usable()
-        {
-            return Ok(t.clone());
+        loop {
+            if shared.dead.load(Ordering::Acquire) {
+                return Err(LogError::Down);
+            }
+            if let Some(t) = &self.target
+                && t.segment.usable()
+            {
+                return Ok(t.clone());
+            }
+            let new = Written::current(shared, shard)?;
+            match &self.target {
+                None => self.target = Some(new),
+                Some(old) => {
+                    if let Some(extents) = copy(old, &self.extents, &new)? {
+                        (self.extents, self.target) = (extents, Some(new));
+                    }
+                }
+            }
         }
-        let old = self.target.take();
+    }
+
+    /// The segment that the shard's payloads go into now.
+    fn current(shared: &Shared, shard: &Arc<Shard>) -> Result<Target, LogError> {
         let segment = {
             let mut place = lock(&shard.segment);
             match &*place {
@@ -169,23 +208,7 @@ impl Written {
             }
         };
         let file = shared.segment_file(&segment.id)?;
-        let target = Target { segment, file };
-        if let Some(old) = old {
-            let mut buf = Vec::new();
-            for e in std::mem::take(&mut self.extents) {
-                let mut at = e.offset;
-                while at < e.offset + e.len {
-                    let n = (e.offset + e.len - at).min((CHUNK + TAG) as u64);
-                    buf.resize(n as usize, 0);
-                    old.file.read_exact_at(&mut buf, at).map_err(refused)?;
-                    let to = target.segment.write(&*target.file, &buf).map_err(refused)?;
-                    self.add(to, n);
-                    at += n;
-                }
-            }
-        }
-        self.target = Some(target.clone());
-        Ok(target)
+        Ok(Target { segment, file })
     }
 
     /// Makes the bytes durable and says what the journal is to say of them.

@@ -8,8 +8,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use catalog::{LogUpdate, RunQuery};
-use world::StreamUid;
+use catalog::{Change, Document, Filter, LogUpdate, RunQuery};
+use world::{ShardId, StreamUid};
 
 use crate::{
     LogError,
@@ -20,6 +20,8 @@ use crate::{
     shared::Shared,
 };
 
+/// Documents that say which segments a stream that is being deleted was in.
+const INTENT: &str = "log-deletion";
 const ALL: RunQuery = RunQuery::Positions((0, i64::MAX as u64));
 
 impl Shared {
@@ -31,6 +33,8 @@ impl Shared {
         for s in &shards {
             segments.extend(self.catalog.runs(s.id, ALL).await.map_err(io)?.iter().map(|r| r.segment));
         }
+        // Keys and runs go in one transaction, the segments later: what was begun is found again after a stop.
+        let intent = self.intend(stream, &segments).await?;
         self.catalog.forget_stream(stream).await.map_err(io)?;
         // From here on nothing of it can be opened, wherever it is.
         self.keys.forget(stream);
@@ -39,7 +43,7 @@ impl Shared {
             let mut st = s.state();
             st.gone = true;
             (st.recent, st.tail) = Default::default();
-            st.recent_bytes = 0;
+            (st.recent_bytes, st.larges) = (0, 0);
             st.watch = None;
             drop(st);
             self.remove(s.id);
@@ -55,8 +59,69 @@ impl Shared {
             self.segments.retire(&id);
             self.remove_file(&id).await;
         }
-        self.collect(segments).await;
+        if self.collect(segments).await
+            && let Some(version) = intent
+        {
+            self.done(stream.to_string(), version).await;
+        }
         Ok(())
+    }
+
+    /// Notes which segments a stream was in before it is forgotten.
+    async fn intend(
+        &self,
+        stream: StreamUid,
+        segments: &BTreeSet<SegmentId>,
+    ) -> Result<Option<u64>, LogError> {
+        if segments.is_empty() {
+            return Ok(None);
+        }
+        let io = |e: catalog::CatalogError| LogError::Io(e.to_string());
+        let id = stream.to_string();
+        let expect = self.catalog.get(INTENT, &id).await.map_err(io)?.map_or(0, |d| d.version);
+        let body = segments.iter().flatten().copied().collect();
+        let doc = Document { kind: INTENT.into(), id, version: 0, body, keys: Vec::new() };
+        self.catalog.commit(vec![Change::Put { doc, expect }]).await.map_err(io)?;
+        Ok(Some(expect + 1))
+    }
+
+    async fn done(&self, id: String, expect: u64) {
+        if let Err(e) = self.catalog.commit(vec![Change::Delete { kind: INTENT.into(), id, expect }]).await {
+            tracing::warn!(error = %e, "a finished deletion could not be noted");
+        }
+    }
+
+    /// Once after a start: removes files that nothing refers to, and goes on with deletions that a stop interrupted.
+    pub async fn sweep(self: &Arc<Self>, strays: Vec<(SegmentId, bool)>) {
+        for (id, closed) in strays {
+            let orphan = match self.catalog.segment(id).await {
+                Ok(row) => !closed || row.is_none(),
+                Err(e) => return tracing::warn!(error = %e, "stray segment files could not be looked up"),
+            };
+            if orphan {
+                let name = if closed { closed_name(&id) } else { open_name(&id) };
+                tracing::info!(file = name, "removing an orphan");
+                let s = self.clone();
+                match self.blocking(move || s.world.disk.remove(&name).map_err(|e| e.to_string())).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(e)) => tracing::warn!(error = e, "an orphan could not be removed"),
+                    Err(e) => tracing::warn!(error = %e, "an orphan could not be removed"),
+                }
+            }
+        }
+        let left = match self.catalog.list(Filter::kind(INTENT)).await {
+            Ok(l) => l,
+            Err(e) => return tracing::warn!(error = %e, "interrupted deletions could not be listed"),
+        };
+        for doc in left {
+            let _one = self.projection.lock().await;
+            // Noted, but not begun: the stream is still there, and whoever wanted it gone was told of the failure.
+            let begun = doc.id.parse().is_ok_and(|s: StreamUid| self.shards(Some(s)).is_empty());
+            let segments = doc.body.chunks_exact(16).filter_map(|c| c.try_into().ok()).collect();
+            if !begun || self.collect(segments).await {
+                self.done(doc.id, doc.version).await;
+            }
+        }
     }
 
     /// Takes the runs of a shard that are trimmed out of the catalog, and their segments if nothing else is in them.
@@ -74,39 +139,77 @@ impl Shared {
         if done.is_empty() {
             return;
         }
+        let removed: BTreeSet<(ShardId, u64)> = done.iter().map(|r| (r.shard, r.first)).collect();
+        let mut empty = Vec::new();
+        for id in done.iter().map(|r| r.segment).collect::<BTreeSet<_>>() {
+            match self.unreferenced(&id, &removed).await {
+                Ok(true) => empty.push(id),
+                Ok(false) => {}
+                Err(e) => tracing::warn!(error = %e, "a segment could not be looked at for removal"),
+            }
+        }
         let update = LogUpdate {
-            removed_runs: done.iter().map(|r| (r.shard, r.first)).collect(),
+            removed_runs: removed.into_iter().collect(),
+            removed_segments: empty.clone(),
             ..LogUpdate::default()
         };
-        if let Err(e) = self.catalog.log_update(update).await {
-            return tracing::warn!(error = %e, shard = %shard.id, "trimmed runs could not be removed");
+        match self.catalog.log_update(update).await {
+            Ok(()) => {
+                for id in empty {
+                    self.remove_file(&id).await;
+                }
+            }
+            Err(e) => tracing::warn!(error = %e, shard = %shard.id, "trimmed runs could not be removed"),
         }
-        self.collect(done.iter().map(|r| r.segment).collect()).await;
     }
 
-    /// Removes those of these segments that no run is in any more. The projection's lock is held.
-    pub async fn collect(self: &Arc<Self>, segments: BTreeSet<SegmentId>) {
+    /// Removes those of these segments that no run is in any more. The projection's lock is held. `false` if some
+    /// could not be looked at.
+    async fn collect(self: &Arc<Self>, segments: BTreeSet<SegmentId>) -> bool {
+        let mut all = true;
         for id in segments {
-            match self.unreferenced(&id).await {
+            match self.catalog.segment(id).await {
+                Ok(Some(_)) => {}
+                // Gone already.
+                Ok(None) => continue,
+                Err(e) => {
+                    tracing::warn!(error = %e, "a segment could not be looked up for removal");
+                    all = false;
+                    continue;
+                }
+            }
+            match self.unreferenced(&id, &BTreeSet::new()).await {
                 Ok(false) => {}
                 Ok(true) => {
                     let update = LogUpdate { removed_segments: vec![id], ..LogUpdate::default() };
                     match self.catalog.log_update(update).await {
                         Ok(()) => self.remove_file(&id).await,
-                        Err(e) => tracing::warn!(error = %e, "a segment without runs could not be removed"),
+                        Err(e) => {
+                            tracing::warn!(error = %e, "a segment without runs could not be removed");
+                            all = false;
+                        }
                     }
                 }
-                Err(e) => tracing::warn!(error = %e, "a segment could not be looked at for removal"),
+                Err(e) => {
+                    tracing::warn!(error = %e, "a segment could not be looked at for removal");
+                    all = false;
+                }
             }
         }
+        all
     }
 
-    async fn unreferenced(self: &Arc<Self>, id: &SegmentId) -> Result<bool, LogError> {
+    /// Whether no run is in it, but for those that are about to be removed.
+    async fn unreferenced(
+        self: &Arc<Self>,
+        id: &SegmentId,
+        but: &BTreeSet<(ShardId, u64)>,
+    ) -> Result<bool, LogError> {
         let root = self.root(*id).await?;
         for r in &root.runs {
             let q = RunQuery::Positions((r.first, r.end.saturating_sub(1)));
             let rows = self.catalog.runs(r.shard, q).await.map_err(|e| LogError::Io(e.to_string()))?;
-            if rows.iter().any(|row| row.segment == *id) {
+            if rows.iter().any(|row| row.segment == *id && !but.contains(&(row.shard, row.first))) {
                 return Ok(false);
             }
         }

@@ -94,7 +94,6 @@ pub(crate) struct IndexWriter {
     runs: Vec<Run>,
     pages: u64,
     out: Vec<u8>,
-    base: u64,
     plain: Vec<u8>,
     last: Last,
 }
@@ -116,8 +115,8 @@ pub(crate) struct Footer {
 }
 
 impl IndexWriter {
-    /// `salt` must be fresh; `base` is where the footer will begin.
-    pub fn new(id: SegmentId, key: (u32, &DataKey), salt: Salt, base: u64) -> Self {
+    /// `salt` must be fresh.
+    pub fn new(id: SegmentId, key: (u32, &DataKey), salt: Salt) -> Self {
         IndexWriter {
             id,
             key: BlockKey::new(key.1, &salt, JOURNAL, key.0),
@@ -127,7 +126,6 @@ impl IndexWriter {
             runs: Vec::new(),
             pages: 0,
             out: Vec::new(),
-            base,
             plain: Vec::new(),
             last: Last::default(),
         }
@@ -169,7 +167,8 @@ impl IndexWriter {
                 end: e.first(),
                 arrival: NOTHING,
                 producer: NOTHING,
-                offset: self.base + self.out.len() as u64,
+                // Within the footer, until it is known where that is.
+                offset: self.out.len() as u64,
                 len: 0,
             });
         }
@@ -223,8 +222,8 @@ impl IndexWriter {
         }
     }
 
-    /// Seals what is left and adds root and trailer.
-    pub fn finish(mut self) -> Footer {
+    /// Seals what is left and adds root and trailer. `base` is where the footer will be.
+    pub fn finish(mut self, base: u64) -> Footer {
         self.close_page();
         let mut plain = Vec::new();
         plain.put_varint(self.writers.len() as u64);
@@ -244,7 +243,7 @@ impl IndexWriter {
                 for t in [p.arrival.0, p.arrival.1, p.producer.0, p.producer.1] {
                     plain.put_u64(t.0 as u64);
                 }
-                plain.put_varint(p.offset - self.base);
+                plain.put_varint(p.offset);
                 plain.put_varint(p.len.into());
             }
         }
@@ -259,8 +258,8 @@ impl IndexWriter {
         self.out.put_u32(self.generation);
         self.out.extend_from_slice(&self.id);
         self.out.extend_from_slice(&self.salt);
-        self.out.put_u64(self.base);
-        self.out.put_u64(self.base + root as u64);
+        self.out.put_u64(base);
+        self.out.put_u64(base + root as u64);
         self.out.put_u32(len as u32);
         self.out.put_u32(crc);
         self.out.put_u32(crc32c::crc32c(&self.out[start..]));

@@ -64,6 +64,7 @@ impl Queue {
     }
     pub fn cut(&self, c: CutRequest) {
         let mut w = lock(&self.waiting);
+        // Dropped otherwise, which is an answer.
         if !w.down {
             w.cuts.push(c);
             self.ready.notify_one();
@@ -119,6 +120,10 @@ pub(crate) struct Shared {
     pub down: AtomicBool,
     /// Another process took the lease: nothing may be written any more.
     pub lost: AtomicBool,
+    /// Dropped: nothing may touch the folder any more.
+    pub dead: AtomicBool,
+    /// Held by whoever rearranges files.
+    pub busy: Mutex<()>,
     /// Blocking calls are made in place: there is no runtime to move them to (a simulated run).
     pub inline: bool,
 }
@@ -161,6 +166,8 @@ impl Shared {
             flush: Notify::new(),
             down: AtomicBool::new(false),
             lost: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            busy: Mutex::new(()),
             inline,
         }
     }

@@ -1,0 +1,257 @@
+//! Writing closed segments: a shard's own, which its payloads are in already, and shared ones for the records of many.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
+
+use catalog::{RunRow, SegmentRow};
+use seal::TAG;
+use world::{DiskFile, Mode, ShardId};
+
+use crate::{
+    LogError,
+    entry::{Batch, Entry, Extent, Large, SegmentId},
+    flush::LOCAL,
+    journal::JournalFile,
+    open_segment::{DIR, closed_name, new_id, open_name},
+    segment::{self, IndexWriter},
+    shared::Shared,
+};
+
+/// What a run is made of, in order.
+pub(crate) enum Piece {
+    /// Records; their block is in a journal file.
+    Batch { file: Arc<JournalFile>, batch: Batch },
+    /// A payload; it is in an open segment already.
+    Large(Arc<Large>),
+}
+
+/// What was written.
+#[derive(Default)]
+pub(crate) struct Tiered {
+    pub segments: Vec<SegmentRow>,
+    pub runs: Vec<RunRow>,
+    /// Open segments that were closed.
+    pub retired: Vec<SegmentId>,
+    /// Files whose content was copied to another.
+    pub superseded: Vec<SegmentId>,
+}
+
+pub(crate) struct Tier<'s> {
+    shared: &'s Shared,
+    /// The shared segment that is being filled.
+    current: Option<Sink>,
+    out: Tiered,
+}
+
+fn io(e: io::Error) -> LogError {
+    LogError::Io(e.to_string())
+}
+
+/// Bytes gathered before they are written.
+const BUFFER: usize = 1 << 20;
+
+/// A segment that is being written.
+struct Sink {
+    id: SegmentId,
+    file: Arc<dyn DiskFile>,
+    /// Where `buf` goes.
+    at: u64,
+    buf: Vec<u8>,
+    index: IndexWriter,
+}
+
+impl Sink {
+    fn end(&self) -> u64 {
+        self.at + self.buf.len() as u64
+    }
+
+    fn copy(&mut self, from: &dyn DiskFile, offset: u64, len: u64) -> Result<u64, LogError> {
+        let to = self.end();
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(BUFFER as u64) as usize;
+            let start = self.buf.len();
+            self.buf.resize(start + n, 0);
+            from.read_exact_at(&mut self.buf[start..], offset + done).map_err(io)?;
+            done += n as u64;
+            if self.buf.len() >= BUFFER {
+                self.write()?;
+            }
+        }
+        Ok(to)
+    }
+
+    fn write(&mut self) -> Result<(), LogError> {
+        self.file.write_all_at(&self.buf, self.at).map_err(io)?;
+        self.at += self.buf.len() as u64;
+        self.buf.clear();
+        Ok(())
+    }
+
+    fn batch(&mut self, file: &JournalFile, mut b: Batch) -> Result<(), LogError> {
+        let place = || format!("{} at {}", crate::journal::file_name(file.header.number), b.offset);
+        let mut block = vec![0; b.len as usize];
+        file.disk.read_exact_at(&mut block, b.offset).map_err(io)?;
+        if block.len() <= seal::CHUNK + TAG && !block.ends_with(&b.sealed.digest) {
+            // It goes along as it is: the rest of the segment must not suffer, and whoever reads it is told.
+            tracing::error!(place = place(), "a block in the journal is damaged");
+        }
+        b.crc = crc32c::crc32c(&block);
+        b.offset = self.end();
+        self.buf.append(&mut block);
+        if self.buf.len() >= BUFFER {
+            self.write()?;
+        }
+        self.index.add(&Entry::Batch(b));
+        Ok(())
+    }
+}
+
+impl<'s> Tier<'s> {
+    pub fn new(shared: &'s Shared) -> Self {
+        Tier { shared, current: None, out: Tiered::default() }
+    }
+
+    fn index(&self, id: SegmentId) -> IndexWriter {
+        let (generation, key) = &self.shared.journal_key;
+        IndexWriter::new(id, (*generation, key), self.shared.world.random32())
+    }
+
+    /// A new file.
+    fn fresh(&self) -> Result<Sink, LogError> {
+        let id = new_id(&self.shared.world);
+        let file = self.shared.world.disk.open(&open_name(&id), Mode::CreateNew).map_err(io)?;
+        let buf = segment::header(&id, self.shared.world.clock.now());
+        Ok(Sink { id, file, at: 0, buf, index: self.index(id) })
+    }
+
+    /// Writes a run, into the segment that its payloads are in or, if it has none, into the shared one.
+    pub fn run(
+        &mut self,
+        shard: ShardId,
+        own: Option<SegmentId>,
+        pieces: Vec<Piece>,
+    ) -> Result<(), LogError> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        let Some(own) = own else { return self.shared_run(shard, pieces) };
+        let disk = &*self.shared.world.disk;
+        let open = self.shared.segments.get(&own);
+        // A file that failed once is not written again: what is in it is copied.
+        let failed = open.as_ref().is_none_or(|s| s.failed.load(Ordering::Acquire));
+        // Nobody is in the middle of a write from here on, and nobody begins one.
+        let _gate = open.as_ref().map(|s| s.shut());
+        let mut sink = if failed {
+            self.fresh()?
+        } else {
+            let file = match disk.open(&open_name(&own), Mode::ReadWrite) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    // An earlier attempt got as far as its new name.
+                    disk.rename(&closed_name(&own), &open_name(&own)).map_err(io)?;
+                    disk.open(&open_name(&own), Mode::ReadWrite).map_err(io)?
+                }
+                r => r.map_err(io)?,
+            };
+            let at = open.as_ref().map_or(segment::HEADER, |s| s.end.load(Ordering::Acquire));
+            Sink { id: own, file, at, buf: Vec::new(), index: self.index(own) }
+        };
+        sink.index.run(shard);
+        for p in pieces {
+            match p {
+                Piece::Batch { file, batch } => sink.batch(&file, batch)?,
+                Piece::Large(l) if !failed => sink.index.add(&Entry::Large(l)),
+                Piece::Large(l) => {
+                    let from = self.shared.segment_file(&l.segment)?;
+                    let mut extents: Vec<Extent> = Vec::new();
+                    for e in &l.extents {
+                        let offset = sink.copy(&*from, e.offset, e.len)?;
+                        match extents.last_mut() {
+                            Some(x) if x.offset + x.len == offset => x.len += e.len,
+                            _ => extents.push(Extent { offset, len: e.len }),
+                        }
+                    }
+                    sink.index.add(&Entry::Large(Arc::new(l.moved(sink.id, extents))));
+                }
+            }
+        }
+        if failed {
+            self.out.superseded.push(own);
+        }
+        self.out.retired.push(own);
+        self.close(sink)
+    }
+
+    fn shared_run(&mut self, shard: ShardId, pieces: Vec<Piece>) -> Result<(), LogError> {
+        let limit = self.shared.limits.segment_bytes;
+        let mut begun = false;
+        for p in pieces {
+            let Piece::Batch { file, batch } = p else { continue };
+            if self.current.as_ref().is_some_and(|s| s.end() >= limit)
+                && let Some(full) = self.current.take()
+            {
+                self.close(full)?;
+                begun = false;
+            }
+            if self.current.is_none() {
+                self.current = Some(self.fresh()?);
+            }
+            let Some(sink) = &mut self.current else { continue };
+            if !begun {
+                sink.index.run(shard);
+                begun = true;
+            }
+            sink.batch(&file, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the footer and makes the file a finished one.
+    fn close(&mut self, mut sink: Sink) -> Result<(), LogError> {
+        let footer_at = sink.end();
+        let index = std::mem::replace(&mut sink.index, self.index(sink.id));
+        let footer = index.finish(footer_at);
+        sink.buf.extend_from_slice(&footer.bytes);
+        sink.write()?;
+        let total = sink.at;
+        // Dead bytes, or an earlier attempt's footer, may lie beyond.
+        sink.file.set_len(total).map_err(io)?;
+        sink.file.sync_data().map_err(io)?;
+        self.shared.world.disk.rename(&open_name(&sink.id), &closed_name(&sink.id)).map_err(io)?;
+        self.shared.footers.forget(&sink.id);
+        self.out.segments.push(SegmentRow {
+            id: sink.id,
+            state: LOCAL,
+            bytes: total,
+            footer: footer_at,
+            created: self.shared.world.clock.now(),
+        });
+        for (ordinal, r) in footer.runs.into_iter().enumerate() {
+            self.out.runs.push(RunRow {
+                shard: r.shard,
+                first: r.first,
+                end: r.end,
+                segment: sink.id,
+                ordinal: ordinal as u32,
+                bytes: r.bytes,
+                arrival: r.arrival,
+                // Without payloads there is no producer's time; the server's is as good as any.
+                producer: if r.producer.0 > r.producer.1 { r.arrival } else { r.producer },
+            });
+        }
+        Ok(())
+    }
+
+    /// Closes the shared segment; everything is durable when this returns.
+    pub fn finish(mut self) -> Result<Tiered, LogError> {
+        if let Some(s) = self.current.take() {
+            self.close(s)?;
+        }
+        if !self.out.segments.is_empty() {
+            self.shared.world.disk.sync_dir(DIR).map_err(io)?;
+        }
+        Ok(self.out)
+    }
+}
