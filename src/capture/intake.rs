@@ -121,6 +121,11 @@ impl Intake {
         self.declared.then(|| self.out.pop_front()).flatten()
     }
 
+    /// Whether there is something to tell.
+    pub(crate) fn waiting(&self) -> bool {
+        self.declared && !self.out.is_empty()
+    }
+
     /// `H.264 1920×1080 and AAC`
     pub(crate) fn words(&self) -> String {
         let tracks = self.lanes.iter().filter_map(|l| l.track.as_deref());
