@@ -34,6 +34,8 @@ export class Api {
   readonly clock: ServerClock;
   /** Called when the server no longer takes our session. */
   onSignedOut: () => void = () => undefined;
+  /** Called with every answer that was not an error of the server's. */
+  onAnswer: () => void = () => undefined;
 
   constructor(
     private readonly fetcher: typeof fetch = (input, init) => fetch(input, init),
@@ -158,6 +160,7 @@ export class Api {
       if (date !== null && answer.headers.get('Age') === null) {
         this.clock.observe(Date.parse(date), sent, this.local(), 1000);
       }
+      if (answer.status < 500) this.onAnswer();
       if (answer.ok) return answer;
       const error = errorFromAnswer(answer.status, await answer.text(), answer.headers.get('Retry-After'));
       if (error.status === 401 && !path.startsWith('/v1/session')) this.onSignedOut();

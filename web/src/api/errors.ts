@@ -79,8 +79,9 @@ export function isAbort(error: unknown): boolean {
 }
 
 /** Server messages start in lower case and have no full stop; on the page they are sentences. */
-function sentence(text: string): string {
+export function sentence(text: string): string {
   const trimmed = text.trim();
+  if (trimmed === '') return '';
   const first = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
   return /[.!?…:]$/.test(first) ? first : `${first}.`;
 }

@@ -31,7 +31,7 @@ export class Feed {
     private readonly path = '/v1/events',
   ) {
     this.connect();
-    addEventListener('online', this.again);
+    addEventListener('online', this.retry);
   }
 
   close(): void {
@@ -39,11 +39,12 @@ export class Feed {
     clearTimeout(this.timer);
     clearTimeout(this.watchdog);
     this.source?.close();
-    removeEventListener('online', this.again);
+    removeEventListener('online', this.retry);
   }
 
-  private readonly again = (): void => {
-    if (this.closed || this.source?.readyState === EventSource.OPEN) return;
+  /** Tries now what it would have tried later: something says that the server is back. */
+  readonly retry = (): void => {
+    if (this.closed || this.source !== null) return;
     this.attempt = 0;
     this.connect();
   };

@@ -41,6 +41,9 @@ export class Store {
   start(): void {
     if (this.feed !== null) return;
     void this.refresh();
+    this.api.onAnswer = () => {
+      if (!this.connected) this.feed?.retry();
+    };
     this.feed = new Feed({
       camera: (camera) => this.put(camera),
       removed: (name) => this.remove(name),

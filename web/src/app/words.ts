@@ -1,5 +1,6 @@
 // Cameras in words.
 
+import { sentence } from '../api/errors';
 import type { AudioTrack, Camera, CameraState, Track, VideoTrack } from '../api/types';
 
 export type Tone = 'ok' | 'busy' | 'warn' | 'bad' | 'off';
@@ -20,6 +21,11 @@ export function stateWords(camera: Camera): string {
 
 export function stateTone(camera: Camera): Tone {
   return STATES[camera.state]?.[1] ?? 'warn';
+}
+
+/** Why a camera sends no picture, as a sentence. */
+export function whyNot(camera: Camera): string {
+  return camera.state === 'stopped' ? 'The camera is disabled.' : sentence(camera.detail || stateWords(camera));
 }
 
 export function isVideo(track: Track): track is VideoTrack {

@@ -9,6 +9,7 @@ import type { Dialog } from '../ui/dialog';
 import { h, setText } from '../ui/dom';
 import { field } from '../ui/field';
 import { icon } from '../ui/icons';
+import { select } from '../ui/select';
 import type { AddForm } from './add';
 import { checkName, checkUrl, suggestName } from './source-url';
 
@@ -17,13 +18,13 @@ export function pullForm(app: App, dialog: Dialog): AddForm {
   const user = field('User name', { autocomplete: 'off' });
   const password = field('Password', { type: 'password', autocomplete: 'new-password' });
   const credentials = h('div', { class: 'field-row', hidden: true }, user.element, password.element);
-  const transport = h('select', { class: 'select', id: 'add-transport' }, h('option', { value: 'auto' }, 'Automatic'), h('option', { value: 'tcp' }, 'TCP'), h('option', { value: 'udp' }, 'UDP'));
+  const transport = select({ id: 'add-transport' }, [['auto', 'Automatic'], ['tcp', 'TCP'], ['udp', 'UDP']]);
   const insecure = h('input', { type: 'checkbox', id: 'add-insecure' });
   const more = h(
     'details',
     { class: 'more' },
     h('summary', {}, 'Transport and certificate'),
-    h('div', { class: 'field' }, h('label', { for: 'add-transport' }, 'Transport'), transport),
+    h('div', { class: 'field' }, h('label', { for: 'add-transport' }, 'Transport'), transport.element),
     h('label', { class: 'check' }, insecure, h('span', {}, 'Take any certificate (rtsps:// with one that the camera made itself)')),
   );
   const check = h('button', { type: 'submit', class: 'button primary', 'data-testid': 'probe-button' }, 'Check');
@@ -49,7 +50,7 @@ export function pullForm(app: App, dialog: Dialog): AddForm {
     address.fail(null);
   };
   for (const input of [address.input, user.input, password.input]) dialog.scope.listen(input, 'input', forget);
-  dialog.scope.listen(transport, 'change', forget);
+  dialog.scope.listen(transport.input, 'change', forget);
   dialog.scope.listen(insecure, 'change', forget);
 
   const probe = async (): Promise<void> => {
@@ -59,7 +60,7 @@ export function pullForm(app: App, dialog: Dialog): AddForm {
       return address.input.focus();
     }
     forget();
-    const request: ProbeRequest = { url: checked.url, transport: transport.value as Transport };
+    const request: ProbeRequest = { url: checked.url, transport: transport.input.value as Transport };
     if (insecure.checked) request.tlsInsecure = true;
     const calling = new AbortController();
     probing = calling;

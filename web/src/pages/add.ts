@@ -14,7 +14,7 @@ export function openAdd(app: App, first: Kind = 'pull'): void {
   const place = h('div', { id: 'add-form', role: 'tabpanel' });
   const tab = (kind: Kind, label: string): HTMLButtonElement =>
     h('button', { type: 'button', role: 'tab', class: 'tab', 'aria-controls': 'add-form', on: { click: () => show(kind) } }, label);
-  const tabs: Record<Kind, HTMLButtonElement> = { pull: tab('pull', 'Fetch from a camera'), push: tab('push', 'Let it send here') };
+  const tabs: Record<Kind, HTMLButtonElement> = { pull: tab('pull', 'Rushes fetches'), push: tab('push', 'Camera sends') };
   const show = (kind: Kind): void => {
     place.replaceChildren(forms[kind].element);
     for (const [name, button] of Object.entries(tabs)) {

@@ -3,7 +3,7 @@
 import type { Camera } from '../api/types';
 import { ms } from '../api/types';
 import type { App } from '../app/context';
-import { trackWords } from '../app/words';
+import { stateWords, trackWords } from '../app/words';
 import { trackPlays } from '../player/support';
 import { age, bitrate, bytes, duration } from '../time/format';
 import { h, setText } from '../ui/dom';
@@ -33,10 +33,12 @@ export function cameraDetails(app: App): Details {
       const now = app.api.clock.now();
       const { source, recorded } = camera;
       const unplayable = (mime: string): string => (mime === '' ? '' : ` (${mime})`);
-      set('State', camera.detail !== '' ? `${camera.detail}, for ${duration(now - ms(camera.since))}` : `for ${duration(now - ms(camera.since))}`);
+      const running = camera.state === 'running';
+      set('State', `${stateWords(camera)}, for ${duration(now - ms(camera.since))}`);
+      set('Why', running || camera.detail === stateWords(camera) ? '' : camera.detail);
       set('Source', source.kind === 'pull' ? `${source.url}${source.transport === undefined || source.transport === 'auto' ? '' : `, ${source.transport.toUpperCase()}`}` : 'Published to Rushes by RTSP');
       set('Tracks', camera.tracks.map((track) => trackWords(track) + unplayable(trackPlays(track) ? '' : 'does not play in this browser')).join('; '));
-      set('Bit rate', camera.state === 'running' ? bitrate(camera.bitrate) : '');
+      set('Bit rate', running ? bitrate(camera.bitrate) : '');
       set('Last frame', camera.lastFrame === null ? '' : age(now - ms(camera.lastFrame)));
       set('Recorded', recorded === null ? 'Nothing yet' : `${bytes(recorded.bytes)} since ${app.time.full(ms(recorded.from), now)}`);
       set('Access units', `${camera.unitsIn.toLocaleString('en-GB')} in, ${camera.unitsOut.toLocaleString('en-GB')} stored, ${camera.lost === 0 ? 'none lost' : `${camera.lost.toLocaleString('en-GB')} lost`}`);

@@ -5,7 +5,7 @@ import type { Camera, Ms } from '../api/types';
 import type { App } from '../app/context';
 import { listenForKeys } from '../app/keys';
 import { formatRoute } from '../app/router';
-import { isAudio, stateTone, stateWords } from '../app/words';
+import { isAudio, stateTone, stateWords, whyNot } from '../app/words';
 import { Controls } from '../player/controls';
 import { JumpInput } from '../player/jump';
 import { Player } from '../player/player';
@@ -30,7 +30,10 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   const player = new Player(app.api, name, stage.video, {
     camera: () => camera,
     recordings: () => (recordings.covered === null ? null : { spans: recordings.spans, covered: recordings.covered }),
-    opening: (moment) => stage.cover(moment),
+    opening: (moment) => {
+      stage.cover(moment);
+      timeline.reveal(moment ?? app.api.clock.now());
+    },
     picture: () => stage.uncover(),
     changed: () => refresh(),
   });
@@ -40,8 +43,12 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     timeline.reveal(moment);
     player.seek(moment);
   };
+  const goLive = (): void => {
+    timeline.reveal(app.api.clock.now());
+    player.goLive();
+  };
   const fullscreen = (): void => void toggleFullscreen(theatre, stage.video);
-  const controls = new Controls({ app, player, sound, fullscreen });
+  const controls = new Controls({ app, player, sound, goLive, fullscreen });
   const jump = new JumpInput({ app, position: () => player.position, earliest: () => recordings.earliest, go });
   const timeline = new Timeline({ api: app.api, name, time: app.time, recordings, seek: (moment) => player.seek(moment) }, at, jump.element);
   scope.add(() => timeline.dispose());
@@ -77,11 +84,11 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     setAttribute(theatre, 'data-phase', phase);
     if (problem !== null) {
       const seconds = problem.retryAt === null ? null : Math.max(0, Math.ceil((problem.retryAt - Date.now()) / 1000));
-      stage.say(seconds === null ? problem.words : `${problem.words} Trying again in ${seconds} s.`, true);
+      stage.say(seconds === null ? problem.words : `${problem.words} Trying again in ${seconds} s.`, seconds !== null);
     } else if (phase === 'ended') {
-      stage.say('The recording ends here.');
+      stage.say(`The recording ends here. ${camera === undefined || camera.state === 'running' ? '' : whyNot(camera)}`.trim());
     } else if (phase === 'buffering' && camera !== undefined && camera.state !== 'running' && (player.behind ?? 0) < 600_000) {
-      stage.say(`No new picture: ${camera.detail || stateWords(camera).toLowerCase()}.`.replace('..', '.'));
+      stage.say(`No new picture. ${whyNot(camera)}`);
     } else {
       stage.say(null);
     }
@@ -135,10 +142,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     'Shift+ArrowLeft': () => player.step(-1_000),
     'Shift+ArrowRight': () => player.step(1_000),
     Home: () => recordings.earliest !== null && go(recordings.earliest),
-    End: () => {
-      timeline.reveal(app.api.clock.now());
-      player.goLive();
-    },
+    End: goLive,
     '+': () => timeline.zoomBy(-1),
     '=': () => timeline.zoomBy(-1),
     '-': () => timeline.zoomBy(1),

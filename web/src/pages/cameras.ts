@@ -23,8 +23,9 @@ export function camerasPage(app: App): View {
     h(
       'header',
       { class: 'page-head' },
-      h('div', {}, h('h1', {}, 'Cameras'), words),
+      h('h1', {}, 'Cameras'),
       h('button', { type: 'button', class: 'button primary', 'data-testid': 'add-camera', on: { click: () => openAdd(app) } }, icon('add'), 'Add camera'),
+      words,
     ),
     place,
   );

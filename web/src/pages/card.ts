@@ -39,7 +39,7 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
     'article',
     { class: 'card', 'data-testid': `camera-card-${name}`, 'data-camera': name },
     h('div', { class: 'card-picture' }, still.element, notice),
-    h('div', { class: 'card-text' }, h('div', { class: 'card-row' }, title, lastFrame, more), h('div', { class: 'card-row' }, badge, facts)),
+    h('div', { class: 'card-text' }, h('div', { class: 'card-row' }, title, more), h('div', { class: 'card-row' }, badge, lastFrame), facts),
   );
 
   // The whole card is the link; the name is what keyboards and screen readers find.
@@ -70,7 +70,7 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
       const parts = [tracksWords(camera.tracks)];
       if (camera.state === 'running' && camera.bitrate > 0) parts.push(bitrate(camera.bitrate));
       setText(facts, parts.filter((part) => part !== '').join(' · '));
-      still.wants(camera.state === 'running' || camera.state === 'stalled');
+      still.wants(camera.recorded === null ? 'nothing' : camera.state === 'running' ? 'fresh' : 'last');
       card.tick();
     },
     tick() {

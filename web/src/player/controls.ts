@@ -5,6 +5,7 @@ import { behind } from '../time/format';
 import { h, setAttribute, setText } from '../ui/dom';
 import type { IconName } from '../ui/icons';
 import { icon } from '../ui/icons';
+import { select } from '../ui/select';
 import { SPEEDS } from './decide';
 import type { Player } from './player';
 import type { Sound } from './sound';
@@ -13,6 +14,7 @@ export interface ControlsOptions {
   app: App;
   player: Player;
   sound: Sound;
+  goLive(): void;
   fullscreen(): void;
 }
 
@@ -22,7 +24,7 @@ export class Controls {
   private readonly live = h('button', { type: 'button', class: 'live-button', 'data-testid': 'go-live' }, h('span', { class: 'live-dot' }), h('span', {}, 'Live'));
   private readonly moment = h('time', { class: 'moment' });
   private readonly behind = h('span', { class: 'behind', 'data-testid': 'behind-live' });
-  private readonly speed = h('select', { class: 'select speed', 'aria-label': 'Speed', title: 'Speed (< and >)', 'data-testid': 'speed' }, ...SPEEDS.map((value) => h('option', { value }, `${value}×`)));
+  private readonly speed = select({ 'aria-label': 'Speed', title: 'Speed (< and >)', 'data-testid': 'speed' }, SPEEDS.map((value) => [String(value), `${value}×`]));
   private readonly mute: HTMLButtonElement;
   private readonly volume = h('input', { type: 'range', class: 'volume', min: '0', max: '1', step: '0.05', 'aria-label': 'Volume' });
   private readonly soundBox: HTMLElement;
@@ -39,8 +41,8 @@ export class Controls {
     this.pip = button('pip', 'Picture in picture', () => void this.togglePip(), 'pip-button');
     this.pip.hidden = !document.pictureInPictureEnabled;
     this.soundBox = h('div', { class: 'sound' }, this.mute, this.volume);
-    this.live.addEventListener('click', () => player.goLive());
-    this.speed.addEventListener('change', () => player.setSpeed(Number(this.speed.value)));
+    this.live.addEventListener('click', options.goLive);
+    this.speed.input.addEventListener('change', () => player.setSpeed(Number(this.speed.input.value)));
     this.volume.addEventListener('input', () => sound.setVolume(Number(this.volume.value)));
     this.element = h(
       'div',
@@ -48,7 +50,7 @@ export class Controls {
       h('div', { class: 'controls-play' }, button('back10', '10 seconds back (J)', () => player.step(-10_000)), this.play, button('forward10', '10 seconds on (L)', () => player.step(10_000))),
       this.live,
       h('div', { class: 'where' }, this.moment, this.behind),
-      h('div', { class: 'controls-end' }, this.speed, this.soundBox, this.pip, this.full),
+      h('div', { class: 'controls-end' }, this.speed.element, this.soundBox, this.pip, this.full),
     );
     this.update();
   }
@@ -69,7 +71,7 @@ export class Controls {
     setText(this.behind, late === null ? '' : `${behind(late)} behind live`);
 
     const speed = String(player.speed);
-    if (this.speed.value !== speed) this.speed.value = speed;
+    if (this.speed.input.value !== speed) this.speed.input.value = speed;
     this.soundBox.hidden = !sound.available;
     const silent = sound.muted || sound.volume === 0;
     this.face(this.mute, silent ? 'volumeOff' : 'volume', silent ? 'Sound on (M)' : 'Sound off (M)');

@@ -101,13 +101,6 @@ export class Engine {
     return true;
   }
 
-  /** Starts loading again after a fault that may have passed; false when only a new session will do. */
-  resume(): boolean {
-    if (this.hls === null || this.details === null) return false;
-    this.hls.startLoad();
-    return true;
-  }
-
   get map(): TimeMap {
     if (this.native) return this.nativeMap();
     if (this.cached === null) {

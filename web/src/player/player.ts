@@ -5,6 +5,7 @@ import type { Api } from '../api/client';
 import { ApiError, inWords, isAbort } from '../api/errors';
 import type { Camera, Ms, PlaybackSession, SessionRequest } from '../api/types';
 import { ms } from '../api/types';
+import { whyNot } from '../app/words';
 import type { Span } from '../timeline/spans';
 import type { Frames, Situation } from './decide';
 import { framesFor, planContinue, planSeek, stepTarget } from './decide';
@@ -18,7 +19,7 @@ export type Phase = 'opening' | 'playing' | 'buffering' | 'paused' | 'ended' | '
 
 export interface Problem {
   words: string;
-  /** When it will be tried again by itself (our clock); null when somebody must do something. */
+  /** When it will be tried again by itself (our clock); null when trying again would not help. */
   retryAt: Ms | null;
 }
 
@@ -112,6 +113,7 @@ export class Player {
   get live(): boolean {
     const { behind } = this;
     if (!this.wantsPlay || !this.arriving || this.asked.frames === 'key') return false;
+    if (this.phase === 'problem' || this.phase === 'ended') return false;
     if (this.phase === 'opening') return this.asked.at === null;
     return behind !== null && behind < this.engine.liveTarget + 8000;
   }
@@ -135,8 +137,7 @@ export class Player {
 
   play(): void {
     this.wantsPlay = true;
-    if (this.phase === 'problem') return this.retryNow();
-    if (this.phase === 'ended') return this.goLive();
+    if (this.phase === 'problem' || this.phase === 'ended') return this.retryNow();
     void this.begin();
     this.around.changed();
   }
@@ -179,6 +180,8 @@ export class Player {
       this.engine.setSpeed(1);
     }
     const joined = this.session !== null && this.session.frames === 'all' && this.engine.stale < 15;
+    const tail = this.tail();
+    if (tail !== null) return void this.open(tail);
     // A session from a while ago may reach live, but only one whose playlist ends near now does.
     const end = this.engine.map.to;
     if (joined && end !== null && this.phase !== 'problem' && this.api.clock.now() - end < 15_000 && this.engine.seekLive()) {
@@ -203,12 +206,14 @@ export class Player {
   retryNow(): void {
     clearTimeout(this.retryTimer);
     this.problem = null;
-    void this.open(this.followsLive ? null : (this.target ?? this.asked.at ?? this.engine.position));
+    if (this.followsLive) this.goLive();
+    else void this.open(this.target ?? this.engine.position ?? this.asked.at);
   }
 
   /** The camera's state changed: what could not be played may be there now. */
   cameraChanged(): void {
-    if (this.phase === 'problem' && this.problem?.retryAt === null && this.arriving && this.blocked() === null) this.retryNow();
+    const waiting = (this.phase === 'problem' && this.problem?.retryAt === null) || (this.phase === 'ended' && this.followsLive);
+    if (waiting && this.arriving && this.around.camera()?.recorded && this.blocked() === null) this.retryNow();
   }
 
   // How it is done.
@@ -220,9 +225,16 @@ export class Player {
     const { video, words } = playability(camera.tracks);
     if (!video && words !== null) return words;
     if (camera.recorded === null && camera.state !== 'running') {
-      return `Nothing is recorded yet. ${camera.detail}`.trim();
+      return `Nothing is recorded yet. ${whyNot(camera)}`;
     }
     return null;
+  }
+
+  /** When nothing arrives, the nearest thing to live is the last that came. */
+  private tail(): Ms | null {
+    const recorded = this.around.camera()?.recorded ?? null;
+    if (this.arriving || recorded === null || this.api.clock.now() - ms(recorded.to) < 15_000) return null;
+    return Math.max(ms(recorded.from), ms(recorded.to) - 30_000);
   }
 
   private async open(at: Ms | null): Promise<void> {
@@ -328,7 +340,7 @@ export class Player {
 
   /** Says what is wrong; with `again`, tries again later, at the place where it stopped. */
   private stop(words: string, again: boolean): void {
-    const at = this.followsLive ? null : (this.engine.position ?? this.asked.at);
+    const at = this.followsLive ? null : (this.target ?? this.engine.position ?? this.asked.at);
     this.phase = 'problem';
     clearTimeout(this.retryTimer);
     clearTimeout(this.renewTimer);

@@ -5,6 +5,7 @@ import type { Ms } from '../api/types';
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
+export const WEEK = 7 * DAY;
 
 /** A reading of a wall clock, without a zone. `month` is 1 to 12. */
 export interface WallTime {
@@ -85,14 +86,19 @@ export class Zone {
     return { kind: 'two', first, second };
   }
 
-  /** The first instant after `at` at which the wall clock shows a multiple of `step` since local midnight. */
+  /**
+   * The first instant after `at` at which the wall clock shows a multiple of `step`: of minutes or hours since midnight,
+   * of whole days, of weeks from Monday.
+   */
   next(at: Ms, step: Ms): Ms {
+    // The first of January 1970, from which whole days are counted, was a Thursday.
+    const phase = step % WEEK === 0 ? 4 * DAY : 0;
     const offset = this.offset(at);
-    const local = (Math.floor((at + offset) / step) + 1) * step;
+    const local = (Math.floor((at + offset - phase) / step) + 1) * step + phase;
     const guess = local - offset;
     const there = this.offset(guess);
     // Either no change lies between, or it does and the clock shows a multiple anyhow (the second 02:00).
-    if (there === offset || (guess + there) % step === 0) return guess;
+    if (there === offset || (guess + there - phase) % step === 0) return guess;
     const corrected = local - there;
     return corrected > at ? corrected : guess;
   }

@@ -4,7 +4,7 @@ import type { Ms } from '../api/types';
 import type { TimeFormat } from '../time/format';
 import { DAY } from '../time/zone';
 import type { View } from './scale';
-import { tickStep, ticks, toX } from './scale';
+import { minorStep, tickStep, ticks, toX } from './scale';
 import type { Span } from './spans';
 
 export interface Scene {
@@ -63,13 +63,18 @@ export function draw(context: CanvasRenderingContext2D, width: number, scene: Sc
 }
 
 function drawTicks(context: CanvasRenderingContext2D, width: number, view: View, colours: Colours, time: TimeFormat): void {
-  const step = tickStep(view, width, 84);
+  const step = tickStep(view, width, width < 600 ? 62 : 76);
+  const bottom = LAYOUT.lane + LAYOUT.laneHeight;
+  const minor = minorStep(view, width, step, 14);
+  if (minor !== null) {
+    for (const { at } of ticks(view, minor, time.zone)) line(context, toX(view, width, at), bottom + 3, bottom + 6, colours.line, 1);
+  }
   context.font = FONT;
   context.textBaseline = 'middle';
   context.textAlign = 'center';
   for (const { at, day } of ticks(view, step, time.zone)) {
     const x = toX(view, width, at);
-    line(context, x, LAYOUT.labels - 3, LAYOUT.lane + LAYOUT.laneHeight + 6, day && step < DAY ? colours.faint : colours.line, 1);
+    line(context, x, LAYOUT.labels - 2, bottom + 9, day && step < DAY ? colours.faint : colours.line, 1);
     const label = day ? time.date(at).replace(/^(\w+ \d+ \w+).*/, '$1') : time.minutes(at);
     const half = context.measureText(label).width / 2;
     // A label that would be cut off says nothing.

@@ -96,10 +96,16 @@ export interface Tick {
 
 const STEPS = [MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY];
 
-/** The finest step of which two labels are at least `room` pixels apart. */
+/** The finest step whose labels have room: `room` pixels for times, half as much again for dates. */
 export function tickStep(view: View, width: number, room: number): Ms {
   const least = (room / width) * length(view);
-  return STEPS.find((step) => step >= least) ?? 7 * DAY;
+  return STEPS.find((step) => step >= (step < DAY ? least : least * 1.5)) ?? 7 * DAY;
+}
+
+/** The step of the small ticks between those with labels, at least `room` pixels apart; null when there is none. */
+export function minorStep(view: View, width: number, step: Ms, room: number): Ms | null {
+  const least = (room / width) * length(view);
+  return STEPS.find((finer) => finer >= least && finer < step && step % finer === 0) ?? null;
 }
 
 /** The ticks in view, on round times of the wall clock: through a change of the clocks too. */

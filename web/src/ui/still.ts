@@ -9,8 +9,8 @@ import { h } from './dom';
 
 export interface LiveStill {
   element: HTMLElement;
-  /** Says that there is something newer than what is shown (or that there is nothing new, with `false`). */
-  wants(fresh: boolean): void;
+  /** `nothing`: there is no picture to ask for. `last`: one, that will not change. `fresh`: always another one. */
+  wants(what: 'nothing' | 'last' | 'fresh'): void;
 }
 
 const PERIOD = 10_000;
@@ -22,7 +22,8 @@ export function liveStill(api: Api, name: string, scope: Scope): LiveStill {
   const image = h('img', { class: 'still-image', alt: '', decoding: 'async', draggable: 'false' });
   const element = h('div', { class: 'still' }, image);
   let visible = false;
-  let fresh = true;
+  let wanted: 'nothing' | 'last' | 'fresh' = 'nothing';
+  let shown = false;
   let fetching = false;
   let nextAt: Ms = 0;
 
@@ -31,7 +32,8 @@ export function liveStill(api: Api, name: string, scope: Scope): LiveStill {
   if (before !== undefined) image.src = before.url;
 
   const tick = (): void => {
-    if (!visible || document.hidden || fetching || !fresh || performance.now() < nextAt || scope.ended) return;
+    if (!visible || document.hidden || fetching || scope.ended || performance.now() < nextAt) return;
+    if (wanted === 'nothing' || (wanted === 'last' && shown)) return;
     fetching = true;
     const retina = devicePixelRatio > 1.5 ? 2 : 1;
     const width = Math.min(1280, Math.max(320, Math.ceil((element.clientWidth * retina) / 160) * 160 || WIDTH));
@@ -39,6 +41,7 @@ export function liveStill(api: Api, name: string, scope: Scope): LiveStill {
       .still(name, { width, signal: scope.signal })
       .then(({ blob, time }) => {
         image.src = keepStill(name, blob, time);
+        shown = true;
         nextAt = performance.now() + PERIOD;
       })
       .catch((error: unknown) => {
@@ -64,9 +67,11 @@ export function liveStill(api: Api, name: string, scope: Scope): LiveStill {
   return {
     element,
     wants(next) {
-      // One more picture once it stops: the last one there is.
-      if (fresh && !next) nextAt = 0;
-      if (next || keptStill(name) !== undefined) fresh = next;
+      if (next === wanted) return;
+      wanted = next;
+      shown = false;
+      nextAt = 0;
+      tick();
     },
   };
 }
