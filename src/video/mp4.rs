@@ -44,16 +44,7 @@ pub(crate) fn plan(
     key_only: bool,
 ) -> Result<Plan, media::MediaError> {
     let (track, samples) = select(table, track, key_only)?;
-    // `media` wants payloads and asks only for their lengths; zeroed memory that is never touched costs nothing.
-    let longest = samples.iter().map(|s| s.len as usize).max().unwrap_or(0);
-    let zeros = Bytes::from(vec![0; longest]);
-    let pieces: Vec<_> = samples
-        .iter()
-        .map(|s| fmp4::Piece { data: zeros.slice(..s.len as usize), sample: s.clone() })
-        .collect();
-    let raw = Track { framing: Framing::Raw, ..track };
-    let mut slices = fmp4::segment(sequence, &[fmp4::Run { track: &raw, pieces: &pieces }])?;
-    let head = slices.swap_remove(0);
+    let head = fmp4::head(sequence, &track, &samples)?;
     let mut extents: Vec<(u64, u64)> = Vec::new();
     for s in &samples {
         match extents.last_mut() {

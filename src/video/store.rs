@@ -221,6 +221,8 @@ impl Stream {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Option<(Arc<Fragment>, Arc<Fragment>)>, VideoError> {
+        // A fragment that ends with the moment has nothing of it.
+        let from = from + Duration::from_micros(1);
         let q = match by {
             By::Producer => Query::Producer(from, to),
             // A fragment arrives when it ends: one that begins within the range may arrive after it.
@@ -276,7 +278,7 @@ impl Stream {
         let mut items = self.page(log, lead.position(), last.position(), most + 1).await?;
         let more = items.len() > most;
         items.truncate(most);
-        items.retain(|f| f.position() < first.position() || f.end(by) >= from && f.start(by) <= to);
+        items.retain(|f| f.position() < first.position() || f.end(by) > from && f.start(by) <= to);
         Ok(Found { items, more })
     }
 }

@@ -285,7 +285,7 @@ impl Video {
         self.check(&permit, &[actions::LIST_FRAGMENTS], name)?;
         let s = self.streams.get(name)?;
         let found = s.range(&self.log, by, from, to, limit).await?;
-        Ok(found.items.into_iter().filter(|f| f.end(by) >= from && f.start(by) <= to).collect())
+        Ok(found.items.into_iter().filter(|f| f.end(by) > from && f.start(by) <= to).collect())
     }
 
     /// The latest key frame, or the last at or before a time by the producer's clock ([`actions::GET_IMAGES`]).
@@ -456,7 +456,7 @@ impl Video {
         if session.to.is_some_and(|to| f.start(session.by) > to) {
             return Err(outside());
         }
-        if f.end(session.by) >= from {
+        if f.end(session.by) > from {
             return Ok(());
         }
         // It may be what must be decoded to show the beginning.

@@ -15,8 +15,17 @@ use video::{BuildError, Closed, FragmentBuilder, Rules};
 #[derive(Clone, Debug)]
 enum Step {
     /// A picture so many ticks after the one before, shown so many later, with or without a decode time.
-    Picture { after: i64, later: i64, key: bool, timed: bool, len: usize },
-    Sound { after: i64, len: usize },
+    Picture {
+        after: i64,
+        later: i64,
+        key: bool,
+        timed: bool,
+        len: usize,
+    },
+    Sound {
+        after: i64,
+        len: usize,
+    },
     Break,
     /// Another configuration.
     Change(u8),
@@ -233,7 +242,12 @@ fn reordered_pictures_without_decode_times() {
     let order = [0i64, 3, 1, 2];
     let mut shown = Vec::new();
     for n in 0..200i64 {
-        let at = if n % 50 == 0 { n } else { let m = n % 50 - 1; n - n % 50 + m / 3 * 3 + order[(m % 3 + 1) as usize] };
+        let at = if n % 50 == 0 {
+            n
+        } else {
+            let m = n % 50 - 1;
+            n - n % 50 + m / 3 * 3 + order[(m % 3 + 1) as usize]
+        };
         shown.push(base + at * 3600);
         let u = AccessUnit {
             track: 1,
@@ -248,7 +262,9 @@ fn reordered_pictures_without_decode_times() {
     out.extend(b.end());
     let samples: Vec<_> = out.iter().flat_map(|c| &c.table.samples).collect();
     assert_eq!(samples.len(), 200);
-    assert!(samples.windows(2).all(|w| w[0].dts < w[1].dts && w[0].dts + i64::from(w[0].duration) == w[1].dts));
+    assert!(
+        samples.windows(2).all(|w| w[0].dts < w[1].dts && w[0].dts + i64::from(w[0].duration) == w[1].dts)
+    );
     assert!(samples.iter().zip(&shown).all(|(s, p)| s.pts == *p && s.pts >= s.dts));
     assert!(out.iter().all(|c| c.entry().independent));
 }
@@ -260,8 +276,15 @@ fn jumps_break_the_time_line_and_pauses_of_sound_do_not() {
     let base = ticks(NOON, 90_000);
     let mut at = |track: u8, pts: i64| {
         let access = RandomAccess::Idr;
-        b.push(&AccessUnit { track, pts, dts: None, duration: None, access, data: Bytes::from_static(&[0, 0, 0, 1, 0x65]) })
-            .unwrap()
+        b.push(&AccessUnit {
+            track,
+            pts,
+            dts: None,
+            duration: None,
+            access,
+            data: Bytes::from_static(&[0, 0, 0, 1, 0x65]),
+        })
+        .unwrap()
     };
     for n in 0..25 {
         assert_eq!(at(1, base + n * 3600), None);

@@ -53,7 +53,9 @@ pub fn media(text: &str) -> Playlist {
                 let offset = value.strip_prefix("TIME-OFFSET=").unwrap().split(',').next().unwrap();
                 p.start = Some(offset.parse().unwrap());
             }
-            "#EXT-X-MAP" => map = Some(value.strip_prefix("URI=\"").unwrap().strip_suffix('"').unwrap().to_owned()),
+            "#EXT-X-MAP" => {
+                map = Some(value.strip_prefix("URI=\"").unwrap().strip_suffix('"').unwrap().to_owned())
+            }
             "#EXT-X-DISCONTINUITY" => {
                 discontinuity += 1;
                 broken = true;
@@ -74,7 +76,9 @@ pub fn media(text: &str) -> Playlist {
         }
     }
     assert!(seconds.is_none() && !broken, "tags after the last entry");
-    for once in ["#EXT-X-VERSION", "#EXT-X-TARGETDURATION", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-DISCONTINUITY-SEQUENCE"] {
+    for once in
+        ["#EXT-X-VERSION", "#EXT-X-TARGETDURATION", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-DISCONTINUITY-SEQUENCE"]
+    {
         assert_eq!(seen.get(once), Some(&1), "{once}");
     }
     for most in ["#EXT-X-PLAYLIST-TYPE", "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-START", "#EXT-X-ENDLIST"] {

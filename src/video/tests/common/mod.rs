@@ -138,7 +138,13 @@ impl Rig {
         r.into_body()
     }
     /// As root, by HTTP Basic.
-    pub fn signed(&self, method: &str, path: &str, secret: &str, body: Option<serde_json::Value>) -> Request<Body> {
+    pub fn signed(
+        &self,
+        method: &str,
+        path: &str,
+        secret: &str,
+        body: Option<serde_json::Value>,
+    ) -> Request<Body> {
         use base64::Engine as _;
         let id = self.gate.root_key_id();
         let basic = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
@@ -153,7 +159,8 @@ impl Rig {
 
 /// Parameter sets of x264 for 320×180, High, 25 pictures a second, two pictures reordered.
 pub fn h264_track() -> Arc<Track> {
-    let config = "0164000cffe1001a6764000cacd941419f9f011000000300100000030320f142996001000668ebe3cb22c0fdf8f800";
+    let config =
+        "0164000cffe1001a6764000cacd941419f9f011000000300100000030320f142996001000668ebe3cb22c0fdf8f800";
     Arc::new(Track {
         id: 1,
         codec: Codec::H264,
@@ -228,7 +235,14 @@ impl Camera {
         while self.audio && self.heard * 1024 < (n + 1) * 1920 {
             let pts = ticks(self.start, 48_000) + 1024 * self.heard as i64;
             let data = Bytes::from(vec![0x21, self.heard as u8, (self.heard >> 8) as u8, 3]);
-            out.push(AccessUnit { track: 2, pts, dts: None, duration: None, access: RandomAccess::Idr, data });
+            out.push(AccessUnit {
+                track: 2,
+                pts,
+                dts: None,
+                duration: None,
+                access: RandomAccess::Idr,
+                data,
+            });
             self.heard += 1;
         }
         (out, at)
