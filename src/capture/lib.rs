@@ -15,9 +15,11 @@
 //! hang, or hold more than a bounded amount of memory. Credentials appear in no message and no log.
 
 mod board;
+pub mod cameras;
 mod intake;
 mod probe;
 pub mod pull;
+pub mod push;
 mod rtp;
 mod sdp;
 mod sink;

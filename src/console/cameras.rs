@@ -1,0 +1,287 @@
+//! `/v1/cameras` of `docs/api.md`.
+
+use access::actions;
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use capture::{
+    cameras::{Camera, CameraError, Source},
+    pull, redact,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use wire::v1::{ApiError, Body, Caller, Query, valid_name};
+use world::Timestamp;
+
+use crate::Console;
+
+pub fn router(console: Console) -> Router {
+    Router::new()
+        .route("/v1/cameras", get(list).post(add))
+        .route("/v1/cameras/probe", post(probe))
+        .route("/v1/cameras/{name}", get(show).patch(update).delete(remove))
+        .route("/v1/cameras/{name}/publish-url", post(publish_url))
+        .with_state(console)
+}
+
+/// A camera in the API's form.
+#[derive(Serialize, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct View {
+    pub name: String,
+    source: Value,
+    enabled: bool,
+    #[serde(with = "wire::time::serde_text")]
+    created: Timestamp,
+    pub state: &'static str,
+    detail: String,
+    #[serde(with = "wire::time::serde_text")]
+    since: Timestamp,
+    #[serde(with = "wire::time::serde_option")]
+    last_frame: Option<Timestamp>,
+    bitrate: u64,
+    units_in: u64,
+    units_out: u64,
+    lost: u64,
+    clock_warning: Option<String>,
+    tracks: Vec<video::TrackView>,
+    recorded: Option<Recorded>,
+}
+
+#[derive(Serialize, Clone, PartialEq)]
+struct Recorded {
+    #[serde(with = "wire::time::serde_text")]
+    from: Timestamp,
+    #[serde(with = "wire::time::serde_text")]
+    to: Timestamp,
+    bytes: u64,
+}
+
+fn state(s: capture::State) -> &'static str {
+    match s {
+        capture::State::Connecting => "connecting",
+        capture::State::Running => "running",
+        capture::State::Stalled => "stalled",
+        capture::State::Failed => "failed",
+        capture::State::Rejected => "rejected",
+        capture::State::Waiting => "waiting",
+        capture::State::Stopped => "stopped",
+    }
+}
+
+/// Puts together what the camera, its source and its stream know.
+pub async fn view(c: &Console, camera: Camera) -> View {
+    let seen = c.cameras.seen(&camera.name);
+    // A camera that was never received has no stream yet.
+    let tracks = c.video.tracks(&camera.name).await.unwrap_or_default();
+    let recorded = c.video.recorded(&camera.name).await.ok().flatten();
+    let source = match &camera.source {
+        Source::Push => json!({"kind": "push"}),
+        Source::Pull(p) => {
+            json!({"kind": "pull", "url": redact(&p.url), "transport": p.transport, "tlsInsecure": p.tls_insecure})
+        }
+    };
+    let s = seen.status;
+    View {
+        name: camera.name,
+        source,
+        enabled: camera.enabled,
+        created: camera.created,
+        state: state(s.state),
+        detail: s.detail,
+        since: s.since,
+        last_frame: s.last_unit,
+        bitrate: seen.bitrate,
+        units_in: s.units_in,
+        units_out: s.units_out,
+        lost: s.lost,
+        clock_warning: s.clock_warning,
+        tracks,
+        recorded: recorded.map(|r| Recorded { from: r.from, to: r.to, bytes: r.bytes }),
+    }
+}
+
+fn failed(e: CameraError) -> ApiError {
+    match e {
+        CameraError::Exists(_) => ApiError::conflict(e.to_string()),
+        CameraError::NotFound(_) => ApiError::not_found(e.to_string()),
+        CameraError::Source(_) => ApiError::bad_request(e.to_string()),
+        CameraError::Catalog(_) | CameraError::Access(_) => {
+            tracing::error!(error = %e, "a camera could not be changed");
+            ApiError::internal(e.to_string())
+        }
+    }
+}
+
+fn fresh(body: Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+async fn list(State(c): State<Console>, caller: Caller) -> Result<Response, ApiError> {
+    caller.admit(&c.gate, actions::LIST_CAMERAS, &c.home.own("camera/*")).await?;
+    let mut all = Vec::new();
+    for name in c.cameras.names() {
+        if let Some(camera) = c.cameras.get(&name) {
+            all.push(view(&c, camera).await);
+        }
+    }
+    Ok(fresh(json!({"cameras": all})))
+}
+
+async fn show(State(c): State<Console>, caller: Caller, Path(name): Path<String>) -> Result<Response, ApiError> {
+    caller.admit(&c.gate, actions::DESCRIBE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
+    let camera = c.cameras.get(&name).ok_or_else(|| failed(CameraError::NotFound(name)))?;
+    Ok(fresh(json!(view(&c, camera).await)))
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+enum SourceIn {
+    Pull {
+        url: String,
+        #[serde(default)]
+        transport: pull::Transport,
+        #[serde(default)]
+        tls_insecure: bool,
+    },
+    Push,
+}
+
+fn pull_source(url: &str, transport: pull::Transport, tls_insecure: bool) -> Result<pull::Source, ApiError> {
+    // The text is not repeated in the error: it may hold a password.
+    let url = url.trim().parse().map_err(|e| ApiError::bad_request(format!("that is not a URL: {e}; it looks like rtsp://user:password@host/path")))?;
+    let source = Source::Pull(pull::Source::new(url, transport, tls_insecure));
+    source.check().map_err(|e| ApiError::bad_request(e.to_string()))?;
+    match source {
+        Source::Pull(p) => Ok(p),
+        Source::Push => Err(ApiError::internal("a pull became a push")),
+    }
+}
+
+impl SourceIn {
+    fn read(self) -> Result<Source, ApiError> {
+        match self {
+            SourceIn::Push => Ok(Source::Push),
+            SourceIn::Pull { url, transport, tls_insecure } => pull_source(&url, transport, tls_insecure).map(Source::Pull),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    name: String,
+    source: SourceIn,
+}
+
+async fn add(State(c): State<Console>, caller: Caller, headers: HeaderMap, Body(a): Body<Add>) -> Result<Response, ApiError> {
+    valid_name(&a.name)?;
+    let arn = c.home.own(&format!("camera/{}", a.name));
+    let permit = caller.admit(&c.gate, actions::CREATE_CAMERA, &arn).await?;
+    let source = a.source.read()?;
+    let push = source == Source::Push;
+    if push && c.rtsp.is_none() {
+        return Err(ApiError::bad_request("this server does not listen for RTSP: start it with --rtsp ADDR:PORT"));
+    }
+    let camera = c.cameras.add(permit, &a.name, source).await.map_err(failed)?;
+    let mut body = json!(view(&c, camera).await);
+    if push {
+        let permit = caller.admit(&c.gate, actions::UPDATE_CAMERA, &arn).await?;
+        body["publishUrl"] = json!(new_publish_url(&c, permit, &headers, &a.name).await?);
+    }
+    Ok((StatusCode::CREATED, fresh(body)).into_response())
+}
+
+async fn new_publish_url(c: &Console, permit: access::Permit, headers: &HeaderMap, name: &str) -> Result<String, ApiError> {
+    let rtsp = c.rtsp.ok_or_else(|| ApiError::bad_request("this server does not listen for RTSP"))?;
+    let token = c.cameras.publish_token(permit, name).await.map_err(failed)?;
+    let asked = headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| match h.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => h,
+    });
+    let host = c.public_host.as_deref().or(asked).unwrap_or("127.0.0.1");
+    Ok(format!("rtsp://{token}:@{host}:{}/{name}", rtsp.port()))
+}
+
+async fn publish_url(State(c): State<Console>, caller: Caller, headers: HeaderMap, Path(name): Path<String>) -> Result<Response, ApiError> {
+    let permit = caller.admit(&c.gate, actions::UPDATE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
+    match c.cameras.get(&name).map(|c| c.source) {
+        Some(Source::Push) => Ok(fresh(json!({"publishUrl": new_publish_url(&c, permit, &headers, &name).await?}))),
+        Some(Source::Pull(_)) => Err(ApiError::bad_request(format!("camera {name:?} is pulled from; nothing publishes to it"))),
+        None => Err(failed(CameraError::NotFound(name))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    enabled: Option<bool>,
+    source: Option<SourceIn>,
+}
+
+async fn update(State(c): State<Console>, caller: Caller, Path(name): Path<String>, Body(u): Body<Update>) -> Result<Response, ApiError> {
+    let permit = caller.admit(&c.gate, actions::UPDATE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
+    let source = u.source.map(SourceIn::read).transpose()?;
+    let camera = c.cameras.update(permit, &name, u.enabled, source).await.map_err(failed)?;
+    Ok(fresh(json!(view(&c, camera).await)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remove {
+    #[serde(default)]
+    recordings: Recordings,
+}
+
+#[derive(Deserialize, Default, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Recordings {
+    #[default]
+    Keep,
+    Delete,
+}
+
+async fn remove(State(c): State<Console>, caller: Caller, Path(name): Path<String>, Query(q): Query<Remove>) -> Result<StatusCode, ApiError> {
+    let permit = caller.admit(&c.gate, actions::DELETE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
+    let stream = match q.recordings {
+        Recordings::Delete => Some(caller.admit(&c.gate, actions::DELETE_STREAM, &c.home.video_stream(&name)).await?),
+        Recordings::Keep => None,
+    };
+    c.cameras.remove(permit, &name).await.map_err(failed)?;
+    if let Some(permit) = stream
+        && c.video.stream(&name).is_ok()
+    {
+        c.video.delete_stream(permit, &name).await.map_err(|e| ApiError::internal(e.to_string()))?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Probe {
+    url: String,
+    #[serde(default)]
+    transport: pull::Transport,
+    #[serde(default)]
+    tls_insecure: bool,
+}
+
+async fn probe(State(c): State<Console>, caller: Caller, Body(p): Body<Probe>) -> Result<Response, ApiError> {
+    caller.admit(&c.gate, actions::PROBE_CAMERA, &c.home.own("camera/*")).await?;
+    let source = pull_source(&p.url, p.transport, p.tls_insecure)?;
+    let begun = c.world.clock.monotonic();
+    let seen = capture::probe(&c.world, &source).await.map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e.code(), e.to_string()))?;
+    let still = match &seen.key_frame {
+        Some(k) => c.stills.data_url(&k.track, k.data.clone()).await,
+        None => None,
+    };
+    let tracks: Vec<_> = seen.tracks.iter().map(|t| video::TrackView::new(t, None)).collect();
+    Ok(fresh(json!({
+        "tracks": tracks, "still": still, "server": seen.server,
+        "elapsedMs": (c.world.clock.monotonic() - begun).as_millis() as u64,
+    })))
+}

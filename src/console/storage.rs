@@ -1,0 +1,47 @@
+//! `GET /v1/storage`.
+
+use access::actions;
+use axum::{
+    Json, Router,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use wire::v1::{ApiError, Caller};
+
+use crate::Console;
+
+/// How full the disk is and how long it lasts; the binary knows.
+#[async_trait::async_trait]
+pub trait StorageView: Send + Sync + 'static {
+    /// None when the disk cannot be asked.
+    async fn storage(&self) -> Option<Storage>;
+}
+
+/// Bytes.
+#[derive(Serialize, Clone, Copy, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// What recordings take.
+    pub used: u64,
+    /// What is free on the file system.
+    pub free: u64,
+    /// The file system's size.
+    pub total: u64,
+    /// What a day takes at the present rate.
+    pub bytes_per_day: u64,
+    /// How many days the free space lasts; null while nothing is recorded.
+    pub days_left: Option<f64>,
+}
+
+pub fn router(console: Console) -> Router {
+    Router::new().route("/v1/storage", get(show)).with_state(console)
+}
+
+async fn show(State(c): State<Console>, caller: Caller) -> Result<Response, ApiError> {
+    caller.admit(&c.gate, actions::READ_STORAGE, &c.home.own("storage")).await?;
+    let s = c.storage.storage().await.ok_or_else(|| ApiError::unavailable("the disk cannot be asked how full it is"))?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(s)).into_response())
+}

@@ -1,0 +1,232 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Live video and data streams on your own machines: encrypted, time-indexed, played back in a browser.
+#[derive(Parser)]
+#[command(name = "rushes", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(Box<ServeArgs>),
+    /// List, make, inspect and remove streams; print playable links
+    #[command(subcommand)]
+    Stream(StreamCommand),
+    /// List, add, inspect and remove cameras
+    #[command(subcommand)]
+    Camera(CameraCommand),
+    /// Print a link that opens the console signed in
+    Link(ClientArgs),
+    /// Print the configuration file, documented, with every default
+    Config,
+    /// Run the server with two cameras, as `make demo` does
+    #[command(hide = true)]
+    Demo(DemoArgs),
+    /// Decode pictures for a server (started by it)
+    #[command(hide = true)]
+    FramesWorker,
+}
+
+/// Flags win over RUSHES_* variables, these over the file, the file over defaults.
+#[derive(Args, Default)]
+pub struct ServeArgs {
+    /// Configuration file (`rushes config` prints one that documents itself)
+    #[arg(long, env = "RUSHES_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder that holds everything [default: rushes-data]
+    #[arg(long, env = "RUSHES_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address for HTTP: console, APIs, playback [default: 127.0.0.1:4566]
+    #[arg(long, env = "RUSHES_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Address to which cameras and encoders publish by RTSP, or "off" [default: 127.0.0.1:8554]
+    #[arg(long, env = "RUSHES_RTSP", value_name = "ADDR:PORT")]
+    pub rtsp: Option<String>,
+    /// Where finished segments go; for now only the data folder itself, so leave it out
+    #[arg(long, env = "RUSHES_STORE", value_name = "URL")]
+    pub store: Option<String>,
+    /// Certificate chain for HTTPS, PEM
+    #[arg(long, env = "RUSHES_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, env = "RUSHES_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Make and use a self-signed certificate
+    #[arg(long, env = "RUSHES_TLS_SELF_SIGNED")]
+    pub tls_self_signed: bool,
+    /// What to log: error, warn, info, debug, trace, or per room such as "info,capture=debug"
+    #[arg(long, env = "RUSHES_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Log lines as JSON
+    #[arg(long, env = "RUSHES_LOG_JSON")]
+    pub log_json: bool,
+    /// Any other key of the configuration file
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Id of the root access key, instead of the one made at the first start
+    #[arg(long, env = "RUSHES_ROOT_ACCESS_KEY_ID", value_name = "ID", requires = "root_secret_access_key")]
+    pub root_access_key_id: Option<String>,
+    /// Its secret (better given by the variable: flags can be seen by other users)
+    #[arg(long, env = "RUSHES_ROOT_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET", requires = "root_access_key_id")]
+    pub root_secret_access_key: Option<String>,
+    /// When ready, print one line of JSON with the addresses and the console's link
+    #[arg(long)]
+    pub ready_json: bool,
+}
+
+/// Which server to speak to, and as whom.
+#[derive(Args, Clone, Default)]
+pub struct ClientArgs {
+    /// The server's URL [default: that of the server that runs on --data]
+    #[arg(long, env = "RUSHES_SERVER", value_name = "URL", global = true)]
+    pub server: Option<String>,
+    /// The server's data folder, for its address, root key and certificate
+    #[arg(long, env = "RUSHES_DATA", value_name = "DIR", default_value = "rushes-data", global = true)]
+    pub data: PathBuf,
+    /// Access key id [default: the root key in the data folder]
+    #[arg(long, env = "RUSHES_ROOT_ACCESS_KEY_ID", value_name = "ID", global = true)]
+    pub access_key_id: Option<String>,
+    /// Its secret
+    #[arg(long, env = "RUSHES_ROOT_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET", global = true)]
+    pub secret_access_key: Option<String>,
+    /// Print JSON, as the API answers
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum StreamCommand {
+    /// List streams and what is recorded of them
+    List(ClientArgs),
+    /// Make a stream
+    Add {
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show one stream
+    Show {
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Delete a stream with everything recorded; its keys are destroyed
+    Remove {
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print an HLS link: live, from a time on, or from one time to another
+    HlsUrl {
+        name: String,
+        /// RFC 3339, or milliseconds since 1970
+        #[arg(long)]
+        from: Option<String>,
+        /// The same; with --from
+        #[arg(long, requires = "from")]
+        to: Option<String>,
+        /// Whose clock the times are: server or producer
+        #[arg(long, default_value = "server")]
+        by: String,
+        /// How long the link is good for, in seconds
+        #[arg(long, value_name = "SECONDS")]
+        expires: Option<u64>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show what is recorded, and where the gaps are
+    Timeline {
+        name: String,
+        #[arg(long)]
+        from: Option<String>,
+        #[arg(long)]
+        to: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum CameraCommand {
+    /// List cameras and how they are
+    List(ClientArgs),
+    /// Add a camera: give the URL to pull from, or --push to get a URL to publish to
+    Add {
+        name: String,
+        /// rtsp:// or rtsps://, with user name and password if it wants them
+        #[arg(required_unless_present = "push")]
+        url: Option<String>,
+        /// The camera connects to Rushes
+        #[arg(long, conflicts_with = "url")]
+        push: bool,
+        /// auto, tcp or udp
+        #[arg(long, default_value = "auto")]
+        transport: String,
+        /// Accept any certificate (rtsps)
+        #[arg(long)]
+        tls_insecure: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Connect to a camera and show what it sends, without adding it
+    Probe {
+        url: String,
+        #[arg(long, default_value = "auto")]
+        transport: String,
+        #[arg(long)]
+        tls_insecure: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show one camera
+    Show {
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Remove a camera; its recordings stay unless --delete-recordings
+    Remove {
+        name: String,
+        /// Delete its stream too
+        #[arg(long)]
+        delete_recordings: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Stop recording from a camera
+    Disable {
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Record from it again
+    Enable {
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Args)]
+pub struct DemoArgs {
+    /// Where to keep its data
+    #[arg(long, env = "RUSHES_DATA", default_value = "rushes-demo")]
+    pub data: PathBuf,
+    /// HTTP address
+    #[arg(long, env = "RUSHES_LISTEN", default_value = "127.0.0.1:4566")]
+    pub listen: SocketAddr,
+    /// RTSP address
+    #[arg(long, env = "RUSHES_RTSP", default_value = "127.0.0.1:8554")]
+    pub rtsp: SocketAddr,
+    /// A video file to play instead of a generated one (twice for two)
+    #[arg(long, value_name = "FILE")]
+    pub video: Vec<PathBuf>,
+    /// A folder of recordings to choose from
+    #[arg(long, env = "RUSHES_FOOTAGE", value_name = "DIR")]
+    pub footage: Option<PathBuf>,
+}

@@ -1,0 +1,122 @@
+//! The command line's way to a running server: JSON over HTTP with the root key.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::{Failure, cli::ClientArgs};
+
+/// Answers larger than this are not for people.
+const LIMIT: usize = 64 << 20;
+
+/// A server and the key to use.
+pub struct Client {
+    url: url::Url,
+    authorization: String,
+    data: std::path::PathBuf,
+}
+
+fn json_file(path: &std::path::Path) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+impl Client {
+    /// Finds both.
+    pub fn new(args: &ClientArgs) -> Result<Client, Failure> {
+        let data = &args.data;
+        let url = match &args.server {
+            Some(u) => u.clone(),
+            None => json_file(&data.join("server.json"))
+                .and_then(|v| v["url"].as_str().map(str::to_owned))
+                .ok_or_else(|| Failure(format!("no server runs on {}: start one with `rushes serve --data {0}`, or name one with --server or --data", data.display())))?,
+        };
+        let url: url::Url = url.parse().map_err(|e| Failure(format!("{url}: {e}")))?;
+        let (id, secret) = match (&args.access_key_id, &args.secret_access_key) {
+            (Some(i), Some(s)) => (i.clone(), s.clone()),
+            _ => {
+                let file = data.join("root-key.json");
+                let v = json_file(&file).ok_or_else(|| {
+                    Failure(format!("no access key: {} cannot be read; give --access-key-id and --secret-access-key", file.display()))
+                })?;
+                let field = |n: &str| v[n].as_str().map(str::to_owned).ok_or_else(|| Failure(format!("{}: has no {n}", file.display())));
+                (field("accessKeyId")?, field("secretAccessKey")?)
+            }
+        };
+        let authorization = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}")));
+        Ok(Client { url, authorization, data: data.clone() })
+    }
+
+    /// A URL on this server.
+    pub fn absolute(&self, path: &str) -> String {
+        format!("{}{path}", self.url.as_str().trim_end_matches('/'))
+    }
+
+    /// Asks; the answer is JSON, or null where there is no body.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        let host = self.url.host_str().ok_or_else(|| Failure(format!("{}: has no host", self.url)))?.to_owned();
+        let https = self.url.scheme() == "https";
+        let port = self.url.port_or_known_default().unwrap_or(80);
+        let bytes = body.as_ref().map(|b| b.to_string().into_bytes()).unwrap_or_default();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, format!("{host}:{port}"))
+            .header(header::AUTHORIZATION, &self.authorization);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(Bytes::from(bytes))).map_err(Failure::new)?;
+        let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port))
+            .await
+            .map_err(|e| Failure(format!("{} does not answer: {e}; is `rushes serve` running?", self.url)))?;
+        if https {
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls()?));
+            let name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(Failure::new)?;
+            let tls = connector.connect(name, tcp).await.map_err(|e| Failure(format!("{}: {e}", self.url)))?;
+            self.exchange(TokioIo::new(tls), request).await
+        } else {
+            self.exchange(TokioIo::new(tcp), request).await
+        }
+    }
+
+    /// Trusts the server's own self-signed certificate, which lies in its data folder.
+    fn tls(&self) -> Result<rustls::ClientConfig, Failure> {
+        use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+        let mut roots = rustls::RootCertStore::empty();
+        let own = self.data.join("self-signed.pem");
+        for file in [own.as_path(), std::path::Path::new("/etc/ssl/certs/ca-certificates.crt")] {
+            if let Ok(pem) = std::fs::read(file) {
+                roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(Failure::new)?;
+        Ok(config.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    async fn exchange<I>(&self, io: I, request: Request<Full<Bytes>>) -> Result<Value, Failure>
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let broken = |e: hyper::Error| Failure(format!("{}: the connection broke: {e}", self.url));
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(broken)?;
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = http_body_util::Limited::new(response.into_body(), LIMIT).collect().await.map_err(|e| Failure(format!("{}: {e}", self.url)))?.to_bytes();
+        let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) };
+        if status.is_success() {
+            return Ok(value);
+        }
+        match value["error"]["message"].as_str() {
+            Some(m) => Err(Failure(m.to_owned())),
+            None => Err(Failure(format!("{} answered {status}", self.url))),
+        }
+    }
+}

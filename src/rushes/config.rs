@@ -1,0 +1,294 @@
+//! The configuration: one table of keys serves the file, its documentation, and the check for unknown keys.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{Failure, cli::ServeArgs};
+
+/// One key of the file: its path, its default as written in TOML, and what it means.
+struct Key {
+    path: &'static str,
+    default: &'static str,
+    doc: &'static str,
+}
+
+const fn key(path: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { path, default, doc }
+}
+
+/// Every key there is, by table, in the order in which the file documents them.
+const KEYS: &[Key] = &[
+    key("data", r#""rushes-data""#, "Folder that holds everything: journal, segments, catalog, keys. Made if absent."),
+    key("listen", r#""127.0.0.1:4566""#, "HTTP: the console, the APIs, playback. Port 0 takes a free one."),
+    key("rtsp", r#""127.0.0.1:8554""#, "RTSP, to which cameras and encoders publish; \"off\" for none."),
+    key("store", r#""""#, "Where finished segments go. Only the data folder itself is supported so far: leave it empty."),
+    key("account", r#""000000000000""#, "Account id in the names (ARNs) of resources: twelve digits."),
+    key("region", r#""us-east-1""#, "Region in the names of resources."),
+    key("public_host", r#""""#, "Host name under which clients reach this machine, for publish URLs. Empty: as in the request."),
+    key("tls.certificate", r#""""#, "Certificate chain for HTTPS, PEM. With tls.key."),
+    key("tls.key", r#""""#, "Its private key, PEM."),
+    key("tls.self_signed", "false", "Make and use a self-signed certificate (kept in the data folder)."),
+    key("log.filter", r#""info""#, "What to log: error, warn, info, debug, trace, or per room: \"info,capture=debug\"."),
+    key("log.json", "false", "Log lines as JSON."),
+    key("video.target_seconds", "2", "A fragment closes at the first key frame after so many seconds."),
+    key("video.max_seconds", "10", "It closes without one after so many."),
+    key("video.live_window_seconds", "600", "How far a live playlist reaches back."),
+    key("video.session_seconds", "43200", "How long a playback link is good for, unless it says so."),
+    key("video.still_workers", "1", "Processes that decode stills, started when somebody looks."),
+    key("shard_log.inflight_mib", "64", "Bytes accepted and not yet durable; beyond it writers wait."),
+    key("shard_log.tail_mib", "64", "Memory for the newest records and fragments, over all streams."),
+    key("shard_log.journal_file_mib", "64", "Size of a journal file."),
+    key("shard_log.journal_backlog_mib", "4096", "Journal not yet moved to segments; beyond it appends are refused."),
+    key("shard_log.segment_mib", "256", "A segment closes at this size ..."),
+    key("shard_log.segment_seconds", "600", "... and at this age."),
+];
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data: PathBuf,
+    pub listen: SocketAddr,
+    pub rtsp: Option<SocketAddr>,
+    pub home: world::Home,
+    pub public_host: Option<String>,
+    pub tls: Option<TlsConfig>,
+    pub log_filter: String,
+    pub log_json: bool,
+    pub video: video::Config,
+    pub still_workers: usize,
+    pub limits: log::Limits,
+    pub root: Option<(String, String)>,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsConfig {
+    /// Given.
+    Files { certificate: PathBuf, key: PathBuf },
+    /// Made here.
+    SelfSigned,
+}
+
+/// The file that documents itself.
+pub fn documented() -> String {
+    let mut out = String::from(
+        "# Rushes: every key with its default. Flags and RUSHES_* variables win over this file:\n\
+         # `data` is RUSHES_DATA, and so on; `rushes serve --set video.target_seconds=4` sets any key.\n",
+    );
+    let mut table = "";
+    for k in KEYS {
+        let (t, name) = k.path.rsplit_once('.').unwrap_or(("", k.path));
+        if t != table {
+            out.push_str(&format!("\n[{t}]\n"));
+            table = t;
+        }
+        out.push_str(&format!("\n# {}\n{name} = {}\n", k.doc, k.default));
+    }
+    out
+}
+
+type Values = BTreeMap<&'static str, (toml::Value, String)>;
+
+fn known(path: &str, from: &str) -> Result<&'static Key, Failure> {
+    KEYS.iter().find(|k| k.path == path).ok_or_else(|| {
+        let near = KEYS.iter().max_by(|a, b| {
+            let by = |k: &Key| strsim::jaro_winkler(path, k.path).max(strsim::jaro_winkler(path, k.path.rsplit('.').next().unwrap_or(k.path)));
+            by(a).total_cmp(&by(b))
+        });
+        Failure(format!("{from}: unknown key {path:?}; did you mean {:?}?", near.map_or("", |k| k.path)))
+    })
+}
+
+fn flatten(table: &toml::Table, prefix: &str, from: &str, out: &mut Values) -> Result<(), Failure> {
+    for (name, value) in table {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            toml::Value::Table(t) if KEYS.iter().any(|k| k.path.starts_with(&format!("{path}."))) => flatten(t, &path, from, out)?,
+            v => {
+                out.insert(known(&path, from)?.path, (v.clone(), from.to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parse(text: &str, from: &str) -> Result<toml::Table, Failure> {
+    text.parse::<toml::Table>().map_err(|e| Failure(format!("{from}: {}", e.to_string().trim().replace('\n', " "))))
+}
+
+struct Reader(Values);
+
+impl Reader {
+    fn wrong(&self, path: &str, want: &str) -> Failure {
+        let (v, from) = &self.0[path];
+        Failure(format!("{from}: {path} = {v} should be {want}"))
+    }
+    fn text(&self, path: &str) -> Result<String, Failure> {
+        self.0[path].0.as_str().map(str::to_owned).ok_or_else(|| self.wrong(path, "a text in quotes"))
+    }
+    fn flag(&self, path: &str) -> Result<bool, Failure> {
+        self.0[path].0.as_bool().ok_or_else(|| self.wrong(path, "true or false"))
+    }
+    fn number(&self, path: &str, min: u64, max: u64) -> Result<u64, Failure> {
+        let n = self.0[path].0.as_integer().and_then(|n| u64::try_from(n).ok()).filter(|n| (min..=max).contains(n));
+        n.ok_or_else(|| self.wrong(path, &format!("a whole number from {min} to {max}")))
+    }
+    fn seconds(&self, path: &str, max: f64) -> Result<Duration, Failure> {
+        let v = &self.0[path].0;
+        let n = v.as_float().or_else(|| v.as_integer().map(|n| n as f64)).filter(|n| *n > 0.0 && *n <= max);
+        n.map(Duration::from_secs_f64).ok_or_else(|| self.wrong(path, &format!("seconds, more than 0 and at most {max}")))
+    }
+    fn mib(&self, path: &str) -> Result<u64, Failure> {
+        Ok(self.number(path, 1, 1 << 20)? << 20)
+    }
+    fn address(&self, path: &str) -> Result<SocketAddr, Failure> {
+        self.text(path)?.parse().map_err(|_| self.wrong(path, "an address and a port, such as 127.0.0.1:4566"))
+    }
+}
+
+/// Puts flags, variables, file and defaults together.
+pub fn load(args: &ServeArgs) -> Result<Config, Failure> {
+    let mut values = Values::new();
+    for k in KEYS {
+        let v = parse(&format!("v = {}", k.default), "defaults")?.remove("v");
+        values.insert(k.path, (v.unwrap_or(toml::Value::Boolean(false)), "default".into()));
+    }
+    if let Some(file) = &args.config {
+        let text = std::fs::read_to_string(file).map_err(|e| Failure(format!("{}: {e}", file.display())))?;
+        let from = file.display().to_string();
+        flatten(&parse(&text, &from)?, "", &from, &mut values)?;
+    }
+    for s in &args.set {
+        let (path, v) = s.split_once('=').ok_or_else(|| Failure(format!("--set {s}: should be KEY=VALUE")))?;
+        let k = known(path.trim(), "--set")?;
+        let v = parse(&format!("v = {v}"), "--set").or_else(|_| parse(&format!("v = {v:?}"), "--set"))?.remove("v");
+        values.insert(k.path, (v.unwrap_or(toml::Value::Boolean(false)), "--set".into()));
+    }
+    let text = |p: &Path| toml::Value::String(p.display().to_string());
+    let mut flag = |path: &'static str, v: Option<toml::Value>| {
+        if let Some(v) = v {
+            values.insert(path, (v, format!("--{}", path.replace(['.', '_'], "-"))));
+        }
+    };
+    flag("data", args.data.as_deref().map(text));
+    flag("listen", args.listen.map(|a| toml::Value::String(a.to_string())));
+    flag("rtsp", args.rtsp.clone().map(toml::Value::String));
+    flag("store", args.store.clone().map(toml::Value::String));
+    flag("tls.certificate", args.tls_certificate.as_deref().map(text));
+    flag("tls.key", args.tls_key.as_deref().map(text));
+    flag("tls.self_signed", args.tls_self_signed.then_some(toml::Value::Boolean(true)));
+    flag("log.filter", args.log.clone().map(toml::Value::String));
+    flag("log.json", args.log_json.then_some(toml::Value::Boolean(true)));
+    let mut config = read(&Reader(values))?;
+    config.root = args.root_access_key_id.clone().zip(args.root_secret_access_key.clone());
+    Ok(config)
+}
+
+fn read(r: &Reader) -> Result<Config, Failure> {
+    if !r.text("store")?.is_empty() {
+        return Err(r.wrong("store", "empty: segments stay in the data folder until object storage is there"));
+    }
+    let account = r.text("account")?;
+    if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(r.wrong("account", "twelve digits"));
+    }
+    let rtsp = match r.text("rtsp")?.as_str() {
+        "off" | "" => None,
+        _ => Some(r.address("rtsp")?),
+    };
+    let some = |s: String| (!s.is_empty()).then_some(s);
+    let tls = match (some(r.text("tls.certificate")?), some(r.text("tls.key")?), r.flag("tls.self_signed")?) {
+        (Some(c), Some(k), false) => Some(TlsConfig::Files { certificate: c.into(), key: k.into() }),
+        (None, None, true) => Some(TlsConfig::SelfSigned),
+        (None, None, false) => None,
+        (Some(_), Some(_), true) => return Err(Failure("tls: give a certificate and its key, or self_signed, not both".into())),
+        _ => return Err(Failure("tls: certificate and key go together".into())),
+    };
+    let (target, max) = (r.seconds("video.target_seconds", 60.0)?, r.seconds("video.max_seconds", 120.0)?);
+    if max < target {
+        return Err(r.wrong("video.max_seconds", "at least video.target_seconds"));
+    }
+    Ok(Config {
+        data: r.text("data")?.into(),
+        listen: r.address("listen")?,
+        rtsp,
+        home: world::Home { account, region: r.text("region")? },
+        public_host: some(r.text("public_host")?),
+        tls,
+        log_filter: r.text("log.filter")?,
+        log_json: r.flag("log.json")?,
+        video: video::Config {
+            rules: video::Rules { target, max, ..video::Rules::default() },
+            window: r.seconds("video.live_window_seconds", 86_400.0)?,
+            session: r.seconds("video.session_seconds", 604_800.0)?,
+            ..video::Config::default()
+        },
+        still_workers: r.number("video.still_workers", 1, 64)? as usize,
+        limits: log::Limits {
+            inflight_bytes: r.mib("shard_log.inflight_mib")? as usize,
+            tail_bytes: r.mib("shard_log.tail_mib")? as usize,
+            journal_file: r.mib("shard_log.journal_file_mib")?,
+            journal_backlog: r.mib("shard_log.journal_backlog_mib")?,
+            segment_bytes: r.mib("shard_log.segment_mib")?,
+            segment_age: r.seconds("shard_log.segment_seconds", 86_400.0)?,
+            ..log::Limits::default()
+        },
+        root: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file(text: &str) -> Result<Config, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rushes.toml");
+        std::fs::write(&file, text).unwrap();
+        load(&ServeArgs { config: Some(file), ..ServeArgs::default() })
+    }
+
+    #[test]
+    fn the_documented_file_is_the_defaults() {
+        let ours = with_file(&documented()).unwrap();
+        let defaults = load(&ServeArgs::default()).unwrap();
+        assert_eq!(format!("{ours:?}"), format!("{defaults:?}"));
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_with_the_nearest_name() {
+        for (text, near) in [("lisen = \"x\"", "listen"), ("[video]\ntarget = 3", "video.target_seconds"), ("[tsl]\nkey = \"\"", "tls.key")] {
+            let e = with_file(text).unwrap_err().to_string();
+            assert!(e.contains(near), "{e}");
+            assert!(!e.contains('\n'), "{e}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_say_what_is_wanted() {
+        for (text, want) in [
+            ("listen = \"here\"", "an address and a port"),
+            ("[video]\ntarget_seconds = -1", "seconds"),
+            ("[video]\nmax_seconds = 1", "at least"),
+            ("account = \"12\"", "twelve digits"),
+            ("store = \"s3://x\"", "data folder"),
+            ("[tls]\nkey = \"k\"", "together"),
+            ("data = ", "rushes.toml"),
+        ] {
+            let e = with_file(text).unwrap_err().to_string();
+            assert!(e.contains(want), "{text}: {e}");
+            assert!(!e.contains('\n'), "{e}");
+        }
+    }
+
+    #[test]
+    fn flags_win() {
+        let args = ServeArgs { set: vec!["video.target_seconds=4".into(), "region=eu-west-1".into()], rtsp: Some("off".into()), ..ServeArgs::default() };
+        let c = load(&args).unwrap();
+        assert_eq!((c.video.rules.target.as_secs(), c.home.region.as_str(), c.rtsp), (4, "eu-west-1", None));
+    }
+}

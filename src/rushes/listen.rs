@@ -1,0 +1,137 @@
+//! The HTTP listener: HTTP/1.1 and HTTP/2, in the clear or under TLS, on one port; drains at shutdown.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+use world::World;
+
+use crate::Failure;
+
+/// Connections at once; more wait in the system's queue.
+const CONNECTIONS: usize = 4096;
+/// How long requests that are under way may take once the server is asked to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take to send its request's head.
+const HEAD: Duration = Duration::from_secs(20);
+
+/// Binds, with an error that says what to do.
+pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|e| {
+        let hint = match e.kind() {
+            std::io::ErrorKind::AddrInUse => format!("another program uses this port; stop it, or give another with {flag}"),
+            std::io::ErrorKind::AddrNotAvailable => format!("this machine has no such address; give another with {flag}"),
+            std::io::ErrorKind::PermissionDenied => format!("ports below 1024 need more rights; give another with {flag}"),
+            _ => e.to_string(),
+        };
+        Failure(format!("cannot listen on {address}: {hint}"))
+    })
+}
+
+/// Serves until `stop` turns true, then drains.
+pub async fn serve(world: World, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, router: Router, mut stop: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let tls = tls.map(TlsAcceptor::from);
+    let mut connections = JoinSet::new();
+    loop {
+        let permit = tokio::select! {
+            () = stopped(&mut stop) => break,
+            p = room.clone().acquire_owned() => match p { Ok(p) => p, Err(_) => break },
+        };
+        let (stream, peer) = tokio::select! {
+            () = stopped(&mut stop) => break,
+            a = listener.accept() => match a {
+                Ok(a) => a,
+                Err(e) => {
+                    // Out of file descriptors, or a connection gone before it was taken: others go on.
+                    tracing::warn!(error = %e, "accepting a connection failed");
+                    world.clock.sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        while connections.try_join_next().is_some() {}
+        let (world, tls, router, stop) = (world.clone(), tls.clone(), router.clone(), stop.clone());
+        connections.spawn(async move {
+            let _permit = permit;
+            if let Err(e) = connection(&world, stream, peer, tls, router, stop).await {
+                tracing::debug!(%peer, error = %e, "connection ended");
+            }
+        });
+    }
+    drop(listener);
+    tokio::select! {
+        () = async { while connections.join_next().await.is_some() {} } => {}
+        () = world.clock.sleep(DRAIN) => tracing::warn!(open = connections.len(), "closing connections that did not finish in time"),
+    }
+}
+
+/// Waits until the server is asked to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The sender is gone only when the server is.
+    let _ = stop.wait_for(|s| *s).await;
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn connection(world: &World, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, router: Router, stop: watch::Receiver<bool>) -> Result<(), BoxError> {
+    stream.set_nodelay(true)?;
+    let Some(tls) = tls else { return http(stream, peer, router, stop).await };
+    let mut first = [0; 1];
+    let peeked = tokio::select! {
+        n = stream.peek(&mut first) => n?,
+        () = world.clock.sleep(HANDSHAKE) => return Err("nothing was sent".into()),
+    };
+    // A TLS record of type handshake begins with 22 (RFC 8446 §5.1); no HTTP method does.
+    if peeked == 1 && first[0] != 22 {
+        return http(stream, peer, redirect(), stop).await;
+    }
+    let stream = tokio::select! {
+        s = tls.accept(stream) => s?,
+        () = world.clock.sleep(HANDSHAKE) => return Err("the TLS handshake took too long".into()),
+    };
+    http(stream, peer, router, stop).await
+}
+
+async fn http<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(128);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).max_header_list_size(64 << 10).keep_alive_interval(Duration::from_secs(30));
+    let service = TowerToHyperService::new(router.layer(axum::Extension(peer)));
+    let c = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(c);
+    tokio::select! {
+        r = c.as_mut() => return r,
+        () = stopped(&mut stop) => {}
+    }
+    c.as_mut().graceful_shutdown();
+    c.await
+}
+
+/// Sends whoever speaks plain HTTP to a TLS port to the right scheme.
+fn redirect() -> Router {
+    use axum::{extract::Request, http::StatusCode, response::IntoResponse};
+    Router::new().fallback(|r: Request| async move {
+        let host = r.headers().get("host").and_then(|h| h.to_str().ok()).unwrap_or("localhost");
+        let to = format!("https://{host}{}", r.uri().path_and_query().map_or("/", |p| p.as_str()));
+        match axum::http::HeaderValue::try_from(to) {
+            Ok(to) => (StatusCode::PERMANENT_REDIRECT, [("location", to)]).into_response(),
+            Err(_) => StatusCode::BAD_REQUEST.into_response(),
+        }
+    })
+}

@@ -1,0 +1,220 @@
+//! `rushes serve`: opens the rooms from the ground floor up, wires them, serves, drains.
+
+use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+
+use access::Gate;
+use axum::{Router, http::StatusCode, routing::get};
+use capture::cameras::{Cameras, Pushes};
+use catalog::{Catalog, SqliteCatalog};
+use console::Console;
+use frames::Frames;
+use log::{LocalLog, Log};
+use seal::KeyProvider;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing_subscriber::EnvFilter;
+use video::Video;
+use world::World;
+
+use crate::{
+    Failure,
+    cli::ServeArgs,
+    config::{self, Config},
+    folder::DataFolder,
+    listen,
+    metrics::Metrics,
+    storage::Gauge,
+    tls,
+    wiring::{IntoStreams, Pictures, Publishers},
+};
+
+/// How long captures may take to hand over what they received.
+const DRAIN: Duration = Duration::from_secs(15);
+
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log_filter).map_err(|e| Failure(format!("log.filter = {:?}: {e}", config.log_filter)))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    if config.log_json { builder.json().init() } else { builder.with_ansi(ansi).init() }
+    Ok(())
+}
+
+/// Everything that runs, in the order in which it was opened.
+struct Running {
+    log: Arc<LocalLog>,
+    gate: Gate,
+    video: Arc<Video>,
+    frames: Arc<Frames>,
+    push: Option<Arc<capture::push::Server>>,
+    cameras: Arc<Cameras>,
+    gauge: Arc<Gauge>,
+}
+
+async fn open(world: &World, folder: &DataFolder, config: &Config) -> Result<(Running, Arc<Pictures>), Failure> {
+    let at = |e: &dyn std::fmt::Display| Failure(format!("{}: {e}", folder.path.display()));
+    let keys: Arc<dyn KeyProvider> = Arc::new(folder.master_key(world)?);
+    let catalog: Arc<dyn Catalog> =
+        Arc::new(SqliteCatalog::open(&folder.path.join("catalog.sqlite"), world.clone()).map_err(|e| at(&e))?);
+    let (gate, new_root) =
+        Gate::open(world.clone(), catalog.clone(), keys.clone(), config.home.clone(), config.root.clone()).await.map_err(|e| at(&e))?;
+    if let Some(root) = new_root {
+        folder.write_root_key(&root.id, &root.secret)?;
+        tracing::info!("made the root access key; it is in {}", folder.path.join("root-key.json").display());
+    }
+    let log = LocalLog::open(world.clone(), catalog.clone(), keys, config.limits.clone()).await.map_err(|e| at(&e))?;
+    let command: [std::ffi::OsString; 2] = [std::env::current_exe().map_err(Failure::new)?.into(), "frames-worker".into()];
+    let frames = Frames::new(world.clone(), frames::Options { workers: config.still_workers, ..frames::Options::new(command) });
+    let pictures = Arc::new(Pictures(frames.clone()));
+    let video = Video::open(
+        world.clone(),
+        catalog.clone(),
+        log.clone(),
+        gate.clone(),
+        config.home.clone(),
+        config.video.clone(),
+        Some(pictures.clone()),
+    )
+    .await
+    .map_err(|e| at(&e))?;
+    let sink = Arc::new(IntoStreams(video.clone()));
+    let push = match config.rtsp {
+        None => None,
+        Some(address) => {
+            let admit = Arc::new(Publishers { gate: gate.clone(), home: config.home.clone() });
+            Some(capture::push::Server::start(world.clone(), address, admit, sink.clone()).await.map_err(Failure::new)?)
+        }
+    };
+    let pushes = push.clone().map(|p| p as Arc<dyn Pushes>);
+    let cameras = Cameras::open(world.clone(), catalog, gate.clone(), config.home.clone(), sink, pushes).await.map_err(|e| at(&e))?;
+    let gauge = Gauge::new(world.clone(), log.clone());
+    Ok((Running { log, gate, video, frames, push, cameras, gauge }, pictures))
+}
+
+/// Runs until SIGINT or SIGTERM, then drains. A second signal ends it at once.
+pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
+    let config = config::load(&args)?;
+    start_logging(&config)?;
+    let folder = DataFolder::open(&config.data)?;
+    let world = World::real(&folder.path);
+    // Ports first: a port that is taken is found out before anything is written.
+    let listener = listen::bind(config.listen, "--listen").await?;
+    let local = listener.local_addr().map_err(Failure::new)?;
+    let tls = config.tls.as_ref().map(|t| tls::server(t, &folder, local, config.public_host.as_deref())).transpose()?;
+    let (running, pictures) = open(&world, &folder, &config).await?;
+    let (stop, stopped) = watch::channel(false);
+    let rtsp = running.push.as_ref().map(|p| p.local_addr());
+    let metrics = Arc::new(Metrics::new(running.log.clone(), running.cameras.clone(), running.video.clone(), running.frames.clone()));
+    let console = console::router(Console {
+        world: world.clone(),
+        gate: running.gate.clone(),
+        home: config.home.clone(),
+        cameras: running.cameras.clone(),
+        video: running.video.clone(),
+        storage: running.gauge.clone(),
+        stills: pictures,
+        rtsp,
+        public_host: config.public_host.clone(),
+        secure: tls.is_some(),
+        version: env!("CARGO_PKG_VERSION"),
+        stop: stopped.clone(),
+    });
+    let router = Router::new()
+        .merge(health(stopped.clone()))
+        .merge(metrics.router())
+        .merge(video::router(running.video.clone()))
+        .merge(console)
+        .layer(axum::middleware::map_response(common_headers));
+    tokio::spawn(running.cameras.clone().measure());
+    tokio::spawn(running.gauge.clone().run());
+    let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), router, stopped));
+    announce(&args, &folder, &config, local, rtsp, tls.is_some(), &running.gate)?;
+
+    wait_for_signal().await?;
+    tracing::info!("stopping: finishing what was accepted (once more to stop at once)");
+    folder.remove_address();
+    tokio::select! {
+        r = drain(&world, running, stop, serving) => r,
+        r = wait_for_signal() => { r?; Err(Failure("stopped at once; what was acknowledged is safe".into())) }
+    }
+}
+
+async fn wait_for_signal() -> Result<(), Failure> {
+    let mut term = signal(SignalKind::terminate()).map_err(Failure::new)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(Failure::new)?;
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    Ok(())
+}
+
+async fn drain(world: &World, running: Running, stop: watch::Sender<bool>, serving: tokio::task::JoinHandle<()>) -> Result<(), Failure> {
+    let sources = async {
+        if let Some(p) = &running.push {
+            p.stop().await;
+        }
+        running.cameras.shutdown().await;
+    };
+    tokio::select! {
+        () = sources => {}
+        () = world.clock.sleep(DRAIN) => tracing::warn!("some cameras did not end in time"),
+    }
+    stop.send_replace(true);
+    // The listener has a deadline of its own.
+    let _ = serving.await;
+    running.frames.shutdown().await;
+    running.log.shutdown().await.map_err(Failure::new)?;
+    tracing::info!("stopped; everything accepted is durable");
+    Ok(())
+}
+
+fn announce(
+    args: &ServeArgs,
+    folder: &DataFolder,
+    config: &Config,
+    local: SocketAddr,
+    rtsp: Option<SocketAddr>,
+    tls: bool,
+    gate: &Gate,
+) -> Result<(), Failure> {
+    let scheme = if tls { "https" } else { "http" };
+    let host = match &config.public_host {
+        Some(h) => h.clone(),
+        None if local.ip().is_unspecified() => "localhost".into(),
+        None if local.is_ipv6() => format!("[{}]", local.ip()),
+        None => local.ip().to_string(),
+    };
+    let url = format!("{scheme}://{host}:{}", local.port());
+    folder.write_address(&url)?;
+    let link = format!("{url}/login?link={}", gate.one_time_link());
+    tracing::info!(http = %local, rtsp = ?rtsp, data = %folder.path.display(), "ready");
+    let mut out = std::io::stdout().lock();
+    let written = if args.ready_json {
+        let line = serde_json::json!({"listen": local.to_string(), "rtsp": rtsp.map(|a| a.to_string()), "url": url, "console": link, "tls": tls});
+        writeln!(out, "{line}")
+    } else {
+        let rtsp = rtsp.map_or("off".into(), |a| format!("rtsp://ACCESS_KEY_ID:SECRET@{a}/NAME"));
+        writeln!(
+            out,
+            "Rushes is ready.\n  console  {link}\n           (signs you in once; later: rushes link --data {})\n  publish  {rtsp}\n  root key {}",
+            folder.path.display(),
+            folder.path.join("root-key.json").display()
+        )
+    };
+    // Nobody reads our output any more: no reason to stop serving.
+    let _ = written.and_then(|()| out.flush());
+    Ok(())
+}
+
+fn health(stopped: watch::Receiver<bool>) -> Router {
+    let ready = move || {
+        let stopped = stopped.clone();
+        async move { if *stopped.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ok\n") } }
+    };
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
+}
+
+async fn common_headers(mut r: axum::response::Response) -> axum::response::Response {
+    use axum::http::{HeaderValue, header};
+    r.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    r
+}

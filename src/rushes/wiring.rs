@@ -1,0 +1,100 @@
+//! Where services meet: what one declares and another provides.
+
+use std::sync::Arc;
+
+use access::{Credentials, Denied, Gate, Permit, actions};
+use base64::Engine as _;
+use bytes::Bytes;
+use capture::SinkError;
+use frames::{Format, Frames, Job};
+use media::{AccessUnit, Track};
+use video::Video;
+use world::{Home, Timestamp};
+
+/// Received media goes into video streams.
+pub struct IntoStreams(pub Arc<Video>);
+
+fn failed(e: video::VideoError) -> SinkError {
+    SinkError { retry: e.retry(), message: e.to_string() }
+}
+
+#[async_trait::async_trait]
+impl capture::Sink for IntoStreams {
+    async fn open(&self, permit: Permit, stream: &str) -> Result<Box<dyn capture::Session>, SinkError> {
+        let session = self.0.ingest(permit, stream).await.map_err(failed)?;
+        Ok(Box::new(IntoStream(session)))
+    }
+}
+
+struct IntoStream(video::Session);
+
+#[async_trait::async_trait]
+impl capture::Session for IntoStream {
+    async fn tracks(&mut self, tracks: Vec<Arc<Track>>) -> Result<(), SinkError> {
+        self.0.tracks(tracks).await.map_err(failed)
+    }
+    async fn write(&mut self, unit: AccessUnit, received: Timestamp) -> Result<(), SinkError> {
+        self.0.write(unit, received).await.map_err(failed)
+    }
+    async fn discontinuity(&mut self, why: &str) -> Result<(), SinkError> {
+        self.0.discontinuity(why).await.map_err(failed)
+    }
+    async fn end(self: Box<Self>) -> Result<(), SinkError> {
+        self.0.end().await.map_err(failed)
+    }
+}
+
+/// Who may publish by RTSP: an access key, or a token that is good for one stream.
+pub struct Publishers {
+    pub gate: Gate,
+    pub home: Home,
+}
+
+#[async_trait::async_trait]
+impl capture::Admit for Publishers {
+    async fn publish(&self, stream: &str, user: Option<&str>, password: Option<&str>) -> Result<Permit, Denied> {
+        let credentials = match (user, password) {
+            (None, _) => Credentials::Anonymous,
+            (Some(token), None | Some("")) => Credentials::Token(token),
+            (Some(id), Some(secret)) => Credentials::AccessKey { id, secret },
+        };
+        self.gate.admit(credentials, actions::PUT_MEDIA, &self.home.video_stream(stream)).await
+    }
+}
+
+/// Pictures from key frames.
+pub struct Pictures(pub Arc<Frames>);
+
+const QUALITY: u8 = 80;
+/// Wide enough for a dialog.
+const PROBE_WIDTH: u16 = 640;
+
+impl Pictures {
+    async fn jpeg(&self, track: &Track, data: Bytes, width: Option<u16>) -> Result<Bytes, frames::FramesError> {
+        let job = Job {
+            codec: track.codec,
+            config: track.config.clone(),
+            framing: track.framing,
+            data,
+            width,
+            format: Format::Jpeg { quality: QUALITY },
+        };
+        Ok(self.0.picture(job).await?.bytes)
+    }
+}
+
+#[async_trait::async_trait]
+impl video::Stills for Pictures {
+    async fn jpeg(&self, frame: &video::KeyFrame, width: Option<u32>) -> Result<Bytes, String> {
+        let width = width.map(|w| u16::try_from(w).unwrap_or(u16::MAX));
+        Pictures::jpeg(self, &frame.track, frame.data.clone(), width).await.map_err(|e| e.to_string())
+    }
+}
+
+#[async_trait::async_trait]
+impl console::ProbeStills for Pictures {
+    async fn data_url(&self, track: &Track, data: Bytes) -> Option<String> {
+        let jpeg = Pictures::jpeg(self, track, data, Some(PROBE_WIDTH)).await.ok()?;
+        Some(format!("data:image/jpeg;base64,{}", base64::engine::general_purpose::STANDARD.encode(jpeg)))
+    }
+}
