@@ -1,7 +1,11 @@
-// Runs before the first paint, so that a chosen theme never flashes the other one. The rest is in src/app/theme.ts.
-try {
-  var chosen = localStorage.getItem('rushes.theme');
-  if (chosen === 'light' || chosen === 'dark') document.documentElement.dataset.theme = chosen;
-} catch (e) {
-  /* storage may be forbidden: the system's theme then */
-}
+// Runs before the first paint, so that no theme flashes before the other. The rest is in src/app/theme.ts.
+(function () {
+  var chosen = null;
+  try {
+    chosen = localStorage.getItem('rushes.theme');
+  } catch (e) {
+    /* storage may be forbidden: the system's theme then */
+  }
+  var dark = chosen === 'dark' || (chosen !== 'light' && matchMedia('(prefers-color-scheme: dark)').matches);
+  document.documentElement.classList.toggle('dark', dark);
+})();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { publishCommands, shellQuote } from '../src/pages/commands';
-import { checkName, checkUrl, suggestName } from '../src/pages/source-url';
+import { checkName, checkUrl, splitUrl, suggestName } from '../src/pages/source-url';
 
 describe('addresses', () => {
   test.each([
@@ -28,6 +28,11 @@ describe('addresses', () => {
   test('a name and password typed beside it take the place of those within', () => {
     expect(checkUrl('rtsp://old:pw@10.0.0.9/x', 'ad min', "p@s:s/w'")).toEqual({ url: 'rtsp://ad%20min:p%40s%3As%2Fw%27@10.0.0.9/x' });
   });
+});
+
+test('an address without its user part', () => {
+  expect(splitUrl('rtsp://ad%20min:***@10.0.0.9/main')).toEqual({ url: 'rtsp://10.0.0.9/main', user: 'ad min' });
+  expect(splitUrl('rtsp://10.0.0.9/a@b')).toEqual({ url: 'rtsp://10.0.0.9/a@b', user: '' });
 });
 
 describe('names', () => {

@@ -4,7 +4,6 @@ import { FRAGMENT, retime } from './media.mjs';
 import { iso } from './state.mjs';
 
 const WINDOW = 300;
-const MOST = 5000;
 
 /** Answers a request below /hls/TOKEN/, or returns false. */
 export function answerHls(state, path, response) {
@@ -42,7 +41,7 @@ function playlist(state, camera, playback, track) {
   let before = 0;
   for (const [index, span] of spans.entries()) {
     if (span.to <= first) before = index + 1;
-    for (let number = Math.max(span.from, first); number < span.to && numbers.length < MOST; number += 1) numbers.push([number, index]);
+    for (let number = Math.max(span.from, first); number < span.to && numbers.length < state.entries; number += 1) numbers.push([number, index]);
   }
   const lines = [
     '#EXTM3U', '#EXT-X-VERSION:7', `#EXT-X-TARGETDURATION:${FRAGMENT}`, `#EXT-X-MEDIA-SEQUENCE:${numbers[0]?.[0] ?? now}`,

@@ -49,7 +49,8 @@ export function routes(state, media) {
     ['GET', /^\/v1\/cameras\/([^/]+)$/, async ({ match }) => state.show(camera(match[1]))],
     ['PATCH', /^\/v1\/cameras\/([^/]+)$/, async ({ match, body }) => {
       const found = camera(match[1]);
-      state.change(found, body.enabled === false ? { enabled: false, state: 'stopped', detail: 'Disabled' } : { enabled: true, state: found.source.kind === 'push' ? 'waiting' : 'running', detail: '' });
+      if (body.source) found.source = { transport: 'auto', ...body.source, url: body.source.url.replace(/:[^:@/]*@/, ':***@') };
+      state.change(found, body.enabled === false ? { enabled: false, state: 'stopped', detail: 'Disabled' } : { enabled: true, state: found.source.kind === 'push' ? 'waiting' : 'running', detail: '', ...(found.tracks.length ? {} : { tracks: newTracks }) });
       return state.show(found);
     }],
     ['POST', /^\/v1\/cameras\/([^/]+)\/publish-url$/, async ({ match }) => ({ publishUrl: publishUrl(camera(match[1]).name) })],

@@ -13,11 +13,12 @@ const H265 = { id: 1, kind: 'video', codec: 'hvc1.1.6.L120.90', codecName: 'H.26
 const AAC = { id: 2, kind: 'audio', codec: 'mp4a.40.2', codecName: 'AAC', rate: 48000, channels: 1, mime: 'audio/mp4; codecs="mp4a.40.2"' };
 const G711 = { id: 2, kind: 'audio', codec: 'pcmu', codecName: 'G.711 µ-law', rate: 8000, channels: 1, mime: null };
 
-export function createState({ empty, open, ttl, media }) {
+export function createState({ empty, open, ttl, entries, media }) {
   const started = Date.now();
   const state = {
     open,
     ttl,
+    entries,
     started,
     downUntil: 0,
     sessions: new Set(),

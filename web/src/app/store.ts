@@ -5,6 +5,8 @@ import { ApiError, inWords, isAbort } from '../api/errors';
 import { Feed } from '../api/events';
 import type { Camera, Storage } from '../api/types';
 
+const SLEEP_AFTER = 30_000;
+
 export type Loading = 'loading' | 'ready' | 'failed';
 
 export class Store {
@@ -17,11 +19,15 @@ export class Store {
 
   private readonly byName = new Map<string, Camera>();
   private readonly listeners = new Set<() => void>();
+  private started = false;
   private feed: Feed | null = null;
   private fetching: AbortController | null = null;
   private notifying = false;
+  private sleepTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly api: Api) {}
+  constructor(private readonly api: Api) {
+    document.addEventListener('visibilitychange', () => this.sleepOrWake());
+  }
 
   /** By name, as people sort: `door 2` before `door 10`. */
   get cameras(): Camera[] {
@@ -39,12 +45,17 @@ export class Store {
   }
 
   start(): void {
-    if (this.feed !== null) return;
+    if (this.started) return;
+    this.started = true;
     void this.refresh();
     this.api.onAnswer = () => {
       if (!this.connected) this.feed?.retry();
     };
-    this.feed = new Feed({
+    this.feed = this.openFeed();
+  }
+
+  private openFeed(): Feed {
+    return new Feed({
       camera: (camera) => this.put(camera),
       removed: (name) => this.remove(name),
       storage: (storage) => {
@@ -68,6 +79,8 @@ export class Store {
   }
 
   stop(): void {
+    this.started = false;
+    clearTimeout(this.sleepTimer);
     this.feed?.close();
     this.feed = null;
     this.fetching?.abort();
@@ -75,6 +88,22 @@ export class Store {
     this.storage = null;
     this.loading = 'loading';
     this.connected = true;
+  }
+
+  /** A tab that nobody sees gives its connection back: plain HTTP has six for all tabs together. */
+  private sleepOrWake(): void {
+    clearTimeout(this.sleepTimer);
+    if (!this.started) return;
+    if (document.hidden) {
+      this.sleepTimer = setTimeout(() => {
+        if (document.pictureInPictureElement) return;
+        this.feed?.close();
+        this.feed = null;
+      }, SLEEP_AFTER);
+    } else if (this.feed === null) {
+      this.feed = this.openFeed();
+      void this.refresh();
+    }
   }
 
   async refresh(): Promise<void> {

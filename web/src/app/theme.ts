@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it. `public/theme.js` sets a chosen one before the first paint.
+// Light, dark, or as the system has it. `public/theme.js` sets the first one before the first paint.
 
 export type Theme = 'auto' | 'light' | 'dark';
 
@@ -6,26 +6,26 @@ const KEY = 'rushes.theme';
 const ORDER: Theme[] = ['auto', 'light', 'dark'];
 
 const listeners = new Set<() => void>();
+const system = matchMedia('(prefers-color-scheme: dark)');
+let chosen = remembered();
 
 export function theme(): Theme {
-  const chosen = document.documentElement.dataset['theme'];
-  return chosen === 'light' || chosen === 'dark' ? chosen : 'auto';
+  return chosen;
 }
 
 export function setTheme(next: Theme): void {
-  if (next === 'auto') delete document.documentElement.dataset['theme'];
-  else document.documentElement.dataset['theme'] = next;
+  chosen = next;
   try {
     if (next === 'auto') localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, next);
   } catch {
     // Storage may be forbidden: the choice then lasts as long as the page.
   }
-  changed();
+  apply();
 }
 
 export function nextTheme(): Theme {
-  const next = ORDER[(ORDER.indexOf(theme()) + 1) % ORDER.length] ?? 'auto';
+  const next = ORDER[(ORDER.indexOf(chosen) + 1) % ORDER.length] ?? 'auto';
   setTheme(next);
   return next;
 }
@@ -36,8 +36,18 @@ export function onTheme(listener: () => void): () => void {
   return () => listeners.delete(listener);
 }
 
-function changed(): void {
+function remembered(): Theme {
+  try {
+    const kept = localStorage.getItem(KEY);
+    return kept === 'light' || kept === 'dark' ? kept : 'auto';
+  } catch {
+    return 'auto';
+  }
+}
+
+function apply(): void {
+  document.documentElement.classList.toggle('dark', chosen === 'dark' || (chosen === 'auto' && system.matches));
   for (const listener of listeners) listener();
 }
 
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', changed);
+system.addEventListener('change', apply);

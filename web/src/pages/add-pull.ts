@@ -1,7 +1,7 @@
 // Paste an address, see what is there, name it, save it.
 
 import { ApiError, inWords, isAbort } from '../api/errors';
-import type { ProbeRequest, ProbeResult, Transport } from '../api/types';
+import type { Camera, ProbeRequest, ProbeResult, Source, Transport } from '../api/types';
 import type { App } from '../app/context';
 import { trackWords } from '../app/words';
 import { trackPlays } from '../player/support';
@@ -11,9 +11,10 @@ import { field } from '../ui/field';
 import { icon } from '../ui/icons';
 import { select } from '../ui/select';
 import type { AddForm } from './add';
-import { checkName, checkUrl, suggestName } from './source-url';
+import { checkName, checkUrl, splitUrl, suggestName } from './source-url';
 
-export function pullForm(app: App, dialog: Dialog): AddForm {
+/** For a new camera, or with `present` for another address of one that there is. */
+export function pullForm(app: App, dialog: Dialog, present: Camera | null = null): AddForm {
   const address = field('Address', { type: 'text', inputmode: 'url', placeholder: 'rtsp://10.0.0.9/main', class: 'input mono', 'data-testid': 'probe-url' });
   const user = field('User name', { autocomplete: 'off' });
   const password = field('Password', { type: 'password', autocomplete: 'new-password' });
@@ -34,7 +35,7 @@ export function pullForm(app: App, dialog: Dialog): AddForm {
 
   const result = h('div', { class: 'probe-result', 'data-testid': 'probe-result', hidden: true });
   const name = field('Name', { maxlength: '256' }, 'Letters, digits, and _ . -');
-  const save = h('button', { type: 'submit', class: 'button primary', 'data-testid': 'save-camera' }, 'Save camera');
+  const save = h('button', { type: 'submit', class: 'button primary', 'data-testid': 'save-camera' }, present === null ? 'Save camera' : 'Save address');
   const naming = h('form', { class: 'form', novalidate: true, hidden: true }, name.element, h('div', { class: 'form-actions' }, save));
 
   let probing: AbortController | null = null;
@@ -115,22 +116,40 @@ export function pullForm(app: App, dialog: Dialog): AddForm {
     result.hidden = false;
     naming.hidden = false;
     check.classList.remove('primary');
-    name.input.value = suggestName(address.input.value.trim(), taken());
     name.fail(null);
-    name.input.focus();
-    name.input.select();
+    if (present === null) {
+      name.input.value = suggestName(address.input.value.trim(), taken());
+      name.input.focus();
+      name.input.select();
+    } else {
+      save.focus();
+    }
     result.scrollIntoView({ block: 'nearest' });
   };
 
+  if (present !== null && present.source.kind === 'pull') {
+    // The password is not shown to anybody, so it has to be typed again.
+    const { url, user: known } = splitUrl(present.source.url);
+    address.input.value = url;
+    user.input.value = known;
+    credentials.hidden = known === '';
+    transport.input.value = present.source.transport ?? 'auto';
+    insecure.checked = present.source.tlsInsecure === true;
+    name.input.value = present.name;
+    name.input.readOnly = true;
+  }
+
   const saveCamera = async (): Promise<void> => {
-    const problem = checkName(name.input.value.trim(), taken());
+    const wanted = name.input.value.trim();
+    const problem = present === null ? checkName(wanted, taken()) : null;
     name.fail(problem);
     if (problem !== null || found === null) return name.input.focus();
     save.disabled = true;
     try {
-      app.store.put(await app.api.createCamera(name.input.value.trim(), { kind: 'pull', ...found }));
+      const source: Source = { kind: 'pull', ...found };
+      app.store.put(await (present === null ? app.api.createCamera(wanted, source) : app.api.changeCamera(present.name, { source })));
       dialog.close();
-      app.toast(`${name.input.value.trim()} is added.`);
+      app.toast(present === null ? `${wanted} is added.` : `${present.name} has its new address.`);
     } catch (error) {
       name.fail(inWords(error));
     } finally {

@@ -1,5 +1,6 @@
 // Adding a camera: one that Rushes fetches from, or one that sends to Rushes.
 
+import type { Camera } from '../api/types';
 import type { App } from '../app/context';
 import { openDialog } from '../ui/dialog';
 import { h, setAttribute } from '../ui/dom';
@@ -32,6 +33,14 @@ export function openAdd(app: App, first: Kind = 'pull'): void {
   });
   dialog.body.append(list, place);
   show(first);
+}
+
+/** Another address (or password) for a camera that Rushes fetches from. */
+export function openChange(app: App, camera: Camera): void {
+  const dialog = openDialog(`Change ${camera.name}`, { class: 'keep-open add-dialog' });
+  const form = pullForm(app, dialog, camera);
+  dialog.body.append(form.element);
+  form.focus();
 }
 
 /** A form within the dialog. */

@@ -5,6 +5,7 @@ import type { Camera } from '../api/types';
 import type { App } from '../app/context';
 import type { MenuItem } from '../ui/menu';
 import { openMenu } from '../ui/menu';
+import { openChange } from './add';
 import { openDelete } from './delete';
 import { openPublish } from './publish';
 
@@ -12,6 +13,9 @@ export function cameraMenu(app: App, camera: Camera, anchor: HTMLElement): void 
   const items: MenuItem[] = [];
   if (camera.source.kind === 'push') {
     items.push({ label: 'New publish address…', run: () => openPublish(app, camera.name) });
+  }
+  if (camera.source.kind === 'pull') {
+    items.push({ label: 'Change address…', run: () => openChange(app, camera) });
   }
   items.push(
     { label: camera.enabled ? 'Disable' : 'Enable', run: () => void setEnabled(app, camera, !camera.enabled) },

@@ -59,7 +59,7 @@ export function signInPage(app: App, signedIn: () => Promise<void>): View {
     h(
       'div',
       { class: 'sign-in-box' },
-      h('div', { class: 'brand big' }, mark(), 'Rushes'),
+      h('h1', { class: 'brand big' }, mark(), 'Rushes'),
       form,
       h('p', { class: 'hint' }, h('code', {}, 'rushes serve'), ' prints a link that signs you in, and says where the root key is kept.'),
     ),

@@ -23,6 +23,19 @@ export function checkUrl(text: string, user = '', password = ''): Checked {
   return { url: `${scheme}://${encode(user)}:${encode(password)}@${rest.slice(at + 1)}` };
 }
 
+/** An address without its user part, and the user's name out of it. */
+export function splitUrl(url: string): { url: string; user: string } {
+  const found = /^([a-z]+:\/\/)([^/?#]*)@(.*)$/i.exec(url);
+  if (found === null) return { url, user: '' };
+  const [, scheme = '', credentials = '', rest = ''] = found;
+  const name = credentials.split(':', 1)[0] ?? '';
+  try {
+    return { url: scheme + rest, user: decodeURIComponent(name) };
+  } catch {
+    return { url: scheme + rest, user: name };
+  }
+}
+
 /** A name to begin with: the host, or what the path says beyond the usual words. */
 export function suggestName(url: string, taken: readonly string[]): string {
   const rest = url.replace(/^[a-z]+:\/\//i, '').replace(/^[^/?#]*@/, '');

@@ -21,7 +21,7 @@ export function unreachablePage(error: unknown, again: () => Promise<void>): Vie
     h(
       'div',
       { class: 'sign-in-box' },
-      h('div', { class: 'brand big' }, mark(), 'Rushes'),
+      h('h1', { class: 'brand big' }, mark(), 'Rushes'),
       h('p', { role: 'alert' }, inWords(error), ' Trying again…'),
       h('button', { type: 'button', class: 'button', on: { click: now } }, 'Try now'),
     ),

@@ -53,6 +53,7 @@ export class Player {
   private attempt = 0;
   private followsLive = true;
   private continuedAt: Ms | null = null;
+  private cameraState = '';
   private readonly watch: ReturnType<typeof setInterval>;
   private readonly ending = new AbortController();
 
@@ -212,8 +213,12 @@ export class Player {
 
   /** The camera's state changed: what could not be played may be there now. */
   cameraChanged(): void {
+    const camera = this.around.camera();
+    const state = `${camera?.state} ${camera?.recorded !== null}`;
+    if (state === this.cameraState) return;
+    this.cameraState = state;
     const waiting = (this.phase === 'problem' && this.problem?.retryAt === null) || (this.phase === 'ended' && this.followsLive);
-    if (waiting && this.arriving && this.around.camera()?.recorded && this.blocked() === null) this.retryNow();
+    if (waiting && this.arriving && camera?.recorded && this.blocked() === null) this.retryNow();
   }
 
   // How it is done.
@@ -383,7 +388,8 @@ export class Player {
     const end = engine.map.end;
     const left = end === null ? Number.POSITIVE_INFINITY : end - video.currentTime;
     if (this.speed > 1 && this.arriving && (this.behind ?? 0) < 10_000) return this.goLive();
-    if (left < 1.5 && engine.stale > 12 && (this.behind ?? 0) > 60_000) this.atEnd();
+    // A list that holds all it may hold does not grow although the recording goes on after it.
+    if (left < 1.5 * this.speed && engine.stale > 12 && (this.behind ?? 0) > 60_000) this.atEnd();
   }
 
   /** A page that was hidden may have been throttled: who watched live wants to see live. */

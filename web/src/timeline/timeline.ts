@@ -152,6 +152,8 @@ export class Timeline {
     this.canvas.width = Math.round(width * scale);
     this.canvas.height = Math.round(LAYOUT.height * scale);
     this.canvas.getContext('2d')?.setTransform(scale, 0, 0, scale, 0, 0);
+    // Full screen has colours of its own.
+    this.colours = null;
     this.setView(this.view);
     this.draw();
   }

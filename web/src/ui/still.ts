@@ -6,12 +6,15 @@ import type { Ms } from '../api/types';
 import { keepStill, keptStill } from '../app/stills';
 import type { Scope } from './dom';
 import { h } from './dom';
+import { Gate } from './gate';
 
 export interface LiveStill {
   element: HTMLElement;
   /** `nothing`: there is no picture to ask for. `last`: one, that will not change. `fresh`: always another one. */
   wants(what: 'nothing' | 'last' | 'fresh'): void;
 }
+
+const gate = new Gate(3);
 
 const PERIOD = 10_000;
 /** After a failure the next try comes sooner: the first key frame of a new camera is seconds away. */
@@ -37,8 +40,8 @@ export function liveStill(api: Api, name: string, scope: Scope): LiveStill {
     fetching = true;
     const retina = devicePixelRatio > 1.5 ? 2 : 1;
     const width = Math.min(1280, Math.max(320, Math.ceil((element.clientWidth * retina) / 160) * 160 || WIDTH));
-    api
-      .still(name, { width, signal: scope.signal })
+    gate
+      .run(() => api.still(name, { width, signal: scope.signal }))
       .then(({ blob, time }) => {
         image.src = keepStill(name, blob, time);
         shown = true;
