@@ -1,4 +1,5 @@
 //! The builder's promises, on any input.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,15 +1,20 @@
 //! Through clients that we did not write: FFmpeg and GStreamer read what is served, without a warning, and every NAL
 //! unit and AAC frame of what was published comes out of FFmpeg, in order, bit-exact (parameter sets, delimiters and
 //! filler aside).
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
 use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 
+use axum::{
+    extract::Request,
+    middleware::{Next, from_fn},
+};
 use bytes::Bytes;
 use common::{NOON, Rig, aac_track, rig};
 use media::{AccessUnit, Codec, Framing, Kind, RandomAccess, Track};
-use tokio::process::Command;
+use tokio::{process::Command, sync::Notify};
 use video::{Ask, Session};
 use world::Timestamp;
 
@@ -129,9 +134,25 @@ fn adts(mut data: &[u8]) -> Vec<Bytes> {
 
 /// Serves the router on a free port.
 async fn serve(rig: &Rig) -> String {
+    serve_told(rig, Arc::default()).await
+}
+
+/// The same, telling whenever a media segment is asked for.
+async fn serve_told(rig: &Rig, told: Arc<Notify>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
-    let router = video::router(rig.video.clone());
+    let tell = move |req: Request, next: Next| {
+        let told = told.clone();
+        async move {
+            let segment = req.uri().path().ends_with(".m4s");
+            let answer = next.run(req).await;
+            if segment {
+                told.notify_one();
+            }
+            answer
+        }
+    };
+    let router = video::router(rig.video.clone()).layer(from_fn(tell));
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{at}")
 }
@@ -222,7 +243,8 @@ async fn an_event_while_it_grows() {
     let rest = Clip { video: clip.video.clone(), units: clip.units[clip.units.len() / 2..].to_vec() };
     half.publish(&rig, &mut s).await;
     let ask = Ask { mode: Some(video::Mode::Event), ..on_demand(12) };
-    let url = serve(&rig).await + &rig.play("yard", ask).await;
+    let told = Arc::new(Notify::new());
+    let url = serve_told(&rig, told.clone()).await + &rig.play("yard", ask).await;
     let out = dir.path().join("live.h264");
     let args = [
         "-v",
@@ -247,12 +269,18 @@ async fn an_event_while_it_grows() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    told.notified().await;
     rest.publish(&rig, &mut s).await;
     s.end().await.unwrap();
     // The event is over: its playlist says so at the player's next look.
     rig.set(NOON + Duration::from_secs(60));
     let done = player.wait_with_output().await.unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() && said.is_empty(), "{said}");
+    // FFmpeg (5.1 to 7 at least) reads the initialisation segment anew after each look at a playlist that grows,
+    // whoever made it, and then says so.
+    let other = said
+        .lines()
+        .find(|l| !l.contains("Found duplicated MOOV Atom") && !l.contains("Last message repeated"));
+    assert!(done.status.success() && other.is_none(), "{said}");
     assert!(nals(Framing::AnnexB, &std::fs::read(&out).unwrap()) == clip.nals());
 }

@@ -1,4 +1,5 @@
 //! Streams, sessions that publish, time lines, stills, and the `/v1` API.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
@@ -352,4 +353,33 @@ async fn the_api() {
     assert_eq!(call("GET", "/v1/streams/yard/still.jpg?width=1", None).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(call("DELETE", "/v1/streams/yard", None).await.0, StatusCode::NO_CONTENT);
     assert_eq!(call("GET", "/v1/streams/yard", None).await.0, StatusCode::NOT_FOUND);
+}
+
+/// Two-second fragments with a break each hour, as the index has them, found by bisection.
+#[tokio::test]
+async fn the_time_line_of_a_long_recording() {
+    let rig = rig().await;
+    record(&rig, "yard", NOON, 50).await;
+    let uid = rig.video.stream("yard").unwrap().uid;
+    let shard = world::ShardId { stream: uid, shard: 0 };
+    let first = fragments(&rig).await[0].clone();
+    let hours = 30;
+    for n in 1..1800 * hours {
+        let hour = n / 1800;
+        let mut e = first.entry.clone();
+        (e.ordinal, e.discontinuities, e.discontinuity) = (n, hour, n % 1800 == 0);
+        // Each hour's recording misses its last 10 s.
+        let at = NOON + Duration::from_millis(hour * 3_600_000 + (n % 1800) * 1_994);
+        rig.set(at + Duration::from_millis(1_994));
+        let mut w = rig.log.payload(shard).await.unwrap();
+        w.write(b"x").await.unwrap();
+        w.commit((at, at + Duration::from_millis(1_994)), e.encode().into()).await.unwrap();
+    }
+    let p = rig.permit(actions::LIST_FRAGMENTS, "yard");
+    let t = rig.video.timeline(p, "yard", By::Producer, Timestamp(0), Timestamp::MAX).await.unwrap();
+    assert_eq!(t.spans.len() as u64, hours);
+    for (n, s) in t.spans.iter().enumerate() {
+        let start = NOON + secs(3600 * n as u64);
+        assert_eq!((s.from, s.to), (start, start + Duration::from_millis(1800 * 1_994)), "{n}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What the tests of this room share: a world with a clock that is set, a rig of video streams over a memory log, a
 //! camera that makes access units.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "tests: each binary uses its part")]
 
 pub mod check;
 
@@ -222,7 +222,7 @@ impl Camera {
         let n = self.next;
         self.next += 1;
         let at = self.start + Duration::from_millis(40 * n);
-        let key = n % self.gop == 0;
+        let key = n.is_multiple_of(self.gop);
         let pts = ticks(self.start, 90_000) + 3600 * n as i64;
         let mut out = vec![AccessUnit {
             track: 1,
