@@ -94,7 +94,8 @@ pub async fn view(c: &Console, camera: Camera) -> View {
         state: state(s.state),
         detail: s.detail,
         since: s.since,
-        last_frame: s.last_unit,
+        // What an earlier run received counts too.
+        last_frame: s.last_unit.or(recorded.map(|r| r.to)),
         bitrate: seen.bitrate,
         units_in: s.units_in,
         units_out: s.units_out,
@@ -186,6 +187,11 @@ async fn add(State(c): State<Console>, caller: Caller, headers: HeaderMap, Body(
     let push = source == Source::Push;
     if push && c.rtsp.is_none() {
         return Err(ApiError::bad_request("this server does not listen for RTSP: start it with --rtsp ADDR:PORT"));
+    }
+    // Before the camera: what publishes with a token may use its stream, not make it.
+    let stream = caller.admit(&c.gate, actions::CREATE_STREAM, &c.home.video_stream(&a.name)).await?;
+    if c.cameras.get(&a.name).is_none_or(|c| !c.is_kept()) {
+        c.video.ensure_stream(&stream, &a.name).await.map_err(|e| ApiError::internal(e.to_string()))?;
     }
     let camera = c.cameras.add(permit, &a.name, source).await.map_err(failed)?;
     let mut body = json!(view(&c, camera).await);

@@ -1,6 +1,7 @@
 //! `make demo`: the server and two cameras, each a process of its own, as strangers would have them.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -36,30 +37,50 @@ async fn videos(args: &DemoArgs) -> Result<[PathBuf; 2], Failure> {
             .map(|e| e.path())
             .filter(|p| matches!(p.extension().and_then(|e| e.to_str()), Some("mp4" | "mkv" | "mov")))
             .collect();
-        // The largest recordings are the liveliest.
-        files.sort_by_key(|p| std::cmp::Reverse(std::fs::metadata(p).map(|m| m.len()).unwrap_or(0)));
+        // Recordings are mostly named by their time: the latest first.
+        files.sort_by(|a, b| b.cmp(a));
         found.extend(files);
     }
     while found.len() < 2 {
         found.push(generate(&args.data, found.len()).await?);
     }
-    let second = found.swap_remove(1);
+    let second = publishable(&args.data, &found.swap_remove(1)).await?;
     Ok([found.swap_remove(0), second])
+}
+
+/// FFmpeg cannot publish every recording as it is (a Matroska file may carry its parameter sets where the RTSP muxer does
+/// not look for them), so the one that is published is encoded anew, once.
+async fn publishable(data: &Path, file: &Path) -> Result<PathBuf, Failure> {
+    let dir = data.with_extension("videos");
+    if file.starts_with(&dir) {
+        return Ok(file.to_owned());
+    }
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let input = ["-i".into(), file.as_os_str().to_owned()];
+    encode(&dir, &name, &format!("encoding {} for publishing", file.display()), &input).await
 }
 
 /// A minute of a test picture with sound, encoded once and kept.
 async fn generate(data: &Path, n: usize) -> Result<PathBuf, Failure> {
-    let dir = data.with_extension("videos");
-    std::fs::create_dir_all(&dir).map_err(Failure::new)?;
-    let (file, tmp) = (dir.join(format!("generated-{n}.mp4")), dir.join(format!("generated-{n}.tmp.mp4")));
+    let picture = ["testsrc2=size=1280x720:rate=25", "smptehdbars=size=1280x720:rate=25,hue=H=2*PI*t/20"][n % 2];
+    let sound = "sine=frequency=330:beep_factor=4:sample_rate=48000";
+    let input = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-t", "60"].map(OsString::from);
+    let what = format!("generating video {} of 2 (about 20 s)", n + 1);
+    encode(&data.with_extension("videos"), &format!("generated-{n}"), &what, &input).await
+}
+
+/// H.264 with a key frame every two seconds, and AAC if there is sound; kept under `name`.
+async fn encode(dir: &Path, name: &str, what: &str, input: &[OsString]) -> Result<PathBuf, Failure> {
+    std::fs::create_dir_all(dir).map_err(Failure::new)?;
+    let (file, tmp) = (dir.join(format!("{name}.mp4")), dir.join(format!("{name}.tmp.mp4")));
     if file.exists() {
         return Ok(file);
     }
-    say(&format!("generating video {} of 2 (about 20 s)", n + 1));
-    let picture = ["testsrc2=size=1280x720:rate=25", "smptehdbars=size=1280x720:rate=25,hue=H=2*PI*t/20"][n % 2];
+    say(what);
     let status = Command::new("ffmpeg")
-        .args(["-v", "error", "-stats", "-y", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=frequency=330:beep_factor=4:sample_rate=48000"])
-        .args(["-t", "60", "-c:v", "libx264", "-preset", "veryfast", "-b:v", "2M", "-g", "50", "-bf", "0", "-pix_fmt", "yuv420p"])
+        .args(["-v", "fatal", "-stats", "-y"])
+        .args(input)
+        .args(["-c:v", "libx264", "-preset", "veryfast", "-b:v", "2M", "-g", "50", "-bf", "0", "-pix_fmt", "yuv420p"])
         .args(["-c:a", "aac", "-b:a", "96k"])
         .arg(&tmp)
         .stdin(Stdio::null())
@@ -67,7 +88,7 @@ async fn generate(data: &Path, n: usize) -> Result<PathBuf, Failure> {
         .await
         .map_err(|e| Failure(format!("ffmpeg: {e}")))?;
     if !status.success() {
-        return Err(Failure("ffmpeg could not generate a video".into()));
+        return Err(Failure(format!("ffmpeg could not make {}", file.display())));
     }
     std::fs::rename(&tmp, &file).map_err(Failure::new)?;
     Ok(file)
@@ -115,15 +136,16 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     if outcome.is_ok() {
         println!("\nTwo cameras are running. Open this link:\n\n  {}\n\nCtrl-C ends everything.\n", ready["console"].as_str().unwrap_or(""));
         tokio::select! {
-            r = tokio::signal::ctrl_c() => r.map_err(Failure::new)?,
+            r = crate::serve::wait_for_signal() => r?,
             s = server.wait() => say(&format!("the server ended: {}", s.map(|s| s.to_string()).unwrap_or_default())),
         }
         say("stopping");
     }
+    // The server first: it ends its sessions cleanly, and has no camera's sudden end to complain of.
+    end(server, "rushes serve").await;
     for (name, child) in children {
         end(child, name).await;
     }
-    end(server, "rushes serve").await;
     outcome
 }
 

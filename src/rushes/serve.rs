@@ -140,7 +140,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     }
 }
 
-async fn wait_for_signal() -> Result<(), Failure> {
+pub async fn wait_for_signal() -> Result<(), Failure> {
     let mut term = signal(SignalKind::terminate()).map_err(Failure::new)?;
     let mut int = signal(SignalKind::interrupt()).map_err(Failure::new)?;
     tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }

@@ -63,6 +63,11 @@ fn context(name: &str) -> Vec<u8> {
 }
 
 impl Camera {
+    /// Whether it was added, rather than seen to publish.
+    pub fn is_kept(&self) -> bool {
+        self.version > 0
+    }
+
     pub(super) fn encode(&self, gate: &Gate) -> Document {
         let (enabled, created) = (self.enabled, self.created);
         let stored = match &self.source {
