@@ -12,7 +12,7 @@ help: ## what can be made
 demo: ## build, start the server with two cameras, print a link; VIDEO=FILE or RUSHES_FOOTAGE=DIR for real pictures
 	@deploy/install.sh demo
 	@$(MAKE) --no-print-directory web
-	cargo build --locked -p rushes
+	cargo build --locked -p rushes -p rushes-camera
 	@exec $(TARGET)/debug/rushes demo $(if $(VIDEO),--video "$(VIDEO)")
 
 test: ## install what is needed, build, and pass everything
@@ -50,14 +50,14 @@ audit: ## advisories, licences and sources by cargo-deny
 bench: ## the figures: a table and target/bench.json
 	@deploy/install.sh test
 	@$(MAKE) --no-print-directory web
-	cargo build --locked --release -p rushes -p rushes-log --bins --examples
+	cargo build --locked --release -p rushes -p rushes-camera -p rushes-log --bins --examples
 	python=$$(deploy/venv.sh) && $$python tests/bench/bench.py $(TARGET)/release/rushes \
 	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json $(BENCH)
 
 soak: ## a thousand cycles of load, kill -9, restart, compare
 	@deploy/install.sh test
 	@$(MAKE) --no-print-directory web
-	cargo build --locked -p rushes
+	cargo build --locked -p rushes -p rushes-camera
 	RUSHES_SOAK=1 cargo test --locked -p rushes-log --release -- --nocapture crash
 	python=$$(deploy/venv.sh) && RUSHES_SOAK=1 RUSHES_BIN=$(TARGET)/debug/rushes $$python -m pytest tests/test_crash.py
 
