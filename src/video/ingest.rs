@@ -32,8 +32,6 @@ pub(crate) struct Tail {
     pub tracks: Vec<(u8, u64)>,
     /// The session that made the latest fragment; none of this process at first.
     pub session: Option<u64>,
-    /// Bits a second of the latest fragment.
-    pub bitrate: u64,
 }
 
 impl Tail {
@@ -41,7 +39,7 @@ impl Tail {
         let mut tracks: Vec<_> = e.tracks.iter().map(|t| (t.id, t.ordinal + 1)).collect();
         tracks.extend(&e.absent);
         let (ordinal, discontinuities) = (e.ordinal + 1, e.discontinuities);
-        Tail { ordinal, discontinuities, tracks, session: None, bitrate: 0 }
+        Tail { ordinal, discontinuities, tracks, session: None }
     }
 
     async fn load(log: &SharedLog, stream: &Stream) -> Result<Tail, VideoError> {
@@ -285,13 +283,16 @@ async fn commit(
         Ok(_) => {
             let us = producer.1.since(producer.0).as_micros().max(1);
             let bitrate = u64::try_from(u128::from(closed.bytes) * 8_000_000 / us).unwrap_or(u64::MAX);
-            *tail = Some(Tail { session: Some(session), bitrate, ..Tail::after(&entry) });
+            stream.live.counters.bitrate.store(bitrate, Relaxed);
+            *tail = Some(Tail { session: Some(session), ..Tail::after(&entry) });
             Ok(())
         }
         Err(e) => {
-            // It may turn up after a restart: its number is not used again.
-            let skip = u64::from(matches!(e, LogError::Unknown(_)));
-            *tail = Some(Tail { ordinal: now.ordinal + skip, session: None, ..now });
+            *tail = Some(match e {
+                // It may turn up after a restart: its numbers are not used again.
+                LogError::Unknown(_) => Tail::after(&entry),
+                _ => Tail { session: None, ..now },
+            });
             Err(stream.log_error(e))
         }
     }

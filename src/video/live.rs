@@ -58,6 +58,8 @@ pub(crate) struct Counters {
     pub units_out: AtomicU64,
     pub bytes_in: AtomicU64,
     pub fragments: AtomicU64,
+    /// Bits a second of the latest fragment.
+    pub bitrate: AtomicU64,
     /// When the latest unit was received (microseconds; 0: none).
     pub last: std::sync::atomic::AtomicI64,
 }
@@ -126,7 +128,7 @@ impl Live {
             bytes_in: c.bytes_in.load(Relaxed),
             fragments: c.fragments.load(Relaxed),
             last_unit: (last != 0).then_some(Timestamp(last)),
-            bitrate: 0,
+            bitrate: c.bitrate.load(Relaxed),
         }
     }
 }

@@ -224,11 +224,8 @@ impl Video {
     }
 
     /// What a stream's ingest is doing.
-    pub async fn ingest_status(&self, name: &str) -> Result<IngestStatus, VideoError> {
-        let s = self.streams.get(name)?;
-        // A commit holds the tail for a moment.
-        let bitrate = s.tail.lock().await.as_ref().map_or(0, |t| t.bitrate);
-        Ok(IngestStatus { bitrate, ..s.live.status() })
+    pub fn ingest_status(&self, name: &str) -> Result<IngestStatus, VideoError> {
+        Ok(self.streams.get(name)?.live.status())
     }
 
     // --- In ---
@@ -250,11 +247,7 @@ impl Video {
         name: &str,
     ) -> Result<tokio::sync::broadcast::Receiver<crate::LiveSample>, VideoError> {
         self.check(&permit, &[actions::GET_MEDIA], name)?;
-        Ok(self.live(&*self.streams.get(name)?).follow())
-    }
-
-    fn live<'a>(&self, s: &'a Stream) -> &'a Live {
-        &s.live
+        Ok(self.streams.get(name)?.live.follow())
     }
 
     /// What is recorded in a range ([`actions::LIST_FRAGMENTS`]).
@@ -445,13 +438,13 @@ impl Video {
         let outside =
             || VideoError::NoMedia(format!("fragment {} is not part of this session", f.position()));
         let Some(from) = session.from else {
-            let slack = stream.window + stream.rules.max * 2;
+            if f.payload.arrival + stream.window + stream.rules.max * 2 >= session.created {
+                return Ok(());
+            }
             // The newest when it was made may have been old by then.
-            let oldest =
-                stream.window(&self.log, self.config.max_entries).await?.first().map(|f| f.position());
-            let ok =
-                f.payload.arrival + slack >= session.created || oldest.is_some_and(|p| f.position() >= p);
-            return if ok { Ok(()) } else { Err(outside()) };
+            let window = stream.window(&self.log, self.config.max_entries).await?;
+            let shown = window.first().is_some_and(|oldest| f.position() >= oldest.position());
+            return if shown { Ok(()) } else { Err(outside()) };
         };
         if session.to.is_some_and(|to| f.start(session.by) > to) {
             return Err(outside());

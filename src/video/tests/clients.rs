@@ -203,7 +203,7 @@ async fn recorded_with_and_without_reordering() {
         let mut s = rig.session("yard").await;
         clip.publish(&rig, &mut s).await;
         s.end().await.unwrap();
-        let status = rig.video.ingest_status("yard").await.unwrap();
+        let status = rig.video.ingest_status("yard").unwrap();
         assert_eq!(
             (status.units_in, status.units_out),
             (clip.units.len() as u64, clip.units.len() as u64),

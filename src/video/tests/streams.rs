@@ -80,7 +80,7 @@ async fn the_newest_session_wins_and_nothing_taken_is_lost() {
     assert!(matches!(e, VideoError::Superseded(_)) && !e.retry());
     two.send(&rig, &mut s2, 60).await;
     s2.end().await.unwrap();
-    let status = rig.video.ingest_status("yard").await.unwrap();
+    let status = rig.video.ingest_status("yard").unwrap();
     assert_eq!((status.units_in, status.units_out), (190, 190));
     let all = fragments(&rig).await;
     let ordinals: Vec<_> = all.iter().map(|f| f.entry.ordinal).collect();

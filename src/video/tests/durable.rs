@@ -1,0 +1,100 @@
+//! Over the local engine: what was taken is there after a restart, bit for bit, and numbers go on.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use access::{Gate, actions};
+use catalog::{Catalog, SqliteCatalog};
+use common::{Camera, NOON, check};
+use log::{Limits, LocalLog, Log};
+use media::fmp4;
+use seal::{DataKey, LocalKey};
+use video::{Ask, Config, Video};
+use world::{Home, World};
+
+struct Node {
+    log: Arc<LocalLog>,
+    gate: Gate,
+    home: Home,
+    video: Arc<Video>,
+}
+
+async fn start(dir: &std::path::Path) -> Node {
+    let world = World::real(dir);
+    let catalog: Arc<dyn Catalog> =
+        Arc::new(SqliteCatalog::open(&dir.join("catalog.db"), world.clone()).unwrap());
+    let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
+    let log = LocalLog::open(world.clone(), catalog.clone(), keys.clone(), Limits::default()).await.unwrap();
+    let home = Home::default();
+    let (gate, _) = Gate::open(world.clone(), catalog.clone(), keys, home.clone(), None).await.unwrap();
+    let config = Config::default();
+    let video =
+        Video::open(world, catalog, log.clone(), gate.clone(), home.clone(), config, None).await.unwrap();
+    Node { log, gate, home, video }
+}
+
+impl Node {
+    async fn get(&self, path: &str) -> Vec<u8> {
+        use http_body_util::BodyExt;
+        use tower::ServiceExt;
+        let req = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        let r = video::router(self.video.clone()).oneshot(req).await.unwrap();
+        assert_eq!(r.status(), 200, "{path}");
+        r.into_body().collect().await.unwrap().to_bytes().to_vec()
+    }
+    async fn record(&self, camera: &mut Camera, pictures: u64) {
+        let permit = self.gate.internal(actions::PUT_MEDIA, &self.home.video_stream("yard"));
+        let mut s = self.video.ingest(permit, "yard").await.unwrap();
+        s.tracks(camera.tracks()).await.unwrap();
+        for _ in 0..pictures {
+            let (units, at) = camera.units();
+            for u in units {
+                s.write(u, at).await.unwrap();
+            }
+        }
+        s.end().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_every_picture_and_goes_on_counting() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut camera = Camera { len: 9_001, ..Camera::new(NOON) };
+    let ask =
+        Ask { from: Some(NOON), to: Some(NOON + std::time::Duration::from_secs(600)), ..Ask::default() };
+    let mut path = String::new();
+    for round in 0..3 {
+        let node = start(dir.path()).await;
+        if round == 0 {
+            let permit = node.gate.internal(actions::PUT_MEDIA, &node.home.video_stream("yard"));
+            node.video.ensure_stream(&permit, "yard").await.unwrap();
+        }
+        node.record(&mut camera, 120).await;
+        if round == 0 {
+            let url = actions::GET_HLS_STREAMING_SESSION_URL;
+            let permit = node.gate.internal(url, &node.home.video_stream("yard"));
+            path = node.video.hls_session(permit, "yard", ask).await.unwrap().path;
+        }
+        let base = path.rsplit_once('/').unwrap().0;
+        // The token of the first start still opens, and its playlist has what came since.
+        let text = String::from_utf8(node.get(&format!("{base}/1.m3u8")).await).unwrap();
+        let list = check::media(&text);
+        let sequences: Vec<_> = list.entries.iter().map(|e| e.sequence).collect();
+        assert_eq!(sequences, (0..list.entries.len() as u64).collect::<Vec<_>>());
+        assert_eq!(list.entries.last().unwrap().discontinuity, round);
+        let mut n = 0;
+        for e in &list.entries {
+            let bytes = node.get(&format!("{base}/{}", e.uri)).await;
+            for s in &fmp4::read_segment(&bytes).unwrap().runs[0].samples {
+                let got = &bytes[s.offset as usize..(s.offset + u64::from(s.len)) as usize];
+                assert!(got == common::picture(n, n % 50 == 0, 9_001), "picture {n}");
+                n += 1;
+            }
+        }
+        assert_eq!(n, 120 * (round + 1));
+        node.log.shutdown().await.unwrap();
+    }
+}
