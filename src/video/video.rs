@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use world::{Home, Timestamp, World};
 
 use crate::{
-    By, Fragment, Frames, IngestStatus, KeyFrame, Live, Mode, Playback, Rules, Session, Stills, StreamConfig,
+    By, Fragment, Frames, IngestStatus, KeyFrame, Mode, Playback, Rules, Session, Stills, StreamConfig,
     StreamInfo, Timeline, TrackView, VideoError,
     hls::{self, Segment, Source},
     index::InitHash,

@@ -523,3 +523,46 @@ async fn sessions_that_make_no_sense() {
     let path = rig.play("yard", far).await;
     assert_eq!(check::media(&rig.text(&format!("{}/1.m3u8", dir(&path))).await).entries.len(), 2);
 }
+
+#[tokio::test]
+async fn what_mp4_cannot_carry_is_left_out_and_sound_plays_alone() {
+    let rig = rig().await;
+    let mut camera = Camera::new(NOON);
+    let g711 = media::g711_track(3, media::Codec::Pcmu, 8000, 1);
+    let mut s = rig.session("yard").await;
+    s.tracks(vec![common::h264_track(), g711.into()]).await.unwrap();
+    for n in 0..150 {
+        let (units, at) = camera.units();
+        s.write(units[0].clone(), at).await.unwrap();
+        let pts = common::ticks(NOON, 8000) + 320 * n;
+        let (access, data) = (media::RandomAccess::Idr, vec![0xff; 320].into());
+        let unit = media::AccessUnit { track: 3, pts, dts: None, duration: None, access, data };
+        s.write(unit, at).await.unwrap();
+    }
+    s.end().await.unwrap();
+    let path = rig.play("yard", Ask::default()).await;
+    let main = rig.text(&path).await;
+    assert!(
+        !main.contains("AUDIO") && main.contains("CODECS=\"avc1.64000c\",") && main.ends_with("1.m3u8\n"),
+        "{main}"
+    );
+    assert_eq!(rig.get(&format!("{}/3.m3u8", dir(&path))).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(rig.get(&format!("{}/3/0.m4s", dir(&path))).await.0, StatusCode::NOT_FOUND);
+    let tracks = rig.video.tracks("yard").await.unwrap();
+    assert_eq!((tracks.len(), tracks[1].mime.as_deref()), (2, None));
+
+    let mut s = rig.session("bell").await;
+    s.tracks(vec![common::aac_track()]).await.unwrap();
+    for n in 0..300 {
+        let pts = common::ticks(NOON, 48_000) + 1024 * n;
+        let (access, data) = (media::RandomAccess::Idr, vec![0x21, 1, 2].into());
+        let unit = media::AccessUnit { track: 2, pts, dts: None, duration: None, access, data };
+        s.write(unit, NOON).await.unwrap();
+    }
+    s.end().await.unwrap();
+    let path = rig.play("bell", Ask::default()).await;
+    let main = rig.text(&path).await;
+    assert!(main.contains("CODECS=\"mp4a.40.2\"\n2.m3u8\n") && !main.contains("RESOLUTION"), "{main}");
+    let list = check::media(&rig.text(&format!("{}/2.m3u8", dir(&path))).await);
+    assert!(list.independent && list.entries.len() == 4);
+}
