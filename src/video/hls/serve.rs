@@ -100,7 +100,7 @@ pub(crate) async fn multivariant_playlist(
     for k in &found {
         if let Some(track) = tables.track(s.log, s.stream, &k.fragment, k.init).await? {
             let average = (k.bits as f64 / k.seconds.max(0.001)) as u64;
-            let fps = (k.samples > 1).then(|| k.samples as f64 / k.seconds.max(0.001));
+            let fps = (track.is_video() && k.samples > 1).then(|| k.samples as f64 / k.seconds.max(0.001));
             renditions.push(Rendition { track, peak: k.peak.max(average), average, fps });
         }
     }
