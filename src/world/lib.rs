@@ -11,6 +11,7 @@ mod clock;
 mod disk;
 mod ids;
 pub mod real;
+pub mod sim;
 
 use std::sync::Arc;
 
