@@ -108,7 +108,8 @@ async fn child() {
                     continue;
                 }
                 let index = data.slice(..24);
-                let c = p.commit((Timestamp(number as i64), Timestamp(number as i64 + 1)), index).await.unwrap();
+                let c =
+                    p.commit((Timestamp(number as i64), Timestamp(number as i64 + 1)), index).await.unwrap();
                 println!("pay {n} {} {} {}", c.first, data.len(), hash(&[&data]));
             }
         }));
@@ -156,7 +157,9 @@ impl Acknowledged {
             "ack" if f.len() == 5 => {
                 ((num(1) as u8, num(2)), Ack::Records { count: num(3), hash: f[4].into() })
             }
-            "pay" if f.len() == 5 => ((num(1) as u8, num(2)), Ack::Payload { len: num(3), hash: f[4].into() }),
+            "pay" if f.len() == 5 => {
+                ((num(1) as u8, num(2)), Ack::Payload { len: num(3), hash: f[4].into() })
+            }
             "trimming" if f.len() == 2 => return self.maybe_trimmed = num(1),
             "trimmed" if f.len() == 2 => return self.trimmed = num(1),
             // The test harness's own words, or the last line, cut.
@@ -216,8 +219,10 @@ async fn compare(log: &SharedLog, acks: &Acknowledged) {
             }
         }
         let listed = log.payloads(s, Query::Positions(0, u64::MAX), usize::MAX, false).await.unwrap();
-        let payloads: Vec<u64> =
-            found.values().filter_map(|i| if let Item::Payload(p) = i { Some(p.position) } else { None }).collect();
+        let payloads: Vec<u64> = found
+            .values()
+            .filter_map(|i| if let Item::Payload(p) = i { Some(p.position) } else { None })
+            .collect();
         assert_eq!(listed.iter().map(|p| p.position).collect::<Vec<_>>(), payloads);
         for ((_, first), ack) in acks.all.range((n, oldest)..(n + 1, 0)) {
             match ack {
@@ -225,7 +230,9 @@ async fn compare(log: &SharedLog, acks: &Acknowledged) {
                     let records: Vec<&[u8]> = (*first..first + count)
                         .map(|p| match found.get(&p) {
                             Some(Item::Record(r)) => &r.data[..],
-                            other => panic!("{p} of stream {n} was acknowledged as a record, and is {other:?}"),
+                            other => {
+                                panic!("{p} of stream {n} was acknowledged as a record, and is {other:?}")
+                            }
                         })
                         .collect();
                     assert_eq!(hash(&records), *want, "{first} of stream {n}");
