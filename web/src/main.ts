@@ -85,4 +85,6 @@ api.onSignedOut = () => {
 
 app.router.onRoute = showRoute;
 listenForHelp(app);
+// The player's code comes along with the first answers when it will be needed at once.
+if (app.router.current.page === 'camera') void loadHls();
 void begin(app.router.current);

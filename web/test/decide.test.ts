@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Situation } from '../src/player/decide';
-import { framesFor, LIVE_ZONE, planContinue, planSeek, SPEEDS, stepTarget } from '../src/player/decide';
+import { framesFor, LIVE_ZONE, planContinue, planSeek, SPEEDS, stepTarget, tailOf } from '../src/player/decide';
 import { tokenOf, withToken } from '../src/player/engine';
+import { patience } from '../src/player/patient';
 
 const NOW = 10_000_000;
 const spans = [
@@ -106,4 +107,18 @@ test('tokens in addresses', () => {
   expect(tokenOf('/hls/abc-DEF_1/main.m3u8')).toBe('abc-DEF_1');
   expect(tokenOf('/other')).toBe('');
   expect(withToken('http://host:4566/hls/old/1/5.m4s?x=/hls/', 'new')).toBe('http://host:4566/hls/new/1/5.m4s?x=/hls/');
+});
+
+test('a long list is not fetched again every two seconds', () => {
+  expect(patience(6, 1)).toBe(0);
+  expect(patience(119, 1)).toBe(0);
+  expect(patience(1000, 16)).toBe(0);
+  expect(patience(120, 0.5)).toBe(30_000);
+  expect(patience(9000, 1)).toBe(30_000);
+});
+
+test('the tail of a camera that sends no more', () => {
+  expect(tailOf({ from: 0, to: NOW - 14_000 }, NOW)).toBeNull();
+  expect(tailOf({ from: 0, to: NOW - 60_000 }, NOW)).toBe(NOW - 90_000);
+  expect(tailOf({ from: NOW - 70_000, to: NOW - 60_000 }, NOW)).toBe(NOW - 70_000);
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Camera, Track } from '../src/api/types';
 import { formatRoute, parseRoute } from '../src/app/router';
 import { stateWords, summary, tracksWords, trackWords } from '../src/app/words';
-import { playability } from '../src/player/support';
+import { blocked, playability } from '../src/player/support';
 
 const h264: Track = { id: 1, kind: 'video', codec: 'avc1.64001f', codecName: 'H.264', width: 1920, height: 1080, fps: 29.97, mime: 'video/mp4; codecs="avc1.64001f"' };
 const h265: Track = { ...h264, codec: 'hvc1.1.6.L120.90', codecName: 'H.265', mime: 'video/mp4; codecs="hvc1.1.6.L120.90"' };
@@ -29,6 +29,16 @@ describe('what plays', () => {
   test('unknown tracks are tried', () => {
     expect(playability([], chromium)).toMatchObject({ video: true, words: null });
   });
+});
+
+test('when there is no point in trying', () => {
+  const camera = (change: Partial<Camera>): Camera => ({ state: 'running', detail: '', tracks: [h264], recorded: null, ...change }) as Camera;
+  const recorded = { from: '2026-11-24T06:00:00Z', to: '2026-11-24T07:00:00Z', bytes: 1 };
+  expect(blocked(undefined, chromium)).toBeNull();
+  expect(blocked(camera({}), chromium)).toBeNull();
+  expect(blocked(camera({ tracks: [h265], recorded }), chromium)).toBe('H.265 is not supported by this browser.');
+  expect(blocked(camera({ state: 'failed', detail: 'no route to host', recorded }), chromium)).toBeNull();
+  expect(blocked(camera({ state: 'failed', detail: 'no route to host' }), chromium)).toBe('Nothing is recorded yet. No route to host.');
 });
 
 test('a summary of cameras', () => {

@@ -9,7 +9,7 @@ export type Ms = number;
 export interface SessionInfo {
   principal: string;
   accessKeyId: string;
-  expires: Timestamp;
+  expires: Timestamp | null;
   version: string;
 }
 

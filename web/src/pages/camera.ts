@@ -9,6 +9,7 @@ import { isAudio, stateTone, stateWords, whyNot } from '../app/words';
 import { Controls } from '../player/controls';
 import { JumpInput } from '../player/jump';
 import { Player } from '../player/player';
+import { prepare } from '../player/preload';
 import { Sound } from '../player/sound';
 import { Stage } from '../player/stage';
 import { playability } from '../player/support';
@@ -116,7 +117,10 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   const begin = async (): Promise<void> => {
     try {
       // Known already when one comes from the list; else asked for, so that a codec that does not play is said at once.
-      if (camera === undefined) app.store.put(await app.api.camera(name, scope.signal));
+      if (camera === undefined) {
+        if (at === null) prepare(app.api, name);
+        app.store.put(await app.api.camera(name, scope.signal));
+      }
     } catch (error) {
       if (isAbort(error)) return;
       const missing = error instanceof ApiError && error.status === 404;

@@ -53,6 +53,13 @@ export function signInPage(app: App, signedIn: () => Promise<void>): View {
     void submit();
   });
 
+  // The server sends those here whose link it does not take (any more).
+  if (new URLSearchParams(location.search).get('link') === 'expired') {
+    setText(problem, 'That link has expired, or was used already. Sign in with the key instead.');
+    problem.hidden = false;
+    history.replaceState(null, '', location.pathname + location.hash);
+  }
+
   const element = h(
     'main',
     { class: 'sign-in', id: 'main' },

@@ -76,6 +76,11 @@ export function stepTarget(position: Ms, by: Ms, spans: readonly Span[] | null):
   return before === null ? here.from : Math.max(before.from, before.to + by);
 }
 
+/** When nothing arrives, the nearest thing to live is the last that came; null while that may still count as live. */
+export function tailOf(recorded: Span, now: Ms): Ms | null {
+  return now - recorded.to < 15_000 ? null : Math.max(recorded.from, recorded.to - 30_000);
+}
+
 export interface EdgeSituation {
   position: Ms;
   now: Ms;

@@ -4,6 +4,7 @@
 import type Hls from 'hls.js';
 import type { ErrorData, HlsConfig, LevelDetails } from 'hls.js';
 import type { Ms } from '../api/types';
+import { patience, patientLoader } from './patient';
 import { loadHls } from './preload';
 import { TimeMap } from './timemap';
 
@@ -59,7 +60,8 @@ export class Engine {
     this.recoveries = [];
     if (!HlsClass.isSupported()) return this.loadNatively(url, options, generation);
 
-    const hls = new HlsClass(this.config(options));
+    const pLoader = patientLoader(HlsClass.DefaultConfig.loader as never, () => patience(this.ahead, this.video.playbackRate));
+    const hls = new HlsClass({ ...this.config(options), pLoader: pLoader as never });
     this.hls = hls;
     const { Events } = HlsClass;
     const known = (details: LevelDetails): void => {
@@ -124,9 +126,15 @@ export class Engine {
     return this.native ? this.video.duration === Number.POSITIVE_INFINITY : (this.details?.live ?? true);
   }
 
-  /** Seconds since the playlist last grew. */
-  get stale(): number {
-    return this.details?.age ?? 0;
+  /** Seconds of the playlist that are still to be played. */
+  get ahead(): number {
+    const last = this.details?.fragments.at(-1);
+    return last === undefined ? 0 : last.start + last.duration - this.video.currentTime;
+  }
+
+  /** Stops loading, when nobody will look for a while. What is loaded stays. */
+  rest(): void {
+    this.hls?.stopLoad();
   }
 
   /** How far behind live one is when at the live edge of this session, in milliseconds. */
@@ -197,6 +205,9 @@ export class Engine {
     const codec = data.details === 'manifestIncompatibleCodecsError' || data.details === 'bufferAddCodecError';
     if (codec || data.details === 'bufferIncompatibleCodecsError') {
       return this.events.fault({ kind: 'codec', words: 'This browser does not support the camera’s codec.' });
+    }
+    if (status === 404 && data.type === 'networkError' && this.details === null) {
+      return this.events.fault({ kind: 'network', words: 'There is nothing to play yet.' });
     }
     if (refused || (status === 404 && data.type === 'networkError')) {
       return this.events.fault({ kind: 'expired', words: 'The playback session has ended.' });

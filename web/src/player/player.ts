@@ -3,17 +3,20 @@
 import { backoff } from '../api/backoff';
 import type { Api } from '../api/client';
 import { ApiError, inWords, isAbort } from '../api/errors';
-import type { Camera, Ms, PlaybackSession, SessionRequest } from '../api/types';
+import type { Camera, Ms } from '../api/types';
 import { ms } from '../api/types';
-import { whyNot } from '../app/words';
 import type { Span } from '../timeline/spans';
-import type { Frames, Situation } from './decide';
-import { framesFor, planContinue, planSeek, stepTarget } from './decide';
+import type { Situation } from './decide';
+import { framesFor, planContinue, planSeek, stepTarget, tailOf } from './decide';
 import type { Fault } from './engine';
 import { Engine } from './engine';
 import { markPicture } from './measure';
-import { takePrepared } from './preload';
-import { playability } from './support';
+import type { Asked } from './session';
+import { SessionKeeper } from './session';
+import { blocked, playability } from './support';
+
+/** A pause of this long gives up what is loaded ahead: playing on opens a session from there. */
+const REST_AFTER = 60_000;
 
 export type Phase = 'opening' | 'playing' | 'buffering' | 'paused' | 'ended' | 'problem';
 
@@ -43,23 +46,26 @@ export class Player {
   wantsPlay = true;
 
   private readonly engine: Engine;
-  private session: { at: Ms | null; frames: Frames; expires: Ms } | null = null;
-  private asked: { at: Ms | null; frames: Frames } = { at: null, frames: 'all' };
+  private readonly keeper: SessionKeeper;
+  private session: Asked | null = null;
+  private asked: Asked = { at: null, frames: 'all' };
   /** Where we are going, until the element is there. */
   private target: Ms | null = null;
   private calling: AbortController | null = null;
-  private renewTimer: ReturnType<typeof setTimeout> | undefined;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private attempt = 0;
   private followsLive = true;
   private continuedAt: Ms | null = null;
   private cameraState = '';
+  /** A pause has been long: nothing is loaded any more, and what was may have left the playlist. */
+  private resting = false;
+  private pausedAt: Ms | null = null;
   private readonly watch: ReturnType<typeof setInterval>;
   private readonly ending = new AbortController();
 
   constructor(
     private readonly api: Api,
-    private readonly name: string,
+    name: string,
     readonly video: HTMLVideoElement,
     private readonly around: Surroundings,
   ) {
@@ -68,6 +74,7 @@ export class Player {
       fault: (fault) => this.faulted(fault),
       ended: () => this.atEnd(),
     });
+    this.keeper = new SessionKeeper(api, name, () => (this.target === null ? this.engine.position : null), (url) => this.engine.renew(url));
     const { signal } = this.ending;
     const on = (event: string, run: () => void): void => video.addEventListener(event, run, { signal });
     on('playing', () => this.settle('playing'));
@@ -91,7 +98,7 @@ export class Player {
     this.ending.abort();
     this.calling?.abort();
     clearInterval(this.watch);
-    clearTimeout(this.renewTimer);
+    this.keeper.close();
     clearTimeout(this.retryTimer);
     this.engine.unload();
   }
@@ -139,6 +146,7 @@ export class Player {
   play(): void {
     this.wantsPlay = true;
     if (this.phase === 'problem' || this.phase === 'ended') return this.retryNow();
+    if (this.resting || this.outside()) return void this.open(this.position);
     void this.begin();
     this.around.changed();
   }
@@ -180,8 +188,9 @@ export class Player {
       this.speed = 1;
       this.engine.setSpeed(1);
     }
-    const joined = this.session !== null && this.session.frames === 'all' && this.engine.stale < 15;
-    const tail = this.tail();
+    const joined = this.session !== null && this.session.frames === 'all' && !this.resting;
+    const recorded = this.around.camera()?.recorded ?? null;
+    const tail = this.arriving || recorded === null ? null : tailOf({ from: ms(recorded.from), to: ms(recorded.to) }, this.api.clock.now());
     if (tail !== null) return void this.open(tail);
     // A session from a while ago may reach live, but only one whose playlist ends near now does.
     const end = this.engine.map.to;
@@ -218,36 +227,19 @@ export class Player {
     if (state === this.cameraState) return;
     this.cameraState = state;
     const waiting = (this.phase === 'problem' && this.problem?.retryAt === null) || (this.phase === 'ended' && this.followsLive);
-    if (waiting && this.arriving && camera?.recorded && this.blocked() === null) this.retryNow();
+    if (waiting && this.arriving && camera?.recorded && blocked(camera) === null) this.retryNow();
   }
 
   // How it is done.
 
-  /** Why there is no point in trying, if so. */
-  private blocked(): string | null {
-    const camera = this.around.camera();
-    if (camera === undefined) return null;
-    const { video, words } = playability(camera.tracks);
-    if (!video && words !== null) return words;
-    if (camera.recorded === null && camera.state !== 'running') {
-      return `Nothing is recorded yet. ${whyNot(camera)}`;
-    }
-    return null;
-  }
-
-  /** When nothing arrives, the nearest thing to live is the last that came. */
-  private tail(): Ms | null {
-    const recorded = this.around.camera()?.recorded ?? null;
-    if (this.arriving || recorded === null || this.api.clock.now() - ms(recorded.to) < 15_000) return null;
-    return Math.max(ms(recorded.from), ms(recorded.to) - 30_000);
-  }
-
   private async open(at: Ms | null): Promise<void> {
     this.calling?.abort();
     clearTimeout(this.retryTimer);
-    clearTimeout(this.renewTimer);
+    this.keeper.close();
     const calling = new AbortController();
     this.calling = calling;
+    this.resting = false;
+    this.pausedAt = null;
     const frames = framesFor(this.speed);
     this.asked = { at, frames };
     this.target = at;
@@ -256,14 +248,12 @@ export class Player {
     this.around.opening(at);
     this.around.changed();
 
-    const blocked = this.blocked();
-    if (blocked !== null) return this.stop(blocked, false);
+    const why = blocked(this.around.camera());
+    if (why !== null) return this.stop(why, false);
     try {
-      const prepared = at === null && frames === 'all' ? await takePrepared(this.name) : null;
-      const session = prepared ?? (await this.api.openSession(this.name, this.request(), calling.signal));
+      const session = await this.keeper.open(this.asked, calling.signal);
       if (calling.signal.aborted) return;
-      this.session = { at, frames, expires: ms(session.expires) };
-      this.renewLater(session);
+      this.session = this.asked;
       await this.engine.load(session.url, { at: at ?? 'live', speed: this.speed });
       if (calling.signal.aborted) return;
       if (this.wantsPlay) await this.begin();
@@ -272,14 +262,6 @@ export class Player {
       const missing = error instanceof ApiError && error.status === 404;
       this.stop(missing ? 'There is no recording to play.' : inWords(error), error instanceof ApiError && (error.transient || missing));
     }
-  }
-
-  private request(): SessionRequest {
-    const { at, frames } = this.asked;
-    const request: SessionRequest = { protocol: 'hls' };
-    if (at !== null) request.from = new Date(at).toISOString();
-    if (frames === 'key') request.frames = 'key';
-    return request;
   }
 
   /** Plays; with sound where the browser allows it without a press, else without. */
@@ -312,26 +294,6 @@ export class Player {
     this.around.changed();
   }
 
-  private renewLater(session: PlaybackSession): void {
-    const left = ms(session.expires) - this.api.clock.now();
-    if (!Number.isFinite(left)) return;
-    const wait = Math.max(1000, left - Math.min(60_000, left * 0.2));
-    // Timers beyond 2³¹ ms fire at once.
-    this.renewTimer = setTimeout(() => void this.renew(), Math.min(wait, 2 ** 31 - 1));
-  }
-
-  /** The same session under a new token, without a break in the picture. */
-  private async renew(): Promise<void> {
-    try {
-      const session = await this.api.openSession(this.name, this.request(), this.ending.signal);
-      if (this.session !== null) this.session.expires = ms(session.expires);
-      if (this.engine.renew(session.url)) this.renewLater(session);
-    } catch (error) {
-      if (isAbort(error)) return;
-      this.renewTimer = setTimeout(() => void this.renew(), backoff(this.attempt++));
-    }
-  }
-
   private faulted(fault: Fault): void {
     if (this.phase === 'problem') return;
     const camera = this.around.camera();
@@ -348,7 +310,7 @@ export class Player {
     const at = this.followsLive ? null : (this.target ?? this.engine.position ?? this.asked.at);
     this.phase = 'problem';
     clearTimeout(this.retryTimer);
-    clearTimeout(this.renewTimer);
+    this.keeper.close();
     if (again) {
       const wait = backoff(this.attempt++);
       this.problem = { words, retryAt: Date.now() + wait };
@@ -360,7 +322,7 @@ export class Player {
   }
 
   /** The media is played to its end. */
-  private atEnd(): void {
+  private atEnd(over = true): void {
     const { position, map } = this.engine;
     const end = map.to;
     if (position === null || end === null) return;
@@ -374,22 +336,42 @@ export class Player {
     if (next === 'live') return this.goLive();
     // Twice from the same place would be for ever.
     if (next === null || next === this.continuedAt) {
-      this.phase = 'ended';
+      if (over) this.phase = 'ended';
       return this.around.changed();
     }
     this.continuedAt = next;
     void this.open(next);
   }
 
-  /** Once a second: has a fast player caught up, has a list come to its end without saying so? */
+  /** Once a second: has a fast player caught up, has the list moved away, or come to its end without saying so? */
   private look(): void {
     const { video, engine, session } = this;
-    if (session === null || this.phase === 'opening' || this.phase === 'problem' || !this.wantsPlay) return;
-    const end = engine.map.end;
-    const left = end === null ? Number.POSITIVE_INFINITY : end - video.currentTime;
-    if (this.speed > 1 && this.arriving && (this.behind ?? 0) < 10_000) return this.goLive();
-    // A list that holds all it may hold does not grow although the recording goes on after it.
-    if (left < 1.5 * this.speed && engine.stale > 12 && (this.behind ?? 0) > 60_000) this.atEnd();
+    if (session === null || this.phase === 'opening' || this.phase === 'problem' || this.phase === 'ended') return;
+    if (!this.wantsPlay) {
+      this.pausedAt ??= performance.now();
+      if (!this.resting && performance.now() - this.pausedAt > REST_AFTER) {
+        this.resting = true;
+        engine.rest();
+      }
+      return;
+    }
+    this.pausedAt = null;
+    const { map } = engine;
+    if (map.end === null || map.to === null) return;
+    const late = this.behind ?? 0;
+    if (this.speed > 1 && this.arriving && late < 10_000) return this.goLive();
+    if (this.outside()) return void this.open(engine.position);
+    // A list holds only so much: who plays faster than it moves comes to its end while the recording goes on.
+    const left = (map.end - video.currentTime) / this.speed;
+    const reachesLive = this.arriving && this.api.clock.now() - map.to < 30_000;
+    if (left < 1.5 && late > 60_000 && !reachesLive) this.atEnd(left < 0.3 || video.readyState < 3);
+  }
+
+  /** Whether the playlist has moved on past the moment on the screen. */
+  private outside(): boolean {
+    const { from } = this.engine.map;
+    const { position } = this.engine;
+    return this.session !== null && this.target === null && from !== null && position !== null && position < from - 1000;
   }
 
   /** A page that was hidden may have been throttled: who watched live wants to see live. */
@@ -407,7 +389,7 @@ export class Player {
       spans: recordings?.spans ?? null,
       covered: recordings?.covered ?? null,
       arriving: this.arriving,
-      loaded: session === null || this.phase === 'opening' || from === null || to === null ? null : { from, to, frames: session.frames },
+      loaded: session === null || this.resting || this.phase === 'opening' || from === null || to === null ? null : { from, to, frames: session.frames },
       frames: framesFor(this.speed),
     };
   }

@@ -11,12 +11,16 @@ const FRESH = 10_000;
 
 export function preload(api: Api, camera: Camera, session: boolean): void {
   void loadHls();
-  if (!session || camera.recorded === null || !playability(camera.tracks).video) return;
-  if (ready !== null && ready.name === camera.name && performance.now() - ready.at < FRESH) return;
-  const opening = api.openSession(camera.name, { protocol: 'hls' });
+  if (session && camera.recorded !== null && playability(camera.tracks).video) prepare(api, camera.name);
+}
+
+/** Asks for a live session that somebody will probably want in a moment. */
+export function prepare(api: Api, name: string): void {
+  if (ready !== null && ready.name === name && performance.now() - ready.at < FRESH) return;
+  const opening = api.openSession(name, { protocol: 'hls' });
   // Nobody may ever take it; its failure is then nobody's business.
   opening.catch(() => undefined);
-  ready = { name: camera.name, session: opening, at: performance.now() };
+  ready = { name, session: opening, at: performance.now() };
 }
 
 /** The live session that was prepared for this camera, once. */

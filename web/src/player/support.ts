@@ -1,7 +1,7 @@
 // Whether this browser can play a camera, and if not, in words why.
 
-import type { Track } from '../api/types';
-import { isAudio, isVideo } from '../app/words';
+import type { Camera, Track } from '../api/types';
+import { isAudio, isVideo, whyNot } from '../app/words';
 
 export interface Playability {
   /** Whether there is a picture to be had. */
@@ -37,6 +37,15 @@ export function playability(tracks: Track[], plays: TypeTest = browserPlays): Pl
     audio: audio.some(good),
     words: words.length === 0 ? null : words.join(' '),
   };
+}
+
+/** Why there is no point in trying to play a camera, in words; null when there is. */
+export function blocked(camera: Camera | undefined, plays: TypeTest = browserPlays): string | null {
+  if (camera === undefined) return null;
+  const { video, words } = playability(camera.tracks, plays);
+  if (!video && words !== null) return words;
+  if (camera.recorded === null && camera.state !== 'running') return `Nothing is recorded yet. ${whyNot(camera)}`;
+  return null;
 }
 
 /** Why a track does not play, as a sentence. */
