@@ -122,10 +122,21 @@ fn read(file: &Path) -> Result<Vec<Track>, SimulatorError> {
     parse.connect_pad_added(move |_, pad| {
         let Some(p) = p.upgrade() else { return };
         let sink = AppSink::builder().sync(false).build();
+        // A demuxer feeds all tracks from one thread: without a queue, the first sink's preroll would keep it from the others.
+        let Ok(queue) = gst::ElementFactory::make("queue")
+            .property("max-size-buffers", 0u32)
+            .property("max-size-bytes", 0u32)
+            .property("max-size-time", 0u64)
+            .build()
+        else {
+            return;
+        };
         let linked = p
-            .add(&sink)
+            .add_many([&queue, sink.upcast_ref()])
+            .and_then(|()| queue.link(&sink))
             .and_then(|()| sink.sync_state_with_parent())
-            .is_ok_and(|()| sink.static_pad("sink").is_some_and(|to| pad.link(&to).is_ok()));
+            .and_then(|()| queue.sync_state_with_parent())
+            .is_ok_and(|()| queue.static_pad("sink").is_some_and(|to| pad.link(&to).is_ok()));
         if linked && let Ok(mut all) = s.lock() {
             all.push(sink);
         }
