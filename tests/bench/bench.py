@@ -131,8 +131,12 @@ class Simulator:
 
 def log_figures(args, work):
     say("log: throughput (60 s of each, alternating) and latency")
-    out = subprocess.run([args.logbench, "--dir", str(work), "--seconds", str(args.log_seconds)], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(out.strip().splitlines()[-1])
+
+    def measure(what, seconds):
+        out = subprocess.run([args.logbench, what, "--dir", str(work), "--seconds", str(seconds)], check=True, stdout=subprocess.PIPE, text=True).stdout
+        return json.loads(out.strip().splitlines()[-1])
+
+    return {"throughput": measure("throughput", args.log_seconds), "latency": measure("latency", args.log_seconds // 3)}
 
 
 def rushes_cpu(args, work, url, seconds):
@@ -238,7 +242,7 @@ def rows(results):
     out = []
     if log := results.get("log"):
         out.append(("log: MB/s over bare 1 MiB write + fdatasync", f"{log['throughput']['ratio']:.2f}", "≥ 0.6"))
-        out.append(("log: p99 of an append over bare 4 KiB + fdatasync", f"{log['latency']['ratio']:.2f}", "≤ 3"))
+        out.append(("log: p99 of an append over bare 4 KiB + fdatasync", f"{log['latency']['ratio_p99']:.2f}", "≤ 3"))
     if v := results.get("video"):
         ratio = median([a["cpu_s_per_camera_minute"] / b["cpu_s_per_camera_minute"] for a, b in zip(v["rushes"], v["ffmpeg"])])
         cost = median([a["cpu_s_per_camera_minute"] for a in v["rushes"]])
