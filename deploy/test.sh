@@ -47,7 +47,7 @@ stage "format" one cargo fmt --all --check
 stage "licences" one python3 deploy/licences.py
 stage "unit tests" cargo cargo test --workspace --locked --no-fail-fast
 stage "clippy" one cargo clippy --workspace --all-targets --locked -- -D warnings
-if stage "binary" one cargo build --locked -p rushes; then
+if stage "binary" one cargo build --locked -p rushes -p rushes-camera; then
   if python=$(deploy/venv.sh); then
     RUSHES_BIN=$(rushes) stage "end to end" pytest "$python" -m pytest tests
   else
