@@ -105,7 +105,9 @@ pub(crate) struct CutRequest {
     pub shards: Vec<(Arc<Shard>, Option<Loc>)>,
     /// Segments that take no more from now on.
     pub closing: Vec<Arc<OpenSegment>>,
-    pub done: oneshot::Sender<Cut>,
+    /// Whether the catalog's rows that are behind are wanted.
+    pub rows: bool,
+    pub done: oneshot::Sender<Result<Cut, LogError>>,
 }
 
 /// The answer.
@@ -129,6 +131,9 @@ pub(crate) struct Committer {
     file: Option<Current>,
     /// Where the journal ends if there is no current file.
     end: Option<Loc>,
+    /// A frame beyond `end` failed, and no later file says yet that it does not count: a restart might find it whole.
+    /// Until then nothing that it refers to may go.
+    tainted: bool,
     round: u64,
     slots: Vec<Slot>,
     slot_shards: Vec<Arc<Shard>>,
@@ -138,6 +143,21 @@ pub(crate) struct Committer {
     /// What the tail holds, over all shards, in the order of commits: shard, end, cost.
     tail: VecDeque<(Arc<Shard>, u64, usize)>,
     tail_bytes: usize,
+}
+
+/// Why an operation is not part of a frame.
+enum Not {
+    Fail(Fail),
+    /// It is so already.
+    Needed,
+    /// Another of the same frame does the same, and is not durable yet.
+    Yet,
+}
+
+impl From<LogError> for Not {
+    fn from(e: LogError) -> Self {
+        Not::Fail(e.into())
+    }
 }
 
 /// Where an operation of a round landed.
@@ -154,6 +174,7 @@ impl Committer {
             shared,
             file: None,
             end,
+            tainted: false,
             round: 0,
             slots: Vec::new(),
             slot_shards: Vec::new(),
@@ -169,7 +190,7 @@ impl Committer {
     pub fn round(&mut self, ops: &mut Vec<Op>, cuts: Vec<CutRequest>) {
         for c in cuts {
             c.closing.iter().for_each(|s| s.closed.store(true, Ordering::Release));
-            let cut = self.cut(&c.shards);
+            let cut = self.cut(&c.shards, c.rows);
             let _ = c.done.send(cut);
         }
         let mut ops = ops.drain(..).peekable();
@@ -180,11 +201,15 @@ impl Committer {
                 weight += op.weight();
                 frame.push(op);
             }
-            self.commit(frame);
+            while !frame.is_empty() {
+                frame = self.commit(frame);
+            }
         }
     }
 
-    fn commit(&mut self, ops: Vec<Op>) {
+    /// Writes one frame. Returns what could only be decided once it is durable.
+    fn commit(&mut self, ops: Vec<Op>) -> Vec<Op> {
+        let mut later = Vec::new();
         let now = self.shared.world.clock.now();
         self.round += 1;
         self.slots.clear();
@@ -194,13 +219,13 @@ impl Committer {
         for mut op in ops {
             match self.assign(&mut op, now, &staged) {
                 Ok((slot, position)) => staged.push(Staged { op, slot, position }),
-                Err(Some(fail)) => op.reply(Err(fail)),
-                // It is so already.
-                Err(None) => op.reply(Ok(Committed { first: 0, count: 0, arrival: now })),
+                Err(Not::Fail(fail)) => op.reply(Err(fail)),
+                Err(Not::Needed) => op.reply(Ok(Committed { first: 0, count: 0, arrival: now })),
+                Err(Not::Yet) => later.push(op),
             }
         }
         if staged.is_empty() {
-            return;
+            return later;
         }
         self.plain.clear();
         self.directory.finish(now, &self.slots, &mut self.plain);
@@ -208,7 +233,10 @@ impl Committer {
         let size = (FRAME + self.plain.len() + seal::TAG + body) as u64;
         let (file, at, seq) = match self.place(size) {
             Ok(c) => (c.file.clone(), c.offset, c.seq),
-            Err(e) => return self.fail(staged, |_| LogError::Refused(format!("the journal: {e}"))),
+            Err(e) => {
+                self.fail(staged, |_| LogError::Refused(format!("the journal: {e}")));
+                return later;
+            }
         };
         let plain = &self.plain;
         file.frame(&mut self.frame, seq, |b| b.extend_from_slice(plain), staged.iter().map(|s| s.op.body()));
@@ -223,9 +251,11 @@ impl Committer {
             file.failed.store(true, Ordering::Relaxed);
             self.file = None;
             self.end = Some(Loc { file: file.header.number, offset: at });
+            self.tainted = true;
             self.shared.counters.sync_failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!(error = %e, file = file.header.number, offset = at, "the journal could not be written");
-            return self.fail(staged, |_| LogError::Unknown(e.to_string()));
+            self.fail(staged, |_| LogError::Unknown(e.to_string()));
+            return later;
         }
         let end = at + size as u32;
         file.end.store(end.into(), Ordering::Release);
@@ -233,6 +263,7 @@ impl Committer {
             (c.offset, c.seq) = (end, seq + 1);
         }
         self.publish(staged, Loc { file: file.header.number, offset: at }, size);
+        later
     }
 
     /// Room for a frame of `size`: in the current file, or in the next.
@@ -251,6 +282,7 @@ impl Committer {
             Some(ref mut c) => Ok(c),
             None => {
                 let file = self.start_file()?;
+                self.tainted = false;
                 Ok(self.file.insert(Current { file, offset: journal::HEADER, seq: 0 }))
             }
         }
@@ -273,27 +305,28 @@ impl Committer {
         Ok(file)
     }
 
-    /// Checks an operation and gives it its position. `Err(None)`: there is nothing to do.
-    fn assign(&mut self, op: &mut Op, now: Timestamp, before: &[Staged]) -> Result<(u32, u64), Option<Fail>> {
+    /// Checks an operation and gives it its position.
+    fn assign(&mut self, op: &mut Op, now: Timestamp, before: &[Staged]) -> Result<(u32, u64), Not> {
         if let Op::Open { shard, parents, .. } = op {
-            let same = |s: &Arc<Shard>| s.id == shard.id;
-            let pending = before.iter().find_map(|s| match &s.op {
-                Op::Open { shard, .. } if same(shard) => Some(shard.clone()),
-                _ => None,
-            });
-            if let Some(there) = pending.or_else(|| self.shared.find(shard.id)) {
-                let fail = LogError::Refused(format!("shard {} exists, with other parents", shard.id));
-                return Err((there.parents != shard.parents).then_some(fail.into()));
+            let pending = |s: &Staged| matches!(&s.op, Op::Open { shard: other, .. } if other.id == shard.id);
+            if before.iter().any(pending) {
+                return Err(Not::Yet);
+            }
+            if let Some(there) = self.shared.find(shard.id) {
+                if there.parents == shard.parents {
+                    return Err(Not::Needed);
+                }
+                return Err(
+                    LogError::Refused(format!("shard {} exists, with other parents", shard.id)).into()
+                );
             }
             for p in parents.iter() {
                 let st = p.state();
                 if st.gone {
-                    return Err(Some(LogError::NoShard(p.id).into()));
+                    return Err(LogError::NoShard(p.id).into());
                 }
                 if !st.closing {
-                    return Err(Some(
-                        LogError::Refused(format!("parent shard {} is not closed", p.id)).into(),
-                    ));
+                    return Err(LogError::Refused(format!("parent shard {} is not closed", p.id)).into());
                 }
             }
         }
@@ -304,15 +337,15 @@ impl Committer {
         | Op::Trim { shard, .. }) = &*op;
         let shard = shard.clone();
         let mut st = shard.state();
-        if st.gone {
-            return Err(Some(LogError::NoShard(shard.id).into()));
+        if st.gone || shard.stream.leaving.load(Ordering::Acquire) {
+            return Err(LogError::NoShard(shard.id).into());
         }
         match op {
-            Op::Batch(_) if st.closing => return Err(Some(LogError::Closed(shard.id).into())),
-            Op::Large(_) if st.closing => return Err(Some(LogError::Closed(shard.id).into())),
-            Op::Large(l) if l.segment.closed.load(Ordering::Acquire) => return Err(Some(Fail::Moved)),
-            Op::Close { .. } if st.closing => return Err(Some(LogError::Closed(shard.id).into())),
-            Op::Trim { before, .. } if *before <= st.trim => return Err(None),
+            Op::Batch(_) | Op::Large(_) | Op::Close { .. } if st.closing => {
+                return Err(LogError::Closed(shard.id).into());
+            }
+            Op::Large(l) if l.segment.closed.load(Ordering::Acquire) => return Err(Not::Fail(Fail::Moved)),
+            Op::Trim { before, .. } if *before <= st.trim => return Err(Not::Needed),
             _ => {}
         }
         let slot = if st.slot.0 == self.round {
@@ -462,7 +495,10 @@ impl Committer {
     }
 
     /// See [`CutRequest`].
-    fn cut(&mut self, wanted: &[(Arc<Shard>, Option<Loc>)]) -> Cut {
+    fn cut(&mut self, wanted: &[(Arc<Shard>, Option<Loc>)], with_rows: bool) -> Result<Cut, LogError> {
+        if self.tainted {
+            self.place(0).map_err(|e| LogError::Io(format!("the journal: {e}")))?;
+        }
         let mut mark = match (&self.file, self.end) {
             (Some(c), _) => Some(Loc { file: c.file.header.number, offset: c.offset }),
             (None, end) => end,
@@ -492,7 +528,7 @@ impl Committer {
         for id in lock(&self.shared.active).iter() {
             let Some(shard) = self.shared.find(*id) else { continue };
             let mut st = shard.state();
-            if std::mem::take(&mut st.dirty) {
+            if with_rows && std::mem::take(&mut st.dirty) {
                 rows.push(shard.row(&st));
             }
             if let Some(first_left) = st.recent.get(taken.get(id).copied().unwrap_or(0)) {
@@ -500,7 +536,7 @@ impl Committer {
             }
         }
         let mark = mark.map_or(Mark::default(), |l| Mark { file: l.file.into(), offset: l.offset.into() });
-        Cut { shards, rows, mark }
+        Ok(Cut { shards, rows, mark })
     }
 }
 

@@ -75,8 +75,8 @@ impl Shared {
             let more = wanted.more;
             let closing = wanted.closing.clone();
             let (done, cut) = oneshot::channel();
-            self.queue.cut(CutRequest { shards: wanted.shards, closing: wanted.closing, done });
-            let cut = cut.await.map_err(|_| LogError::Down)?;
+            self.queue.cut(CutRequest { shards: wanted.shards, closing: wanted.closing, rows: true, done });
+            let cut = cut.await.map_err(|_| LogError::Down)??;
             let rows = cut.rows.clone();
             let s = self.clone();
             let prepared = self.blocking(move || s.prepare(cut, closing)).await.and_then(|r| r);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, atomic::AtomicBool},
 };
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ use crate::{
 /// One stream; its shards share it.
 pub(crate) struct Stream {
     pub uid: StreamUid,
+    /// It is being deleted: nothing is opened or appended any more.
+    pub leaving: AtomicBool,
     /// Loaded with the first append, replaced when the key changes. The lock is held over the loading, so that a change
     /// of key is not undone by a loader that is late.
     sealer: tokio::sync::RwLock<Option<Arc<Sealer>>>,
@@ -28,7 +30,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub fn new(uid: StreamUid) -> Arc<Stream> {
-        Arc::new(Stream { uid, sealer: tokio::sync::RwLock::new(None) })
+        Arc::new(Stream { uid, leaving: AtomicBool::new(false), sealer: tokio::sync::RwLock::new(None) })
     }
     pub async fn sealer(&self, keys: &Keys, writer: &crate::entry::Writer) -> Result<Arc<Sealer>, LogError> {
         if let Some(s) = &*self.sealer.read().await {

@@ -265,13 +265,13 @@ impl JournalFile {
         Directory::parse(plain, &self.writer, body, head.body.into()).map_err(|e| e.to_string())
     }
 
-    /// Reads the directory of a frame that is known to be there.
-    pub fn read_directory(&self, at: u32) -> Result<Directory, String> {
+    /// Reads the directory of a frame that is known to be there. The inner error says that it is damaged.
+    pub fn read_directory(&self, at: u32) -> io::Result<Result<Directory, String>> {
         let limit = self.end.load(Ordering::Acquire);
-        match self.look(&mut Window::default(), at.into(), limit).map_err(|e| e.to_string())? {
+        Ok(match self.look(&mut Window::default(), at.into(), limit)? {
             Look::Frame(head, sealed) => self.directory(at.into(), &head, sealed),
-            Look::Nothing => Err("no frame is there".into()),
-        }
+            Look::Nothing => Err("no whole frame is there".into()),
+        })
     }
 
     /// Looks for a whole frame of number `seq` or later, anywhere at or after `from`: the sign that what stands before

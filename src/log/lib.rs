@@ -32,6 +32,8 @@ mod recovery;
 mod retain;
 mod segment;
 mod shared;
+#[cfg(test)]
+mod sim;
 mod tier;
 
 pub use api::*;

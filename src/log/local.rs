@@ -345,6 +345,18 @@ fn adopt_segments(shared: &Shared, touched: &BTreeSet<ShardId>) -> Result<Vec<([
 }
 
 impl LocalLog {
+    /// An engine that nothing drives: a simulated run calls the committer itself.
+    #[cfg(test)]
+    pub(crate) fn driven(shared: Arc<Shared>) -> LocalLog {
+        LocalLog { shared, committer: Mutex::new(None), tasks: Vec::new(), lease: Arc::default() }
+    }
+
+    /// Ends it as a crash does.
+    #[cfg(test)]
+    pub(crate) fn die(&self) {
+        self.shared.dead.store(true, Ordering::Release);
+    }
+
     /// Moves everything that is in the journal and in open segments into closed ones, now.
     pub async fn flush(&self) -> Result<(), LogError> {
         self.shared.admit()?;
@@ -479,7 +491,11 @@ impl Log for LocalLog {
         let _one = self.shared.projection.lock().await;
         let shards = self.shared.shards(Some(stream));
         let shard = shards.first().ok_or(LogError::NoShard(ShardId { stream, shard: 0 }))?;
-        let last = self.shared.keys.generations(stream).await?.last().copied().unwrap_or(0);
+        if shard.stream.leaving.load(Ordering::Acquire) {
+            return Err(LogError::NoShard(shard.id));
+        }
+        let last = self.shared.keys.generations(stream).await?.last().copied();
+        let last = last.ok_or_else(|| LogError::Key(stream, "the stream has no key (any more)".into()))?;
         self.shared.keys.create(stream, last + 1).await?;
         shard.stream.forget_sealer().await;
         Ok(last + 1)

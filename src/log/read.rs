@@ -149,6 +149,11 @@ impl Shared {
         }
         if g.next >= st.flushed {
             let at = st.recent.partition_point(|r| r.end() <= g.next);
+            if at == st.recent.len() {
+                // A hole up to the tip.
+                g.next = st.next;
+                return Ok(Plan::Done);
+            }
             return Ok(Plan::Recent(st.recent.range(at..).take(STEP).cloned().collect()));
         }
         Ok(Plan::Runs)

@@ -9,10 +9,12 @@ use std::{
 };
 
 use catalog::{Change, Document, Filter, LogUpdate, RunQuery};
+use tokio::sync::oneshot;
 use world::{ShardId, StreamUid};
 
 use crate::{
     LogError,
+    committer::CutRequest,
     entry::SegmentId,
     index::Shard,
     keys::lock,
@@ -27,7 +29,29 @@ const ALL: RunQuery = RunQuery::Positions((0, i64::MAX as u64));
 impl Shared {
     pub async fn delete_stream(self: &Arc<Self>, stream: StreamUid) -> Result<(), LogError> {
         let _one = self.projection.lock().await;
+        let leaving = |yes| {
+            for s in self.shards(Some(stream)) {
+                s.stream.leaving.store(yes, Ordering::Release);
+            }
+        };
+        leaving(true);
+        let done = self.forget(stream).await;
+        // If it is unknown whether its keys are gone, it takes no more: what it took could be lost. Deleting it again,
+        // or a restart, settles that.
+        if let Err(e) = &done
+            && !matches!(e, LogError::Unknown(_))
+        {
+            leaving(false);
+        }
+        done
+    }
+
+    async fn forget(self: &Arc<Self>, stream: StreamUid) -> Result<(), LogError> {
         let io = |e: catalog::CatalogError| LogError::Io(e.to_string());
+        // The round under way may still open a shard of it; the next one will not.
+        let (done, passed) = oneshot::channel();
+        self.queue.cut(CutRequest { shards: Vec::new(), closing: Vec::new(), rows: false, done });
+        passed.await.map_err(|_| LogError::Down)??;
         let shards = self.shards(Some(stream));
         let mut segments = BTreeSet::new();
         for s in &shards {
@@ -35,7 +59,13 @@ impl Shared {
         }
         // Keys and runs go in one transaction, the segments later: what was begun is found again after a stop.
         let intent = self.intend(stream, &segments).await?;
-        self.catalog.forget_stream(stream).await.map_err(io)?;
+        if let Err(e) = self.catalog.forget_stream(stream).await {
+            match self.catalog.keys(stream).await {
+                Ok(k) if k.is_empty() => {}
+                Ok(_) => return Err(io(e)),
+                Err(_) => return Err(LogError::Unknown(e.to_string())),
+            }
+        }
         // From here on nothing of it can be opened, wherever it is.
         self.keys.forget(stream);
         for s in &shards {

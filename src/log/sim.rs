@@ -1,0 +1,224 @@
+//! Histories of a made-up world: clients, committer and flusher take steps in an order that a seed decides, on a disk
+//! that fails and loses power, with a catalog that fails and whose commits interleave with journal frames. After every
+//! restart what is there is compared with what was acknowledged.
+
+mod client;
+mod flaky;
+mod model;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use catalog::MemoryCatalog;
+use seal::{DataKey, LocalKey};
+use world::{
+    StreamUid,
+    sim::{Dice, Faults, Sim},
+};
+
+use crate::{
+    Limits,
+    committer::Op,
+    flush::Scope,
+    local::{LocalLog, OpenError, Parts},
+};
+use flaky::FlakyCatalog;
+use model::Model;
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What one history did; two runs of a seed must give the same.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Told {
+    trace: u64,
+    calls: u64,
+    acknowledged: usize,
+    restarts: usize,
+    log: Vec<String>,
+}
+
+fn limits() -> Limits {
+    Limits {
+        batch_bytes: 64 << 10,
+        payload_bytes: 1 << 20,
+        inflight_bytes: 1 << 16,
+        tail_bytes: 4 << 10,
+        journal_file: 64 << 10,
+        journal_backlog: 1 << 20,
+        segment_bytes: 64 << 10,
+        segment_age: Duration::from_secs(20),
+        footer_bytes: 16 << 10,
+        tiering: true,
+    }
+}
+
+fn poll(task: &mut Task) -> Poll<()> {
+    task.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Polls something that only waits for what polling it again brings about.
+fn run<T>(f: impl Future<Output = T>) -> T {
+    let mut f = std::pin::pin!(f);
+    loop {
+        if let Poll::Ready(t) = f.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return t;
+        }
+    }
+}
+
+fn history(seed: u64, keep: bool) -> Told {
+    let mut dice = Dice::new(seed ^ 0xfeed);
+    let sim = Sim::new(seed);
+    if keep {
+        sim.disk.keep_log();
+    }
+    let inner = Arc::new(MemoryCatalog::new(sim.world.clone()));
+    let catalog = Arc::new(FlakyCatalog::new(inner, sim.disk.clone(), seed));
+    let model = Arc::new(Mutex::new(Model::default()));
+    let mut told = Told::default();
+    let lives = 2 + dice.below(4);
+    let mut opened = 0;
+    while opened < lives {
+        told.restarts += 1;
+        assert!(told.restarts < 100, "seed {seed}: it never opens");
+        // The power may go while it opens, too.
+        let last = opened + 1 == lives;
+        if !last && dice.once_in(3) {
+            sim.disk.cut_after(dice.below(60) as u64);
+        }
+        let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
+        let parts = run(Parts::open(sim.world.clone(), catalog.clone(), keys, limits(), true));
+        let Parts { shared, mut committer, lease: _, strays } = match parts {
+            Ok(p) => p,
+            Err(e) => {
+                assert!(sim.disk.is_off(), "seed {seed}: {e}");
+                assert!(!matches!(e, OpenError::Damaged { .. }), "seed {seed}: {e}");
+                sim.disk.restart();
+                continue;
+            }
+        };
+        opened += 1;
+        let log = Arc::new(LocalLog::driven(shared.clone()));
+        if !sim.disk.is_off() {
+            run(model::compare(&model, &log, seed, &sim.disk));
+        }
+        if last {
+            break;
+        }
+        let mut tasks: Vec<Task> = Vec::new();
+        for n in 0..2 + dice.below(4) as u64 {
+            let c = client::Client::new(log.clone(), model.clone(), dice.roll(), n, told.restarts as u64);
+            tasks.push(Box::pin(c.run(4 + dice.below(12))));
+        }
+        let s = shared.clone();
+        tasks.push(Box::pin(async move { s.sweep(strays).await }));
+        if dice.once_in(2) {
+            let often = 20 + dice.below(200) as u32;
+            let pick = dice.below(3);
+            sim.disk.set_faults(Faults {
+                write: if pick == 0 { often } else { 0 },
+                sync: if pick < 2 { often } else { 0 },
+                names: if pick == 2 { often / 4 } else { 0 },
+            });
+        }
+        catalog.fail(if dice.once_in(2) { 6 } else { 0 });
+        if dice.once_in(3) {
+            sim.disk.cut_after(20 + dice.below(600) as u64);
+        }
+        // Some lives end in the middle.
+        let steps = if dice.once_in(2) { dice.below(400) } else { 100_000 };
+        let (mut ops, mut cuts): (Vec<Op>, _) = (Vec::new(), Vec::new());
+        for _ in 0..steps {
+            if tasks.is_empty() || sim.disk.is_off() {
+                break;
+            }
+            match dice.below(tasks.len() + 3) {
+                0 | 1 => {
+                    shared.queue.take(&mut ops, &mut cuts, false);
+                    committer.round(&mut ops, std::mem::take(&mut cuts));
+                }
+                2 => {
+                    if dice.once_in(4) {
+                        sim.clock.advance(Duration::from_millis(dice.below(3000) as u64));
+                    } else if dice.once_in(6) {
+                        // The wall clock steps back.
+                        let now = sim.world.clock.now();
+                        sim.clock.set(now - Duration::from_secs(dice.below(5) as u64));
+                    } else if dice.once_in(3) && tasks.len() < 8 {
+                        let s = shared.clone();
+                        let scope = if dice.once_in(2) { Scope::All } else { Scope::Due };
+                        tasks.push(Box::pin(async move { drop(s.flush(scope).await) }));
+                    }
+                }
+                n => {
+                    if poll(&mut tasks[n - 3]).is_ready() {
+                        drop(tasks.swap_remove(n - 3));
+                    }
+                }
+            }
+        }
+        drop(tasks);
+        model.lock().unwrap().creating.clear();
+        log.die();
+        drop((log, committer, shared, ops));
+        sim.disk.set_faults(Faults::default());
+        catalog.fail(0);
+        if sim.disk.is_off() || dice.once_in(2) {
+            sim.disk.restart();
+        } else {
+            sim.disk.restart_process();
+        }
+    }
+    told.trace = sim.disk.trace();
+    told.calls = sim.disk.calls();
+    told.acknowledged = model.lock().unwrap().acknowledged;
+    told.log = sim.disk.take_log();
+    told
+}
+
+fn stream(n: u64) -> StreamUid {
+    StreamUid([n as u8 + 1; 16])
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let from = std::env::var("RUSHES_SEED").ok().and_then(|s| s.parse().ok());
+    let n = if std::env::var_os("RUSHES_SOAK").is_some() { 200_000 } else { 2_000 };
+    from.map_or(0..n, |f: u64| f..f + 1)
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_history() {
+    let (mut acknowledged, mut restarts, mut calls) = (0, 0, 0);
+    for seed in seeds() {
+        let told = history(seed, false);
+        acknowledged += told.acknowledged;
+        restarts += told.restarts;
+        calls += told.calls;
+    }
+    println!("{acknowledged} acknowledged, {restarts} restarts, {calls} disk calls");
+    let n = seeds().count();
+    if n > 1 {
+        assert!(acknowledged > n * 5, "hardly anything was acknowledged: {acknowledged}");
+    }
+}
+
+#[test]
+fn the_same_seed_does_the_same_twice() {
+    for seed in 0..20 {
+        let (a, b) = (history(seed, true), history(seed, true));
+        if a != b {
+            let at = a.log.iter().zip(&b.log).position(|(x, y)| x != y);
+            panic!(
+                "seed {seed}: differs at call {at:?}: {:?} {:?}",
+                at.map(|i| &a.log[i]),
+                at.map(|i| &b.log[i])
+            );
+        }
+        assert!(!a.log.is_empty());
+    }
+}

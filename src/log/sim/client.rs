@@ -1,0 +1,206 @@
+//! A client that does one thing after another and remembers what it was told.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use world::{ShardId, Timestamp, sim::Dice};
+
+use super::{
+    model::{Kept, Model, read_all},
+    stream,
+};
+use crate::{LocalLog, Log, LogError};
+
+pub struct Client {
+    log: Arc<LocalLog>,
+    model: Arc<Mutex<Model>>,
+    dice: Dice,
+    /// Makes its contents its own.
+    tag: u64,
+    sent: u64,
+}
+
+/// Streams that come and go; the first stays.
+const STREAMS: usize = 4;
+
+impl Client {
+    pub fn new(log: Arc<LocalLog>, model: Arc<Mutex<Model>>, seed: u64, n: u64, life: u64) -> Client {
+        Client { log, model, dice: Dice::new(seed), tag: life << 32 | n << 16, sent: 0 }
+    }
+
+    fn content(&mut self) -> Bytes {
+        self.sent += 1;
+        let mut v = (self.tag | self.sent).to_le_bytes().to_vec();
+        let len = [0, 10, 300, 3000][self.dice.below(4)];
+        v.extend((0..len).map(|i| i as u8 ^ self.sent as u8));
+        v.into()
+    }
+
+    fn shard(&mut self) -> ShardId {
+        let n = self.dice.below(STREAMS);
+        ShardId { stream: stream(n as u64), shard: self.dice.below(2) as u32 * self.dice.below(2) as u32 }
+    }
+
+    pub async fn run(mut self, steps: usize) {
+        for _ in 0..steps {
+            let s = self.shard();
+            match self.dice.below(24) {
+                0..=2 => self.create(s).await,
+                3..=10 => self.append(s).await,
+                11..=15 => self.payload(s).await,
+                16 | 17 => self.trim(s).await,
+                18 => self.split(s).await,
+                19 => drop(self.log.rotate_key(s.stream).await),
+                20 => self.delete(s).await,
+                _ => self.read(s).await,
+            }
+        }
+    }
+
+    async fn create(&mut self, s: ShardId) {
+        let id = ShardId { shard: 0, ..s };
+        {
+            let mut m = self.model.lock().unwrap();
+            if m.maybe_deleted.contains(&s.stream) {
+                // An id is never used again.
+                return;
+            }
+            m.shard(id);
+            *m.creating.entry(s.stream).or_default() += 1;
+        }
+        let done = self.log.create_stream(s.stream).await;
+        let mut m = self.model.lock().unwrap();
+        *m.creating.entry(s.stream).or_default() -= 1;
+        if done.is_ok() {
+            m.shard(id).told = true;
+        }
+    }
+
+    async fn append(&mut self, s: ShardId) {
+        let batch: Vec<Bytes> = (0..1 + self.dice.below(4)).map(|_| self.content()).collect();
+        self.maybe(s, &batch);
+        match self.log.append(s, batch.clone()).await {
+            Ok(c) => {
+                let mut m = self.model.lock().unwrap();
+                for (p, b) in (c.first..).zip(batch) {
+                    m.keep(s, p, Kept::Record(b));
+                }
+                m.acknowledged += 1;
+            }
+            Err(e) => self.not(s, &batch, &e),
+        }
+    }
+
+    /// Sent: it may be there from now on.
+    fn maybe(&self, s: ShardId, batch: &[Bytes]) {
+        self.model.lock().unwrap().shard(s).maybe.extend(batch.iter().cloned());
+    }
+
+    /// Refused: it must not be there.
+    fn not(&self, s: ShardId, batch: &[Bytes], e: &LogError) {
+        if matches!(e, LogError::Unknown(_)) {
+            return;
+        }
+        let mut m = self.model.lock().unwrap();
+        for b in batch {
+            assert!(m.shard(s).maybe.remove(b), "{s}: refused with {e}, and read by somebody");
+        }
+    }
+
+    async fn payload(&mut self, s: ShardId) {
+        let mut content = self.content();
+        if self.dice.once_in(12) {
+            // More than one chunk.
+            content = [&content[..], &[7; 300_000]].concat().into();
+        }
+        let Ok(mut w) = self.log.payload(s).await else { return };
+        let piece = 1 + self.dice.below(content.len());
+        for c in content.chunks(piece.max(content.len() / 4 + 1)) {
+            if w.write(c).await.is_err() {
+                return;
+            }
+        }
+        if self.dice.once_in(6) {
+            return;
+        }
+        self.maybe(s, std::slice::from_ref(&content));
+        match w.commit((Timestamp(1), Timestamp(2)), content.slice(..8)).await {
+            Ok(c) => {
+                let mut m = self.model.lock().unwrap();
+                m.keep(s, c.first, Kept::Payload(content));
+                m.acknowledged += 1;
+            }
+            Err(e) => self.not(s, &[content], &e),
+        }
+    }
+
+    async fn trim(&mut self, s: ShardId) {
+        let Ok(head) = self.log.watch(s).map(|w| *w.borrow()) else { return };
+        let before = head.oldest + self.dice.below((head.next - head.oldest) as usize + 1) as u64;
+        {
+            let mut m = self.model.lock().unwrap();
+            let sh = m.shard(s);
+            sh.maybe_trimmed = sh.maybe_trimmed.max(before);
+        }
+        if self.log.trim(s, before).await.is_ok() {
+            let mut m = self.model.lock().unwrap();
+            let sh = m.shard(s);
+            sh.trimmed = sh.trimmed.max(before);
+        }
+    }
+
+    /// Closes the first shard and opens a second after it.
+    async fn split(&mut self, s: ShardId) {
+        if s.stream == stream(0) {
+            return;
+        }
+        let (parent, child) = (ShardId { shard: 0, ..s }, ShardId { shard: 1, ..s });
+        {
+            let mut m = self.model.lock().unwrap();
+            if !m.shards.get(&parent).is_some_and(|p| p.told) {
+                return;
+            }
+            m.shard(parent).maybe_closed = true;
+        }
+        if let Ok(end) = self.log.close_shard(parent).await {
+            self.model.lock().unwrap().shard(parent).closed = Some(end);
+        }
+        self.model.lock().unwrap().shard(child);
+        if self.log.open_shard(child, &[0]).await.is_ok() {
+            assert!(self.log.watch(parent).is_err() || self.log.watch(parent).unwrap().borrow().closed);
+            self.model.lock().unwrap().shard(child).told = true;
+        }
+    }
+
+    async fn delete(&mut self, s: ShardId) {
+        if s.stream == stream(0) || !self.dice.once_in(3) {
+            return;
+        }
+        {
+            let mut m = self.model.lock().unwrap();
+            if m.creating.get(&s.stream).is_some_and(|n| *n > 0) {
+                return;
+            }
+            m.maybe_deleted.insert(s.stream);
+        }
+        if self.log.delete_stream(s.stream).await.is_ok() {
+            self.model.lock().unwrap().deleted.insert(s.stream);
+        }
+    }
+
+    /// Whatever anybody reads has to stay.
+    async fn read(&mut self, s: ShardId) {
+        let Ok(head) = self.log.watch(s).map(|w| *w.borrow()) else { return };
+        match read_all(&self.log, s, head.oldest).await {
+            Ok(found) => {
+                let mut m = self.model.lock().unwrap();
+                m.shard(s).told = true;
+                for (position, _, what) in found {
+                    m.keep(s, position, what);
+                }
+            }
+            Err(LogError::Damaged(e)) => panic!("{s}: {e}"),
+            Err(_) => {}
+        }
+    }
+}
