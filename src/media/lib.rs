@@ -16,6 +16,7 @@
 
 pub mod aac;
 mod bits;
+mod boxes;
 mod codec;
 mod dts;
 mod error;
@@ -27,6 +28,7 @@ pub mod hostile;
 mod nal;
 pub mod opus;
 pub mod table;
+mod trak;
 mod types;
 mod vui;
 

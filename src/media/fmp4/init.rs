@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::boxes::{boxed, full, u16, u32, zeros};
+use crate::boxes::{boxed, full, u32, zeros};
 use crate::error::invalid;
-use crate::vui::Colour;
-use crate::{Codec, Kind, MediaError, Track, aac, h264, h265, opus};
+use crate::trak::{Entry, Head, movie_head, trak};
+use crate::{MediaError, Track};
 
 const WHAT: &str = "MP4 initialisation segment";
 
@@ -16,7 +16,7 @@ pub fn init(tracks: &[Arc<Track>]) -> Result<Bytes, MediaError> {
     if tracks.is_empty() {
         return invalid(WHAT, "no tracks");
     }
-    let entries = tracks.iter().map(|t| Ok((t, Entry::of(t)?))).collect::<Result<Vec<_>, MediaError>>()?;
+    let entries = tracks.iter().map(|t| Ok((t, Entry::of(t, 4)?))).collect::<Result<Vec<_>, MediaError>>()?;
     let mut out = Vec::with_capacity(1024);
     boxed(&mut out, b"ftyp", |out| {
         out.extend(b"iso6");
@@ -24,19 +24,22 @@ pub fn init(tracks: &[Arc<Track>]) -> Result<Bytes, MediaError> {
         out.extend(b"iso6mp41");
     });
     boxed(&mut out, b"moov", |out| {
-        full(out, b"mvhd", 0, 0, |out| {
-            zeros(out, 8);
-            u32(out, 1000);
-            u32(out, 0);
-            u32(out, 0x1_0000); // rate
-            u16(out, 0x100); // volume
-            zeros(out, 10);
-            matrix(out);
-            zeros(out, 24);
-            u32(out, tracks.iter().map(|t| u32::from(t.id)).max().unwrap_or(0) + 1);
-        });
+        let next = tracks.iter().map(|t| u32::from(t.id)).max().unwrap_or(0) + 1;
+        movie_head(out, 1000, &Head::default(), next);
         for (track, entry) in &entries {
-            put_track(out, track, entry);
+            let head = Head { id: u32::from(track.id), ..Head::default() };
+            trak(
+                out,
+                &head,
+                &[(track, entry)],
+                |_| (),
+                |out| {
+                    full(out, b"stts", 0, 0, |out| u32(out, 0));
+                    full(out, b"stsc", 0, 0, |out| u32(out, 0));
+                    full(out, b"stsz", 0, 0, |out| zeros(out, 8));
+                    full(out, b"stco", 0, 0, |out| u32(out, 0));
+                },
+            );
         }
         boxed(out, b"mvex", |out| {
             for track in tracks {
@@ -49,206 +52,4 @@ pub fn init(tracks: &[Arc<Track>]) -> Result<Bytes, MediaError> {
         });
     });
     Ok(out.into())
-}
-
-/// What a sample entry needs, checked before anything is written.
-struct Entry {
-    config: Vec<u8>,
-    colour: Option<Colour>,
-    aspect: Option<(u16, u16)>,
-}
-
-impl Entry {
-    fn of(track: &Track) -> Result<Entry, MediaError> {
-        if track.id == 0 || track.timescale == 0 {
-            return invalid(WHAT, "a track without id or timescale");
-        }
-        if track.config.len() > crate::table::MAX_CONFIG {
-            return invalid(WHAT, "a configuration of more than 1 MiB");
-        }
-        let mut entry = Entry { config: track.config.to_vec(), colour: None, aspect: None };
-        match track.codec {
-            Codec::H264 => {
-                h264::Config::parse(&track.config)?;
-                entry.config[4] |= 3; // lengthSizeMinusOne
-                if let Some(sps) = h264::ParameterSets::from_config(&track.config)?.sps() {
-                    (entry.colour, entry.aspect) = (sps.colour, sps.sample_aspect);
-                }
-            }
-            Codec::H265 => {
-                h265::Config::parse(&track.config)?;
-                entry.config[21] |= 3; // lengthSizeMinusOne
-                if let Some(sps) = h265::ParameterSets::from_config(&track.config)?.sps() {
-                    (entry.colour, entry.aspect) = (sps.colour, sps.sample_aspect);
-                }
-            }
-            Codec::Opus => entry.config = opus::Head::parse(&track.config)?.build_dops().to_vec(),
-            Codec::Aac => {
-                aac::Asc::parse(&track.config)?;
-            }
-            Codec::Pcmu | Codec::Pcma => entry.config.clear(),
-            Codec::Other(_) => {
-                return Err(MediaError::Unsupported { what: WHAT, why: "a codec that it has no name for" });
-            }
-        }
-        let video = matches!(track.codec, Codec::H264 | Codec::H265);
-        if video != track.is_video() {
-            return invalid(WHAT, "a codec for pictures on a track of sound, or the other way round");
-        }
-        Ok(entry)
-    }
-}
-
-fn put_track(out: &mut Vec<u8>, track: &Track, entry: &Entry) {
-    boxed(out, b"trak", |out| {
-        full(out, b"tkhd", 0, 3, |out| {
-            zeros(out, 8);
-            u32(out, u32::from(track.id));
-            zeros(out, 8 + 8 + 4);
-            u16(out, if track.is_video() { 0 } else { 0x100 }); // volume
-            zeros(out, 2);
-            matrix(out);
-            let (width, height) = match track.kind {
-                Kind::Video { width, height } => (shown_width(width, entry.aspect), u32::from(height) << 16),
-                Kind::Audio { .. } => (0, 0),
-            };
-            u32(out, width);
-            u32(out, height);
-        });
-        boxed(out, b"mdia", |out| {
-            full(out, b"mdhd", 0, 0, |out| {
-                zeros(out, 8);
-                u32(out, track.timescale);
-                u32(out, 0);
-                u16(out, 0x55c4); // "und"
-                u16(out, 0);
-            });
-            let (kind, name): (_, &[u8]) =
-                if track.is_video() { (b"vide", b"VideoHandler\0") } else { (b"soun", b"SoundHandler\0") };
-            full(out, b"hdlr", 0, 0, |out| {
-                zeros(out, 4);
-                out.extend(kind);
-                zeros(out, 12);
-                out.extend(name);
-            });
-            boxed(out, b"minf", |out| {
-                if track.is_video() {
-                    full(out, b"vmhd", 0, 1, |out| zeros(out, 8));
-                } else {
-                    full(out, b"smhd", 0, 0, |out| zeros(out, 4));
-                }
-                boxed(out, b"dinf", |out| {
-                    full(out, b"dref", 0, 0, |out| {
-                        u32(out, 1);
-                        full(out, b"url ", 0, 1, |_| ());
-                    });
-                });
-                boxed(out, b"stbl", |out| {
-                    full(out, b"stsd", 0, 0, |out| {
-                        u32(out, 1);
-                        sample_entry(out, track, entry);
-                    });
-                    full(out, b"stts", 0, 0, |out| u32(out, 0));
-                    full(out, b"stsc", 0, 0, |out| u32(out, 0));
-                    full(out, b"stsz", 0, 0, |out| zeros(out, 8));
-                    full(out, b"stco", 0, 0, |out| u32(out, 0));
-                });
-            });
-        });
-    });
-}
-
-fn sample_entry(out: &mut Vec<u8>, track: &Track, entry: &Entry) {
-    let (name, configuration) = match track.codec {
-        Codec::H264 => (b"avc1", b"avcC"),
-        Codec::H265 => (b"hvc1", b"hvcC"),
-        Codec::Aac => (b"mp4a", b"esds"),
-        Codec::Opus => (b"Opus", b"dOps"),
-        Codec::Pcma => (b"alaw", b"free"),
-        Codec::Pcmu | Codec::Other(_) => (b"ulaw", b"free"),
-    };
-    boxed(out, name, |out| {
-        zeros(out, 6);
-        u16(out, 1); // data reference
-        match track.kind {
-            Kind::Video { width, height } => {
-                zeros(out, 16);
-                u16(out, width);
-                u16(out, height);
-                u32(out, 0x48_0000); // 72 dpi
-                u32(out, 0x48_0000);
-                u32(out, 0);
-                u16(out, 1); // frames a sample
-                zeros(out, 32); // compressor's name
-                u16(out, 0x18);
-                u16(out, 0xffff);
-            }
-            Kind::Audio { rate, channels } => {
-                zeros(out, 8);
-                u16(out, u16::from(channels));
-                u16(out, 16);
-                zeros(out, 4);
-                // 16.16; what does not fit stands in the configuration alone.
-                u32(out, u16::try_from(rate).map_or(0, |rate| u32::from(rate) << 16));
-            }
-        }
-        match track.codec {
-            Codec::Aac => {
-                full(out, configuration, 0, 0, |out| elementary_stream(out, track.id, &entry.config))
-            }
-            Codec::H264 | Codec::H265 | Codec::Opus => {
-                boxed(out, configuration, |out| out.extend(&entry.config))
-            }
-            _ => {}
-        }
-        if let Some(colour) = entry.colour {
-            boxed(out, b"colr", |out| {
-                out.extend(b"nclx");
-                for code in [colour.primaries, colour.transfer, colour.matrix] {
-                    u16(out, u16::from(code));
-                }
-                out.push(if colour.full_range { 0x80 } else { 0 });
-            });
-        }
-        if let Some((wide, high)) = entry.aspect {
-            boxed(out, b"pasp", |out| {
-                u32(out, u32::from(wide));
-                u32(out, u32::from(high));
-            });
-        }
-    });
-}
-
-/// `ES_Descriptor` (ISO/IEC 14496-1 §7.2.6.5) for AAC.
-fn elementary_stream(out: &mut Vec<u8>, id: u8, config: &[u8]) {
-    // Each descriptor: a tag, its length in four bytes of seven bits.
-    let head = |out: &mut Vec<u8>, tag: u8, len: usize| {
-        out.push(tag);
-        out.extend(
-            [21, 14, 7, 0].map(|shift| (len >> shift) as u8 & 0x7f | if shift == 0 { 0 } else { 0x80 }),
-        );
-    };
-    head(out, 3, 3 + 5 + 13 + 5 + config.len() + 5 + 1);
-    u16(out, u16::from(id));
-    out.push(0);
-    head(out, 4, 13 + 5 + config.len());
-    out.extend([0x40, 0x15]); // MPEG-4 audio, an audio stream
-    zeros(out, 3 + 4 + 4); // buffer size and rates: not known
-    head(out, 5, config.len());
-    out.extend(config);
-    head(out, 6, 1);
-    out.push(2);
-}
-
-/// 16.16, pixels made square.
-fn shown_width(width: u16, aspect: Option<(u16, u16)>) -> u32 {
-    let (wide, high) = aspect.unwrap_or((1, 1));
-    let fixed = (u64::from(width) << 16) * u64::from(wide) / u64::from(high.max(1));
-    u32::try_from(fixed).unwrap_or(u32::from(width) << 16)
-}
-
-fn matrix(out: &mut Vec<u8>) {
-    for v in [0x1_0000u32, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000] {
-        u32(out, v);
-    }
 }

@@ -5,7 +5,6 @@
 //! before. There are no edit lists: presentation times are exactly the samples' `pts`. Payload bytes are passed
 //! through as they are, and copied only where NAL units are not framed by four-byte lengths yet.
 
-mod boxes;
 mod init;
 mod read;
 mod segment;

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
-use super::boxes::{find, next};
 use crate::bits::Cursor;
+use crate::boxes::{find, next};
 use crate::error::invalid;
 use crate::{Codec, Framing, Kind, MediaError, RandomAccess, Sample, Track, opus};
 

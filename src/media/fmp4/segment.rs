@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::boxes::{boxed, full, patch, u32, u64};
+use crate::boxes::{boxed, full, patch, u32, u64};
 use crate::error::invalid;
 use crate::nal::salvage_length4;
 use crate::{MediaError, RandomAccess, Sample, Table, Track};

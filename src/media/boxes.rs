@@ -5,7 +5,7 @@ use crate::bits::Cursor;
 use crate::error::invalid;
 
 /// Writes a box. Content is bounded by its callers, far below 4 GiB.
-pub(super) fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], content: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], content: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.extend([0; 4]);
     out.extend(kind);
@@ -15,7 +15,7 @@ pub(super) fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], content: impl FnOnce(&mut
 }
 
 /// A box with version and flags.
-pub(super) fn full(
+pub(crate) fn full(
     out: &mut Vec<u8>,
     kind: &[u8; 4],
     version: u8,
@@ -29,36 +29,36 @@ pub(super) fn full(
 }
 
 /// Writes a number over four bytes that are there already.
-pub(super) fn patch(out: &mut [u8], at: usize, value: u32) {
+pub(crate) fn patch(out: &mut [u8], at: usize, value: u32) {
     if let Some(place) = out.get_mut(at..at + 4) {
         place.copy_from_slice(&value.to_be_bytes());
     }
 }
 
-pub(super) fn u16(out: &mut Vec<u8>, v: u16) {
+pub(crate) fn u16(out: &mut Vec<u8>, v: u16) {
     out.extend(v.to_be_bytes());
 }
 
-pub(super) fn u32(out: &mut Vec<u8>, v: u32) {
+pub(crate) fn u32(out: &mut Vec<u8>, v: u32) {
     out.extend(v.to_be_bytes());
 }
 
-pub(super) fn u64(out: &mut Vec<u8>, v: u64) {
+pub(crate) fn u64(out: &mut Vec<u8>, v: u64) {
     out.extend(v.to_be_bytes());
 }
 
-pub(super) fn zeros(out: &mut Vec<u8>, n: usize) {
+pub(crate) fn zeros(out: &mut Vec<u8>, n: usize) {
     out.resize(out.len() + n, 0);
 }
 
 /// One box that was read.
-pub(super) struct Box<'a> {
+pub(crate) struct Box<'a> {
     pub kind: [u8; 4],
     pub content: &'a [u8],
 }
 
 /// Takes the next box off, or `None` at the end.
-pub(super) fn next<'a>(c: &mut Cursor<'a>) -> Result<Option<Box<'a>>, MediaError> {
+pub(crate) fn next<'a>(c: &mut Cursor<'a>) -> Result<Option<Box<'a>>, MediaError> {
     if c.rest.is_empty() {
         return Ok(None);
     }
@@ -80,7 +80,7 @@ pub(super) fn next<'a>(c: &mut Cursor<'a>) -> Result<Option<Box<'a>>, MediaError
 }
 
 /// The first box of a kind within.
-pub(super) fn find<'a>(
+pub(crate) fn find<'a>(
     what: &'static str,
     content: &'a [u8],
     kind: &[u8; 4],
