@@ -18,6 +18,7 @@ pub mod aac;
 mod bits;
 mod boxes;
 mod codec;
+mod date;
 mod dts;
 mod error;
 pub mod fmp4;
@@ -25,6 +26,7 @@ pub mod h264;
 pub mod h265;
 #[doc(hidden)]
 pub mod hostile;
+pub mod mp4read;
 mod nal;
 pub mod opus;
 pub mod table;
