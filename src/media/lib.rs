@@ -26,10 +26,12 @@ pub mod h264;
 pub mod h265;
 #[doc(hidden)]
 pub mod hostile;
+pub mod mp4file;
 pub mod mp4read;
 mod nal;
 pub mod opus;
 pub mod table;
+mod timeline;
 mod trak;
 mod types;
 mod vui;
@@ -40,5 +42,6 @@ pub use codec::{
 pub use dts::{DtsFiller, Stamp};
 pub use error::MediaError;
 pub use nal::{Nals, join_length4, nals, salvage_length4, to_length4};
+pub use timeline::Gaps;
 pub use types::*;
 pub use vui::{Colour, Timing};
