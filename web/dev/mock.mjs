@@ -6,7 +6,7 @@
 // --open signs everybody in; otherwise the key is AKIAMOCK with the secret "secret". --empty starts without cameras.
 // --entries is the most that a playlist holds.
 // The page is served from dist/ under the same Content-Security-Policy as the real server's.
-// To see bad days: POST /mock/down?seconds=5 (everything answers 503), /mock/drop (breaks the event feed),
+// To see bad days: POST /mock/down?seconds=5 (every call answers 503), /mock/drop (breaks the event feed),
 // /mock/expire (ends every playback session), /mock/state?camera=yard&state=failed.
 
 import { createServer } from 'node:http';

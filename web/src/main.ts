@@ -30,6 +30,8 @@ const api = new Api();
 const app: App = { api, store: new Store(api), router: new Router(), time: new TimeFormat(), session: null, toast };
 const shell = new Shell(app);
 let view: View | null = null;
+/** Whether the server has said if we are signed in. */
+let known = false;
 
 function show(next: View, route: Route, framed = true): void {
   view?.dispose();
@@ -45,8 +47,10 @@ function show(next: View, route: Route, framed = true): void {
 }
 
 function showRoute(route: Route): void {
+  // An address changed before the first answer waits for it.
+  if (!known) return;
   if (route.page === 'sign-in') {
-    return show(signInPage(app, () => begin(parseRoute(route.then))), route, false);
+    return show(signInPage(app, begin), route, false);
   }
   if (app.session === null) return app.router.replace({ page: 'sign-in', then: formatRoute(route) });
   switch (route.page) {
@@ -59,16 +63,20 @@ function showRoute(route: Route): void {
   }
 }
 
-/** Finds out whether we are signed in, and shows what fits. */
-async function begin(wanted: Route): Promise<void> {
+/** Finds out whether we are signed in, and shows the page that the address names by then. */
+async function begin(): Promise<void> {
+  let signedIn = true;
   try {
     app.session = await api.session();
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) {
-      return app.router.replace(wanted.page === 'sign-in' ? wanted : { page: 'sign-in', then: formatRoute(wanted) });
+    signedIn = false;
+    if (!(error instanceof ApiError) || error.status !== 401) {
+      return show(unreachablePage(error, begin), { page: 'cameras' }, false);
     }
-    return show(unreachablePage(error, () => begin(wanted)), wanted, false);
   }
+  known = true;
+  const wanted = app.router.current;
+  if (!signedIn) return app.router.replace(wanted.page === 'sign-in' ? wanted : { page: 'sign-in', then: formatRoute(wanted) });
   app.store.start();
   app.router.replace(wanted.page === 'sign-in' ? parseRoute(wanted.then) : wanted);
   const idle = globalThis.requestIdleCallback ?? ((run: () => void) => setTimeout(run, 1000));
@@ -87,4 +95,4 @@ app.router.onRoute = showRoute;
 listenForHelp(app);
 // The player's code comes along with the first answers when it will be needed at once.
 if (app.router.current.page === 'camera') void loadHls();
-void begin(app.router.current);
+void begin();

@@ -117,7 +117,7 @@ export function routes(state, media) {
 
   return async (request, response) => {
     const { pathname, searchParams: query } = new URL(request.url, 'http://mock');
-    if (state.downUntil > Date.now() && !pathname.startsWith('/mock')) return refuse(response, new Refusal(503, 'Unavailable', 'the server is starting'));
+    if (state.downUntil > Date.now() && /^\/(v1|hls)\//.test(pathname)) return refuse(response, new Refusal(503, 'Unavailable', 'the server is starting'));
     if (pathname.startsWith('/hls/')) return answerHls(state, pathname, response);
     const cookie = /rushes_session=(\w+)/.exec(request.headers.cookie ?? '')?.[1] ?? '';
     const entry = table.find(([method, pattern]) => method === request.method && pattern.test(pathname));

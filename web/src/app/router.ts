@@ -37,7 +37,7 @@ export function formatRoute(route: Route): string {
 }
 
 export class Router {
-  /** Called with every new route; the first one by `start()`. */
+  /** Called with every new route. */
   onRoute: (route: Route) => void = () => undefined;
   private shown: string | null = null;
 
@@ -49,10 +49,6 @@ export class Router {
     return parseRoute(location.hash);
   }
 
-  start(): void {
-    this.show();
-  }
-
   go(route: Route): void {
     const hash = formatRoute(route);
     if (location.hash === hash) this.show(true);
@@ -62,7 +58,7 @@ export class Router {
   /** Goes to a page without leaving the present one in the history. */
   replace(route: Route): void {
     history.replaceState(null, '', formatRoute(route));
-    this.show();
+    this.show(true);
   }
 
   private show(again = false): void {

@@ -40,6 +40,7 @@ export class Engine {
   private recoveries: number[] = [];
   private token = '';
   private native = false;
+  private pictured = false;
 
   constructor(
     readonly video: HTMLVideoElement,
@@ -58,9 +59,10 @@ export class Engine {
     if (generation !== this.generation) return;
     this.token = tokenOf(url);
     this.recoveries = [];
+    this.pictured = false;
     if (!HlsClass.isSupported()) return this.loadNatively(url, options, generation);
 
-    const pLoader = patientLoader(HlsClass.DefaultConfig.loader as never, () => patience(this.ahead, this.video.playbackRate));
+    const pLoader = patientLoader(HlsClass.DefaultConfig.loader as never, () => (this.pictured ? patience(this.ahead, this.video.playbackRate) : 0));
     const hls = new HlsClass({ ...this.config(options), pLoader: pLoader as never });
     this.hls = hls;
     const { Events } = HlsClass;
@@ -174,10 +176,14 @@ export class Engine {
       testBandwidth: false,
       startLevel: 0,
       abrEwmaDefaultEstimate: 50e6,
-      startPosition: at === 'live' ? -1 : 0,
+      // Half a second in, not 0: the first frame may come a little after the start of its fragment, and a position before
+      // that would send the audio to the live edge, which may lie in another discontinuity and never meet the video.
+      startPosition: at === 'live' ? -1 : 0.5,
       // Two fragments behind the edge; a stall puts one second more in between, up to a fragment.
       liveSyncDurationCount: 2,
       maxBufferLength: AHEAD * Math.max(1, speed),
+      // By time alone: the bytes would allow minutes ahead, loaded for nothing when somebody looks around.
+      maxBufferSize: 0,
       maxMaxBufferLength: 300,
       backBufferLength: 60,
       maxBufferHole: 0.5,
@@ -231,7 +237,9 @@ export class Engine {
   private awaitPicture(generation: number): void {
     const { video } = this;
     const seen = (at: number): void => {
-      if (generation === this.generation) this.events.picture(at);
+      if (generation !== this.generation) return;
+      this.pictured = true;
+      this.events.picture(at);
     };
     if ('requestVideoFrameCallback' in video) {
       video.requestVideoFrameCallback((_, frame) => seen(frame.presentationTime));

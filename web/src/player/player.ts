@@ -4,8 +4,8 @@ import { backoff } from '../api/backoff';
 import type { Api } from '../api/client';
 import { ApiError, inWords, isAbort } from '../api/errors';
 import type { Camera, Ms } from '../api/types';
-import { ms } from '../api/types';
 import type { Span } from '../timeline/spans';
+import { spanFromApi } from '../timeline/spans';
 import type { Situation } from './decide';
 import { framesFor, planContinue, planSeek, stepTarget, tailOf } from './decide';
 import type { Fault } from './engine';
@@ -17,6 +17,9 @@ import { blocked, playability } from './support';
 
 /** A pause of this long gives up what is loaded ahead: playing on opens a session from there. */
 const REST_AFTER = 60_000;
+
+/** No picture after this long is not patience any more. */
+const GIVE_UP_AFTER = 20_000;
 
 export type Phase = 'opening' | 'playing' | 'buffering' | 'paused' | 'ended' | 'problem';
 
@@ -49,7 +52,7 @@ export class Player {
   private readonly keeper: SessionKeeper;
   private session: Asked | null = null;
   private asked: Asked = { at: null, frames: 'all' };
-  /** Where we are going, until the element is there. */
+  /** Where we are going, until we are there. */
   private target: Ms | null = null;
   private calling: AbortController | null = null;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -60,6 +63,7 @@ export class Player {
   /** A pause has been long: nothing is loaded any more, and what was may have left the playlist. */
   private resting = false;
   private pausedAt: Ms | null = null;
+  private openedAt: Ms = 0;
   private readonly watch: ReturnType<typeof setInterval>;
   private readonly ending = new AbortController();
 
@@ -103,8 +107,6 @@ export class Player {
     this.engine.unload();
   }
 
-  // Where we are.
-
   /** The moment on the screen, or the one we are on the way to. */
   get position(): Ms | null {
     if (this.target !== null) return this.target;
@@ -113,8 +115,7 @@ export class Player {
   }
 
   get behind(): Ms | null {
-    const { position } = this;
-    return position === null ? null : Math.max(0, this.api.clock.now() - position);
+    return this.position === null ? null : Math.max(0, this.api.clock.now() - this.position);
   }
 
   /** Whether what is shown is as live as it gets. */
@@ -130,12 +131,10 @@ export class Player {
     return this.around.camera()?.state === 'running';
   }
 
-  // What is wanted.
-
   /** Opens a moment, or live (`null`). */
   start(at: Ms | null): void {
-    if (at === null) this.goLive();
-    else void this.open(at);
+    if (at !== null) void this.open(at);
+    else this.goLive();
   }
 
   toggle(): void {
@@ -190,7 +189,7 @@ export class Player {
     }
     const joined = this.session !== null && this.session.frames === 'all' && !this.resting;
     const recorded = this.around.camera()?.recorded ?? null;
-    const tail = this.arriving || recorded === null ? null : tailOf({ from: ms(recorded.from), to: ms(recorded.to) }, this.api.clock.now());
+    const tail = this.arriving || recorded === null ? null : tailOf(spanFromApi(recorded), this.api.clock.now());
     if (tail !== null) return void this.open(tail);
     // A session from a while ago may reach live, but only one whose playlist ends near now does.
     const end = this.engine.map.to;
@@ -230,8 +229,6 @@ export class Player {
     if (waiting && this.arriving && camera?.recorded && blocked(camera) === null) this.retryNow();
   }
 
-  // How it is done.
-
   private async open(at: Ms | null): Promise<void> {
     this.calling?.abort();
     clearTimeout(this.retryTimer);
@@ -240,6 +237,7 @@ export class Player {
     this.calling = calling;
     this.resting = false;
     this.pausedAt = null;
+    this.openedAt = performance.now();
     const frames = framesFor(this.speed);
     this.asked = { at, frames };
     this.target = at;
@@ -287,8 +285,8 @@ export class Player {
     this.around.changed();
   }
 
+  /** Takes the element's word, but an opening session is opening until its first frame is there. */
   private settle(phase: Phase): void {
-    // Until its first frame is there, an opening session is opening, whatever the element says.
     if (this.phase === 'problem' || (this.phase === 'opening' && phase !== 'playing')) return;
     this.phase = phase;
     this.around.changed();
@@ -323,8 +321,8 @@ export class Player {
 
   /** The media is played to its end. */
   private atEnd(over = true): void {
-    const { position, map } = this.engine;
-    const end = map.to;
+    const { position } = this.engine;
+    const end = this.engine.map.to;
     if (position === null || end === null) return;
     const next = planContinue({
       position,
@@ -346,6 +344,7 @@ export class Player {
   /** Once a second: has a fast player caught up, has the list moved away, or come to its end without saying so? */
   private look(): void {
     const { video, engine, session } = this;
+    if (this.phase === 'opening' && performance.now() - this.openedAt > GIVE_UP_AFTER) return this.stop('The video does not start.', true);
     if (session === null || this.phase === 'opening' || this.phase === 'problem' || this.phase === 'ended') return;
     if (!this.wantsPlay) {
       this.pausedAt ??= performance.now();

@@ -12,7 +12,11 @@ export interface Span {
 export const JOIN = 1000;
 
 export function fromApi(spans: readonly ApiSpan[]): Span[] {
-  return tidy(spans.map(({ from, to }) => ({ from: ms(from), to: ms(to) })));
+  return tidy(spans.map(spanFromApi));
+}
+
+export function spanFromApi({ from, to }: ApiSpan): Span {
+  return { from: ms(from), to: ms(to) };
 }
 
 /** Sorted, without empty ones, those that touch joined. */
