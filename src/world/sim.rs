@@ -6,7 +6,7 @@
 //! latest first, until [`Disk::sync_dir`] returned; a failed sync leaves its pages readable and never written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, ErrorKind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -362,10 +362,17 @@ impl SimDisk {
 }
 
 impl State {
-    /// Forgets files that have no name any more.
+    /// Forgets files that have no name any more, and cannot get one back.
     fn collect(&mut self) {
-        let named: std::collections::BTreeSet<u64> =
-            self.folders.values().flat_map(|f| f.seen.values().chain(f.durable.values())).copied().collect();
+        let mut named = BTreeSet::new();
+        for f in self.folders.values() {
+            named.extend(f.seen.values().chain(f.durable.values()));
+            named.extend(
+                f.pending
+                    .iter()
+                    .filter_map(|c| if let NameChange::Create(_, i) = c { Some(i) } else { None }),
+            );
+        }
         self.inodes.retain(|i, _| named.contains(i));
     }
 }
