@@ -18,7 +18,7 @@ use crate::{
     Committed, LogError,
     entry::{DirectoryWriter, Large, Slot},
     index::{Recent, Shard, State, TailData, TailItem},
-    journal::{self, FRAME, Header, JournalFile, Loc, MAX_FRAME},
+    journal::{self, FRAME, Header, JournalFile, Loc, MAX_ENTRIES, MAX_FRAME},
     keys::lock,
     open_segment::OpenSegment,
     shared::Shared,
@@ -197,7 +197,9 @@ impl Committer {
         while let Some(first) = ops.next() {
             let mut weight = first.weight();
             let mut frame = vec![first];
-            while let Some(op) = ops.next_if(|op| weight + op.weight() <= MAX_FRAME) {
+            while frame.len() < MAX_ENTRIES
+                && let Some(op) = ops.next_if(|op| weight + op.weight() <= MAX_FRAME)
+            {
                 weight += op.weight();
                 frame.push(op);
             }
@@ -259,6 +261,7 @@ impl Committer {
         }
         let end = at + size as u32;
         file.end.store(end.into(), Ordering::Release);
+        file.entries.fetch_add(staged.len() as u64, Ordering::Relaxed);
         if let Some(c) = &mut self.file {
             (c.offset, c.seq) = (end, seq + 1);
         }

@@ -52,6 +52,8 @@ pub(crate) struct Prepared {
 
 /// An open segment is closed when its index gets this large.
 const INDEX_BYTES: u64 = 4 << 20;
+/// Entries of the journal that one pass takes up, about.
+const PASS_ENTRIES: u64 = 300_000;
 /// More open segments than this, and the oldest are closed.
 const OPEN_SEGMENTS: usize = 4096;
 
@@ -93,7 +95,7 @@ impl Shared {
             }
             self.finish_flush(p).await;
             let left = self.counters.journal_bytes.load(Ordering::Relaxed);
-            if !more || left >= held {
+            if !more || (scope == Scope::Due && left >= held) {
                 return Ok(());
             }
         }
@@ -135,51 +137,51 @@ impl Shared {
         let tier = limits.tiering || scope == Scope::All;
         let pressed = held >= limits.journal_backlog / 2;
         let full = held >= self.flush_at();
-        // As much of the journal as makes a large segment at a time: memory is bounded by it.
-        let mut upto = None;
-        if scope == Scope::Due {
-            let mut sum = 0;
-            for (n, f) in lock(&self.journal).iter() {
-                sum += f.end.load(Ordering::Acquire).saturating_sub(HEADER.into());
-                if sum > limits.segment_bytes.max(limits.journal_file) {
-                    upto = Some(Loc { file: n + 1, offset: 0 });
-                    break;
-                }
-            }
-        }
-        let mut due = full || pressed || scope == Scope::All;
+        let mut more = false;
+        let due = tier && (full || pressed || scope == Scope::All);
         if tier {
             let ids: Vec<ShardId> = lock(&self.active).iter().copied().collect();
-            for id in ids {
-                let Some(shard) = self.find(id) else { continue };
+            let mut records = Vec::new();
+            let mut old = false;
+            for shard in ids.into_iter().filter_map(|id| self.find(id)) {
                 let st = shard.state();
                 let Some(first) = st.recent.front() else { continue };
-                let old = now.since(first.arrival()) >= limits.segment_age;
-                let payloads = st.larges > 0;
-                let take = match scope {
-                    Scope::All => true,
-                    // Shards with payloads are closed by their segments' age and size, unless they hold up the journal.
-                    Scope::Due if payloads => pressed,
-                    Scope::Due => full || old,
-                };
-                due |= take && old;
-                drop(st);
-                if take {
-                    let upto = if payloads || scope == Scope::All { None } else { upto };
-                    shards.entry(id).or_insert((shard, upto));
+                if st.larges == 0 {
+                    old |= now.since(first.arrival()) >= limits.segment_age;
+                    drop(st);
+                    records.push(shard);
+                } else if scope == Scope::All || pressed {
+                    // Else it is closed by its segments' age and size.
+                    drop(st);
+                    shards.entry(shard.id).or_insert((shard, None));
                 }
             }
-        } else {
-            due = false;
+            // All of them or none: they share segments.
+            if full || old || scope == Scope::All {
+                let upto = self.one_pass();
+                more = upto.is_some();
+                for shard in records {
+                    shards.entry(shard.id).or_insert((shard, upto));
+                }
+            }
         }
         if shards.is_empty() && segments.is_empty() && !due {
             return None;
         }
-        Some(Wanted {
-            shards: shards.into_values().collect(),
-            closing: segments,
-            more: full && scope == Scope::Due,
-        })
+        Some(Wanted { shards: shards.into_values().collect(), closing: segments, more })
+    }
+
+    /// Up to where in the journal one pass goes: as much as makes a large segment, and as fits in memory.
+    fn one_pass(&self) -> Option<Loc> {
+        let (mut bytes, mut entries) = (0, 0);
+        for (n, f) in lock(&self.journal).iter() {
+            bytes += f.end.load(Ordering::Acquire).saturating_sub(HEADER.into());
+            entries += f.entries.load(Ordering::Relaxed);
+            if bytes >= self.limits.segment_bytes || entries >= PASS_ENTRIES {
+                return Some(Loc { file: n + 1, offset: 0 });
+            }
+        }
+        None
     }
 
     /// Brings a cut to disk.
@@ -188,10 +190,44 @@ impl Shared {
         if self.dead.load(Ordering::Acquire) {
             return Err(LogError::Down);
         }
-        let mut sources = self.locate(&cut.shards)?;
         let mut tier = Tier::new(self);
-        let mut ends = Vec::with_capacity(cut.shards.len());
-        for (shard, items) in cut.shards {
+        let ends = match self.write_runs(cut.shards, &mut tier) {
+            Ok(ends) => ends,
+            Err(e) => {
+                tier.give_up();
+                return Err(e);
+            }
+        };
+        let done = tier.done();
+        let mut dropped = done.superseded;
+        let mut retired = done.retired;
+        for s in closing {
+            // Closed without anything in it.
+            if !retired.contains(&s.id) && s.closed.load(Ordering::Acquire) {
+                retired.push(s.id);
+                dropped.push(s.id);
+            }
+        }
+        let update = LogUpdate {
+            shards: cut.rows,
+            segments: done.segments,
+            runs: done.runs,
+            mark: Some(cut.mark),
+            ..LogUpdate::default()
+        };
+        Ok(Prepared { update, mark: cut.mark, ends, retired, dropped })
+    }
+
+    /// Writes each shard's run or runs; returns up to where that is.
+    #[allow(clippy::type_complexity, reason = "used once")]
+    fn write_runs(
+        &self,
+        shards: Vec<(Arc<Shard>, Vec<Recent>)>,
+        tier: &mut Tier<'_>,
+    ) -> Result<Vec<(Arc<Shard>, u64)>, LogError> {
+        let mut sources = self.locate(&shards)?;
+        let mut ends = Vec::with_capacity(shards.len());
+        for (shard, items) in shards {
             let mut blocks = sources.remove(&shard.id).unwrap_or_default().into_iter().peekable();
             let end = items.last().map_or(0, Recent::end);
             let mut pieces: Vec<Piece> = Vec::new();
@@ -217,24 +253,8 @@ impl Shared {
             tier.run(shard.id, segment, pieces)?;
             ends.push((shard, end));
         }
-        let done = tier.finish()?;
-        let mut dropped = done.superseded;
-        let mut retired = done.retired;
-        for s in closing {
-            // Closed without anything in it.
-            if !retired.contains(&s.id) && s.closed.load(Ordering::Acquire) {
-                retired.push(s.id);
-                dropped.push(s.id);
-            }
-        }
-        let update = LogUpdate {
-            shards: cut.rows,
-            segments: done.segments,
-            runs: done.runs,
-            mark: Some(cut.mark),
-            ..LogUpdate::default()
-        };
-        Ok(Prepared { update, mark: cut.mark, ends, retired, dropped })
+        tier.finish()?;
+        Ok(ends)
     }
 
     /// Where the batches of these shards are: in the order of the journal, each directory read once.

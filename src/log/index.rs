@@ -115,7 +115,9 @@ impl TailItem {
     }
     /// About what it takes in memory.
     pub fn cost(&self) -> usize {
+        // Its place in the queue of all tails, and what allocating takes.
         size_of::<TailItem>()
+            + 64
             + match &self.data {
                 TailData::Records(b) => b.len(),
                 TailData::Large(_, Some(chunks)) => chunks.iter().map(Bytes::len).sum(),

@@ -28,6 +28,8 @@ const HEADER_USED: usize = 128;
 pub(crate) const FRAME: usize = 24;
 /// The most that a frame holds beyond its first entry, so that rounds stay short and files are filled.
 pub(crate) const MAX_FRAME: usize = 8 << 20;
+/// The most entries that a frame has, which bounds what reading one of them costs.
+pub(crate) const MAX_ENTRIES: usize = 16 << 10;
 /// The reserved id under which the journal's own key is kept.
 pub(crate) const JOURNAL: StreamUid = StreamUid([0; 16]);
 
@@ -128,6 +130,8 @@ pub(crate) struct JournalFile {
     seed: u32,
     /// Where its frames end.
     pub end: AtomicU64,
+    /// How many entries its frames have.
+    pub entries: AtomicU64,
     /// A write or sync failed: it is never written again, not even as a recycled file.
     pub failed: AtomicBool,
 }
@@ -171,6 +175,7 @@ impl JournalFile {
             mark,
             seed,
             end: AtomicU64::new(HEADER.into()),
+            entries: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         }
     }

@@ -189,6 +189,7 @@ fn give(
 ) -> Result<(), OpenError> {
     let number = file.header.number;
     let dir = file.directory(at, &head, sealed).map_err(|e| damaged(number, at, e))?;
+    file.entries.fetch_add(dir.events.len() as u64, Ordering::Relaxed);
     let offset = u32::try_from(at).map_err(|_| damaged(number, at, "is too long"))?;
     sink(journal::Loc { file: number, offset }, dir);
     Ok(())

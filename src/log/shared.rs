@@ -129,7 +129,7 @@ pub(crate) struct Shared {
 }
 
 /// Parsed directories kept in memory, in bytes.
-const DIRECTORIES: usize = 4 << 20;
+const DIRECTORIES: usize = 8 << 20;
 
 impl Shared {
     #[allow(clippy::too_many_arguments, reason = "made in one place")]

@@ -1,6 +1,7 @@
 //! Writing closed segments: a shard's own, which its payloads are in already, and shared ones for the records of many.
 
 use std::{
+    cell::RefCell,
     io,
     sync::{Arc, atomic::Ordering},
 };
@@ -43,6 +44,8 @@ pub(crate) struct Tier<'s> {
     /// The shared segment that is being filled.
     current: Option<Sink>,
     out: Tiered,
+    /// Files that did not exist before.
+    made: RefCell<Vec<SegmentId>>,
 }
 
 fn io(e: io::Error) -> LogError {
@@ -111,7 +114,7 @@ impl Sink {
 
 impl<'s> Tier<'s> {
     pub fn new(shared: &'s Shared) -> Self {
-        Tier { shared, current: None, out: Tiered::default() }
+        Tier { shared, current: None, out: Tiered::default(), made: RefCell::default() }
     }
 
     fn index(&self, id: SegmentId) -> IndexWriter {
@@ -123,6 +126,7 @@ impl<'s> Tier<'s> {
     fn fresh(&self) -> Result<Sink, LogError> {
         let id = new_id(&self.shared.world);
         let file = self.shared.world.disk.open(&open_name(&id), Mode::CreateNew).map_err(io)?;
+        self.made.borrow_mut().push(id);
         let buf = segment::header(&id, self.shared.world.clock.now());
         Ok(Sink { id, file, at: 0, buf, index: self.index(id) })
     }
@@ -245,13 +249,26 @@ impl<'s> Tier<'s> {
     }
 
     /// Closes the shared segment; everything is durable when this returns.
-    pub fn finish(mut self) -> Result<Tiered, LogError> {
+    pub fn finish(&mut self) -> Result<(), LogError> {
         if let Some(s) = self.current.take() {
             self.close(s)?;
         }
         if !self.out.segments.is_empty() {
             self.shared.world.disk.sync_dir(DIR).map_err(io)?;
         }
-        Ok(self.out)
+        Ok(())
+    }
+
+    pub fn done(self) -> Tiered {
+        self.out
+    }
+
+    /// Removes what was made: on a full disk nothing must be left of an attempt.
+    pub fn give_up(self) {
+        for id in self.made.borrow().iter() {
+            for name in [open_name(id), closed_name(id)] {
+                let _ = self.shared.world.disk.remove(&name);
+            }
+        }
     }
 }
