@@ -364,7 +364,7 @@ impl SimDisk {
 impl State {
     /// Forgets files that have no name any more, and cannot get one back.
     fn collect(&mut self) {
-        let mut named = BTreeSet::new();
+        let mut named: BTreeSet<u64> = BTreeSet::new();
         for f in self.folders.values() {
             named.extend(f.seen.values().chain(f.durable.values()));
             named.extend(
