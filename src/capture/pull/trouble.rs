@@ -88,7 +88,9 @@ impl Trouble {
     pub(crate) fn network(text: &str) -> Trouble {
         let text = text.split("\n\n").next().unwrap_or(text).trim();
         let has = |s: &str| text.contains(s);
-        let (kind, message) = if has("lookup") || has("resolve") || has("Name or service not known") {
+        let (kind, message) = if has("Failed to connect") {
+            (Kind::Unreachable, "the camera cannot be reached".to_string())
+        } else if has("lookup") || has("resolve") || has("Name or service not known") {
             (Kind::Unreachable, "no such host".to_string())
         } else if has("refused") {
             (Kind::Unreachable, "the connection was refused: nothing listens at this address and port".into())

@@ -90,8 +90,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
         let end = match self.receive(stop).await {
             Ok(end) | Err(end) => end,
         };
-        let clean = matches!(end, End::Teardown(_));
-        if clean && !self.ports.is_empty() {
+        if matches!(end, End::Teardown(_) | End::Closed) && !self.ports.is_empty() {
             self.linger().await;
         }
         // Whatever the sink makes of it: no port is held longer.

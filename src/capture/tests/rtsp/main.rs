@@ -1,0 +1,6 @@
+//! Through clients and servers that we did not write: FFmpeg and GStreamer publish, a GStreamer server is pulled from.
+
+mod publish;
+mod receive;
+mod sick;
+mod support;

@@ -1,0 +1,256 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capture::State;
+use media::{Codec, Kind};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::process::Command;
+
+use crate::support::*;
+
+fn url(server: SocketAddr, stream: &str) -> String {
+    let enc = |s| utf8_percent_encode(s, NON_ALPHANUMERIC).to_string();
+    format!("rtsp://{}:{}@{server}/{stream}", enc(KEY.0), enc(KEY.1))
+}
+
+async fn by_ffmpeg(clip: &Clip, url: &str, transport: &str, pace: &[&str]) {
+    let mut args = pace.to_vec();
+    args.extend(["-i", clip.path(), "-c", "copy", "-f", "rtsp", "-rtsp_transport", transport, url]);
+    ffmpeg(&args).await;
+}
+
+/// As fast as it can, FFmpeg sends a clip and its TEARDOWN in a few milliseconds: nothing of it may be lost then.
+#[tokio::test(flavor = "multi_thread")]
+async fn ffmpeg_over_tcp_loses_nothing() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 6, video: H264_B, audio: true }).await;
+    assert_eq!(clip.pictures, 150);
+    for round in 0..5 {
+        let stream = format!("tcp-{round}");
+        by_ffmpeg(&clip, &url(server.local_addr(), &stream), "tcp", &[]).await;
+        clip.assert_received(&site.sink.ended(&stream).await, Codec::H264, FFMPEG_KEEPS);
+    }
+    let events = site.sink.events("tcp-0");
+    let tracks = tracks(&events);
+    assert_eq!(tracks[0].kind, Kind::Video { width: 320, height: 180 });
+    assert_eq!(tracks[1].kind, Kind::Audio { rate: 48_000, channels: 2 });
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ffmpeg_over_udp_loses_nothing() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 3, video: H264_B, audio: true }).await;
+    by_ffmpeg(&clip, &url(server.local_addr(), "udp"), "udp", &["-re"]).await;
+    clip.assert_received(&site.sink.ended("udp").await, Codec::H264, FFMPEG_KEEPS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h265_comes_through() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 2, video: H265, audio: false }).await;
+    by_ffmpeg(&clip, &url(server.local_addr(), "hevc"), "tcp", &[]).await;
+    let events = site.sink.ended("hevc").await;
+    clip.assert_received(&events, Codec::H265, 0);
+    assert_eq!(tracks(&events)[0].kind, Kind::Video { width: 320, height: 180 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rtspclientsink_loses_nothing() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 3, video: H264_B, audio: true }).await;
+    for protocol in ["tcp", "udp"] {
+        let mut gst = Command::new("gst-launch-1.0");
+        let line = format!(
+            "-q filesrc location={} ! qtdemux name=d rtspclientsink name=s protocols={protocol} location={} \
+             d.video_0 ! queue ! h264parse ! s. d.audio_0 ! queue ! aacparse ! s.",
+            clip.path(),
+            url(server.local_addr(), protocol),
+        );
+        gst.args(line.split_ascii_whitespace());
+        let mut client = start(gst);
+        let pictures =
+            |e: &[Event]| e.iter().filter(|e| matches!(e, Event::Unit(u, _) if u.track == 1)).count();
+        site.sink.wait(protocol, "the last picture", |e| pictures(e) == clip.pictures).await;
+        // Over UDP, version 1.22 does not always come to its end, whatever the server: one run in twelve against
+        // gst-rtsp-server does not. Then it is cut off, and what it sent must be there all the same.
+        if tokio::time::timeout(Duration::from_secs(10), client.wait()).await.is_err() {
+            assert_eq!(protocol, "udp");
+            client.kill().await.unwrap();
+        }
+        clip.assert_received(&site.sink.ended(protocol).await, Codec::H264, GSTREAMER_KEEPS);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_the_servers_and_advance_by_the_media() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 2, video: H264, audio: true }).await;
+    let before = site.world.clock.now();
+    by_ffmpeg(&clip, &url(server.local_addr(), "times"), "tcp", &["-re"]).await;
+    let events = site.sink.ended("times").await;
+    let pictures = units(&events, Codec::H264);
+    let first = pictures[0].pts * 100 / 9;
+    let after_start = first - before.micros();
+    assert!((-500_000..10_000_000).contains(&after_start), "{after_start} µs after the start");
+    for pair in pictures.windows(2) {
+        let step = pair[1].pts - pair[0].pts;
+        assert!((3600 - 19..=3600 + 19).contains(&step), "25 pictures a second: {step}");
+    }
+    // Sound of the same moment stands at the same time.
+    let sounds = units(&events, Codec::Aac);
+    let apart = sounds[0].pts as f64 / 48_000.0 - pictures[0].pts as f64 / 90_000.0;
+    assert!(apart.abs() < 0.1, "{apart} s");
+    assert!(sounds.iter().all(|s| s.duration == Some(1024)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_publishes_to_its_stream_alone() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 1, video: H264, audio: false }).await;
+    let token = site.gate.publish_token("mine").await.unwrap();
+    let at = server.local_addr();
+    by_ffmpeg(&clip, &format!("rtsp://{token}:@{at}/mine"), "tcp", &[]).await;
+    site.sink.ended("mine").await;
+    for (bad, words) in [
+        (format!("rtsp://{token}:@{at}/other"), "403"),
+        (format!("rtsp://{}:wrong@{at}/mine", KEY.0), "401"),
+        (format!("rtsp://{at}/mine"), "401"),
+        (url(at, "not%20a%20name"), "404"),
+        (url(at, "refused"), ""),
+    ] {
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args([
+            "-v",
+            "error",
+            "-i",
+            clip.path(),
+            "-c",
+            "copy",
+            "-f",
+            "rtsp",
+            "-rtsp_transport",
+            "tcp",
+            &bad,
+        ]);
+        let out = ffmpeg.kill_on_drop(true).output().await.unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!out.status.success() && said.contains(words), "{bad}: {said}");
+    }
+    assert!(site.sink.events("other").is_empty());
+    assert_eq!(site.sink.events("mine").iter().filter(|e| matches!(e, Event::Open)).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_to_watch_is_told_where() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let mut probe = Command::new("ffprobe");
+    probe.args(["-v", "error", "-rtsp_transport", "tcp", &url(server.local_addr(), "x")]);
+    let out = probe.output().await.unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("405"), "{said}");
+}
+
+/// A camera that was cut off comes back while its dead connection is still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_publisher_wins() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 4, video: H264, audio: false }).await;
+    let to = url(server.local_addr(), "door");
+    let mut first = Command::new("ffmpeg");
+    first.args(["-v", "error", "-re", "-stream_loop", "-1", "-i", clip.path(), "-c", "copy"]);
+    first.args(["-f", "rtsp", "-rtsp_transport", "tcp", &to]);
+    let mut first = start(first);
+    site.sink.wait("door", "units", |e| e.len() > 20).await;
+    assert_eq!(server.sessions().len(), 1);
+    assert_eq!(server.status("door").unwrap().state, State::Running);
+    by_ffmpeg(&clip, &to, "tcp", &[]).await;
+    first.wait().await.unwrap();
+    let events = site
+        .sink
+        .wait("door", "two ends", |e| e.iter().filter(|e| matches!(e, Event::End)).count() == 2)
+        .await;
+    let second = events.iter().rposition(|e| matches!(e, Event::Open)).unwrap();
+    assert!(matches!(events[second - 1], Event::End), "the first had ended before the second began");
+    clip.assert_received(&events[second..], Codec::H264, FFMPEG_KEEPS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_sink_slows_a_tcp_publisher_and_loses_nothing() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 30, video: H264, audio: false }).await;
+    let mut first = Command::new("ffmpeg");
+    first.args(["-v", "error", "-i", clip.path(), "-c", "copy", "-f", "rtsp", "-rtsp_transport", "tcp"]);
+    first.arg(url(server.local_addr(), "slow"));
+    site.sink.gate(false);
+    let mut ffmpeg = start(first);
+    site.sink.wait("slow", "tracks", |e| e.len() == 2).await;
+    site.sink.gate(true);
+    ffmpeg.wait().await.unwrap();
+    clip.assert_received(&site.sink.ended("slow").await, Codec::H264, FFMPEG_KEEPS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rtsps_is_spoken() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let cert = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+    let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::Pkcs8(cert.signing_key.serialize_der().into());
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let tls = tokio_rustls::rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.cert.der().clone()], key)
+        .unwrap();
+    let at = server.listen_tls("127.0.0.1:0".parse().unwrap(), Arc::new(tls)).await.unwrap();
+    let clip = clip(site.dir.path(), Recipe { seconds: 2, video: H264, audio: false }).await;
+    let to = url(at, "tls").replace("rtsp://", "rtsps://");
+    let mut gst = Command::new("gst-launch-1.0");
+    gst.args(["-q", "filesrc", &format!("location={}", clip.path()), "!", "qtdemux", "!", "h264parse", "!"]);
+    gst.args(["rtspclientsink", "protocols=tcp", "tls-validation-flags=0", &format!("location={to}")]);
+    finish(gst).await;
+    clip.assert_received(&site.sink.ended("tls").await, Codec::H264, FFMPEG_KEEPS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_stores_what_came_and_frees_the_port() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 4, video: H264, audio: false }).await;
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args([
+        "-v",
+        "error",
+        "-re",
+        "-i",
+        clip.path(),
+        "-c",
+        "copy",
+        "-f",
+        "rtsp",
+        "-rtsp_transport",
+        "tcp",
+    ]);
+    ffmpeg.arg(url(server.local_addr(), "door"));
+    let _ffmpeg = start(ffmpeg);
+    site.sink.wait("door", "units", |e| e.len() > 10).await;
+    let at = server.local_addr();
+    let taken = capture::push::Server::start(site.world.clone(), at, site.admit(), site.sink.clone()).await;
+    let words = taken.err().unwrap().to_string();
+    assert!(words.contains(&at.to_string()) && words.contains("in use"), "{words}");
+    server.stop().await;
+    assert!(matches!(site.sink.events("door").last(), Some(Event::End)));
+    assert!(server.sessions().is_empty());
+    capture::push::Server::start(site.world.clone(), at, site.admit(), site.sink.clone()).await.unwrap();
+}
