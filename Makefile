@@ -54,11 +54,12 @@ bench: ## the figures: a table and target/bench.json
 	python=$$(deploy/venv.sh) && $$python tests/bench/bench.py $(TARGET)/release/rushes \
 	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json $(BENCH)
 
-soak: ## a thousand cycles of load, kill -9, restart, compare
+soak: ## hours: a thousand cycles of load, kill -9, restart, compare; simulated histories by the hundred thousand
 	@deploy/install.sh test
 	@$(MAKE) --no-print-directory web
 	cargo build --locked -p rushes -p rushes-camera
-	RUSHES_SOAK=1 cargo test --locked -p rushes-log --release -- --nocapture crash
+	RUSHES_SOAK=1 cargo test --locked --release -p rushes-log --test crash -- --nocapture
+	RUSHES_SOAK=1 cargo test --locked --release -p rushes-log --lib -- --nocapture sim
 	python=$$(deploy/venv.sh) && RUSHES_SOAK=1 RUSHES_BIN=$(TARGET)/debug/rushes $$python -m pytest tests/test_crash.py
 
 clean: ## remove everything that was built
