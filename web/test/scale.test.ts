@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { DAY, HOUR, MINUTE, Zone } from '../src/time/zone';
-import { around, clamp, follow, LENGTHS, length, LONGEST, minorStep, nextLength, pan, pinch, SHORTEST, tickStep, ticks, toTime, toX, zoom } from '../src/timeline/scale';
+import { around, clamp, fitting, follow, LENGTHS, length, LONGEST, minorStep, nextLength, pan, pinch, SHORTEST, tickStep, ticks, toTime, toX, zoom } from '../src/timeline/scale';
 
 const NOW = Date.parse('2026-11-24T06:00:00Z');
 const hour = { from: NOW - HOUR, to: NOW };
@@ -32,6 +32,12 @@ describe('zoom', () => {
     expect(nextLength(2 * HOUR, -1)).toBe(HOUR);
     expect(nextLength(2 * HOUR, 1)).toBe(3 * HOUR);
   });
+});
+
+test('the length that fits', () => {
+  expect(fitting(0)).toBe(SHORTEST);
+  expect(fitting(9 * MINUTE)).toBe(30 * MINUTE);
+  expect(fitting(400 * DAY)).toBe(LONGEST);
 });
 
 test('pinching keeps both fingers on their moments', () => {

@@ -45,7 +45,7 @@ test('a summary of cameras', () => {
   const camera = (state: Camera['state']): Camera => ({ state }) as Camera;
   expect(summary([])).toBe('');
   expect(summary([camera('running')])).toBe('Running');
-  expect(summary([camera('running'), camera('running')])).toBe('All 2 running');
+  expect(summary([camera('running'), camera('running')])).toBe('All running');
   expect(summary([camera('running'), camera('failed'), camera('rejected'), camera('stopped'), camera('waiting')])).toBe('1 running, 2 need attention, 1 waiting, 1 disabled');
   // A state of a newer server is shown as it is.
   expect(stateWords({ state: 'dreaming' } as unknown as Camera)).toBe('dreaming');

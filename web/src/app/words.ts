@@ -53,7 +53,7 @@ export function tracksWords(tracks: Track[]): string {
     .join(' · ');
 }
 
-/** `3 cameras running`, `2 running, 1 needs attention`… */
+/** `All running`, `2 running, 1 needs attention`… */
 export function summary(cameras: Camera[]): string {
   const count = (states: CameraState[]): number => cameras.filter(({ state }) => states.includes(state)).length;
   const parts: string[] = [];
@@ -61,7 +61,7 @@ export function summary(cameras: Camera[]): string {
   const attention = count(['failed', 'rejected', 'stalled']);
   const waiting = count(['waiting', 'connecting']);
   const off = count(['stopped']);
-  if (running > 0) parts.push(running === cameras.length ? (running === 1 ? 'Running' : `All ${running} running`) : `${running} running`);
+  if (running > 0) parts.push(running === cameras.length ? (running === 1 ? 'Running' : 'All running') : `${running} running`);
   if (attention > 0) parts.push(`${attention} ${attention === 1 ? 'needs' : 'need'} attention`);
   if (waiting > 0) parts.push(`${waiting} waiting`);
   if (off > 0) parts.push(`${off} disabled`);

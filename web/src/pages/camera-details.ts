@@ -1,5 +1,6 @@
 // What there is to know about a camera, below its timeline.
 
+import { sentence } from '../api/errors';
 import type { Camera } from '../api/types';
 import { ms } from '../api/types';
 import type { App } from '../app/context';
@@ -35,14 +36,14 @@ export function cameraDetails(app: App): Details {
       const unplayable = (mime: string): string => (mime === '' ? '' : ` (${mime})`);
       const running = camera.state === 'running';
       set('State', `${stateWords(camera)}, for ${duration(now - ms(camera.since))}`);
-      set('Why', running || camera.detail === stateWords(camera) ? '' : camera.detail);
+      set('Why', running || camera.detail === stateWords(camera) ? '' : sentence(camera.detail));
       set('Source', source.kind === 'pull' ? `${source.url}${source.transport === undefined || source.transport === 'auto' ? '' : `, ${source.transport.toUpperCase()}`}` : 'Published to Rushes by RTSP');
       set('Tracks', camera.tracks.map((track) => trackWords(track) + unplayable(trackPlays(track) ? '' : 'does not play in this browser')).join('; '));
       set('Bit rate', running ? bitrate(camera.bitrate) : '');
       set('Last frame', camera.lastFrame === null ? '' : age(now - ms(camera.lastFrame)));
       set('Recorded', recorded === null ? 'Nothing yet' : `${bytes(recorded.bytes)} since ${app.time.full(ms(recorded.from), now)}`);
       set('Access units', `${camera.unitsIn.toLocaleString('en-GB')} in, ${camera.unitsOut.toLocaleString('en-GB')} stored, ${camera.lost === 0 ? 'none lost' : `${camera.lost.toLocaleString('en-GB')} lost`}`);
-      set('Clock', camera.clockWarning ?? '');
+      set('Clock', sentence(camera.clockWarning ?? ''));
     },
   };
 }

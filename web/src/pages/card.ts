@@ -1,5 +1,6 @@
 // One camera in the list.
 
+import { sentence } from '../api/errors';
 import type { Camera } from '../api/types';
 import { ms } from '../api/types';
 import type { App } from '../app/context';
@@ -63,7 +64,7 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
       setAttribute(element, 'data-state', camera.state);
       setText(badge, stateWords(camera));
       // While it runs its detail is what the facts say anyway.
-      const words = camera.state === 'running' ? (camera.clockWarning ?? '') : camera.detail;
+      const words = camera.state === 'running' ? sentence(camera.clockWarning ?? '') : sentence(camera.detail);
       setText(notice, words);
       notice.hidden = words === '';
       const parts = [tracksWords(camera.tracks)];

@@ -40,6 +40,11 @@ export function nextLength(present: Ms, direction: -1 | 1): Ms {
   return LENGTHS.findLast((candidate) => candidate < present * 0.99) ?? SHORTEST;
 }
 
+/** The shortest of the lengths that shows so much with some room around it. */
+export function fitting(span: Ms): Ms {
+  return LENGTHS.find((candidate) => candidate > span * 1.2) ?? LONGEST;
+}
+
 export function pan(view: View, by: Ms): View {
   return { from: view.from + by, to: view.to + by };
 }

@@ -12,7 +12,7 @@ import { listenForGestures } from './gestures';
 import { Preview } from './preview';
 import type { Recordings } from './recordings';
 import type { View } from './scale';
-import { around, clamp, follow, LENGTHS, length, LONGEST, nextLength, pan, pinch, SHORTEST, toTime, toX, zoom } from './scale';
+import { around, clamp, fitting, follow, LENGTHS, length, LONGEST, nextLength, pan, pinch, SHORTEST, toTime, toX, zoom } from './scale';
 import { spanAt } from './spans';
 
 export interface TimelineOptions {
@@ -40,6 +40,8 @@ export class Timeline {
   private live = true;
   private hovered: number | null = null;
   private drawing = 0;
+  /** Nobody has chosen what to look at yet. */
+  private fresh: boolean;
 
   constructor(
     private readonly options: TimelineOptions,
@@ -49,6 +51,7 @@ export class Timeline {
   ) {
     const { api, name, time } = options;
     this.view = at === null ? around(api.clock.now(), HOUR, 0.94) : around(at, HOUR);
+    this.fresh = at === null;
     this.preview = new Preview(api, name, time, this.scope);
     this.strip = h('div', { class: 'timeline-strip', role: 'slider', tabindex: '0', 'aria-label': 'Timeline', 'aria-orientation': 'horizontal', 'data-testid': 'timeline' }, this.canvas);
     const button = (name: 'add' | 'minus', label: string, direction: -1 | 1): HTMLButtonElement =>
@@ -90,6 +93,13 @@ export class Timeline {
 
   /** What is recorded changed. */
   recorded(): void {
+    const { earliest } = this.options.recordings;
+    // A young camera's few minutes would be a sliver of an hour.
+    if (this.fresh && earliest !== null) {
+      this.fresh = false;
+      const size = fitting(this.now - earliest);
+      if (size < length(this.view)) this.setView(around(this.now, size, 0.94));
+    }
     this.invalidate();
   }
 
@@ -118,6 +128,7 @@ export class Timeline {
   }
 
   private gestures(): void {
+    this.scope.listen(this.element, 'pointerdown', () => (this.fresh = false));
     const at = (x: number): Ms => toTime(this.view, this.width, x);
     listenForGestures(this.strip, this.scope, {
       grabs: (x, slack) => this.position !== null && Math.abs(toX(this.view, this.width, this.position) - x) <= slack,
