@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Engine, Local, Memory, bytes, collect, payload, records, stream};
@@ -579,5 +579,4 @@ async fn stored_bytes_follow_what_is_there<E: Engine>(e: E) {
     }
     log.trim(s, 11).await.unwrap();
     assert_eq!(log.stored_bytes(Some(s.stream)).await.unwrap(), 0);
-    let _ = Arc::new(());
 }
