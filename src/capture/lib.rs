@@ -16,6 +16,8 @@
 
 mod board;
 pub mod cameras;
+#[doc(hidden)]
+pub mod hostile;
 mod intake;
 mod probe;
 pub mod pull;

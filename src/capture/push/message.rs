@@ -137,6 +137,7 @@ impl Response {
     pub(super) fn write(&self, request: Option<&Request>, out: &mut Vec<u8>) {
         let mut text = format!("RTSP/1.0 {} {}\r\n", self.status, self.reason);
         if let Some(cseq) = request.and_then(|r| r.header("CSeq")) {
+            let cseq: String = cseq.chars().filter(|c| !c.is_control()).collect();
             text += &format!("CSeq: {cseq}\r\n");
         }
         text += concat!("Server: Rushes/", env!("CARGO_PKG_VERSION"), "\r\n");

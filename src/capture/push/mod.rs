@@ -199,3 +199,31 @@ async fn serve(
 async fn until(flag: &mut watch::Receiver<bool>) {
     let _ = flag.wait_for(|s| *s).await;
 }
+
+/// See [`crate::hostile::rtsp`].
+pub(crate) fn hostile_rtsp(mut data: &[u8]) {
+    use message::{Incoming, Response, parse};
+    let mut protocol = protocol::Protocol::new("s".into());
+    while let Ok(Some((n, incoming))) = parse(data) {
+        assert!(n > 0 && n <= data.len());
+        data = &data[n..];
+        let request = match incoming {
+            Incoming::Request(r) => r,
+            Incoming::Frame(channel, _) => {
+                let _ = protocol.channel(channel);
+                continue;
+            }
+        };
+        let response = match protocol.request(&request) {
+            protocol::Step::Reply(r) => r,
+            protocol::Step::Admit(who) => protocol.admitted(&who.stream, Ok(())),
+            protocol::Step::Bind { media, client } => protocol.bound(media, client, Ok((5000, 5001))),
+            protocol::Step::Record(_) => protocol.recorded().map_or_else(Response::ok, |(_, r)| r),
+            protocol::Step::Teardown => return,
+        };
+        let mut out = Vec::new();
+        response.write(Some(&request), &mut out);
+        // No header of ours can be made to end early.
+        assert!(out.ends_with(b"\r\n\r\n") && out.windows(4).filter(|w| w == b"\r\n\r\n").count() == 1);
+    }
+}
