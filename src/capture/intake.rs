@@ -17,8 +17,8 @@ use crate::times::Timeline;
 /// How long, and how many bytes of, access units wait for parameter sets that the description did not have.
 const HOLD: Duration = Duration::from_secs(5);
 const HOLD_BYTES: usize = 8 << 20;
-/// A bigger leap in sequence numbers is no loss but another beginning.
-const MAX_LOSS: u16 = 3000;
+/// A bigger leap in sequence numbers is no loss but another beginning: half of all numbers lie behind.
+const MAX_LOSS: u16 = 0x7fff;
 /// So many packets of an unannounced payload type and none of the announced one: it is what the sender means.
 const ODD_TYPES: u32 = 20;
 
@@ -229,7 +229,7 @@ impl Intake {
             let lane = &mut self.lanes[at];
             if frame.changed || lane.track.is_none() {
                 lane.track = lane.depacketizer.track(lane.id).map(Arc::new);
-                if self.declared {
+                if self.declared && lane.track.is_some() {
                     self.out.push_back(Out::Tracks(self.tracks()));
                 }
             }
@@ -346,5 +346,149 @@ pub(crate) fn describe(track: &Track) -> String {
         Kind::Video { width: 0, .. } => name.to_string(),
         Kind::Video { width, height } => format!("{name} {width}×{height}"),
         Kind::Audio { .. } => name.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::tests::{PPS, SPS, rtp};
+    use crate::sdp;
+
+    const VIDEO: &str = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+    const SOUND: &str = "m=audio 0 RTP/AVP 8\r\n";
+    const IDR: &[u8] = &[0x65, 0x88, 1];
+    const P: &[u8] = &[0x41, 0x88, 1];
+
+    fn intake(description: &str) -> Intake {
+        Intake::new(&sdp::parse(description.as_bytes()).unwrap().media).unwrap()
+    }
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp(1_790_000_000_000_000 + ms * 1000)
+    }
+
+    struct Sender(u16);
+
+    impl Sender {
+        fn unit(&mut self, to: &mut Intake, ms: i64, nals: &[&[u8]]) {
+            for (i, nal) in nals.iter().enumerate() {
+                to.rtp(0, &rtp(96, i + 1 == nals.len(), self.0, ms as u32 * 90, nal), at(ms));
+                self.0 = self.0.wrapping_add(1);
+            }
+        }
+    }
+
+    fn told(to: &mut Intake) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(out) = to.next() {
+            all.push(match out {
+                Out::Tracks(t) => {
+                    format!("tracks {}", t.iter().map(|t| describe(t)).collect::<Vec<_>>().join(", "))
+                }
+                Out::Unit(u, _) => format!("unit {}", u.track),
+                Out::Discontinuity(w) => w,
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn tracks_come_first_and_again_when_they_change() {
+        let (mut i, mut s) = (intake(VIDEO), Sender(0));
+        s.unit(&mut i, 0, &[SPS, PPS, IDR]);
+        s.unit(&mut i, 40, &[P]);
+        s.unit(&mut i, 80, &[SPS, PPS, IDR]);
+        assert_eq!(told(&mut i), ["tracks H.264 320×240", "unit 1", "unit 1", "unit 1"]);
+        s.unit(&mut i, 120, &[SPS, &[0x68, 0xce, 0x3c, 0x80], IDR]);
+        assert_eq!(told(&mut i), ["tracks H.264 320×240", "unit 1"]);
+        assert_eq!(i.counts().units, 4);
+    }
+
+    #[test]
+    fn units_wait_for_parameter_sets_but_not_for_ever() {
+        let (mut i, mut s) = (intake(&format!("{VIDEO}{SOUND}")), Sender(0));
+        s.unit(&mut i, 0, &[P]);
+        i.rtp(1, &rtp(8, false, 0, 0, &[1; 160]), at(10));
+        assert!(told(&mut i).is_empty());
+        s.unit(&mut i, 40, &[SPS, PPS, IDR]);
+        assert_eq!(told(&mut i), ["tracks H.264 320×240, G.711 A-law", "unit 1", "unit 2", "unit 1"]);
+
+        let (mut i, mut s) = (intake(VIDEO), Sender(0));
+        for n in 0..=150 {
+            s.unit(&mut i, n * 40, &[P]);
+        }
+        let all = told(&mut i);
+        assert_eq!((all[0].as_str(), all.len()), ("tracks H.264", 152));
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_and_told_and_the_rest_goes_on() {
+        let (mut i, mut s) = (intake(VIDEO), Sender(65_530));
+        s.unit(&mut i, 0, &[SPS, PPS, IDR]);
+        told(&mut i);
+        s.0 = s.0.wrapping_add(5);
+        s.unit(&mut i, 40, &[P]);
+        assert_eq!(told(&mut i), ["5 packets lost", "unit 1"]);
+        // Late, and twice: nothing.
+        i.rtp(0, &rtp(96, true, s.0.wrapping_sub(3), 0, P), at(41));
+        i.rtp(0, &rtp(96, true, s.0.wrapping_sub(1), 0, P), at(41));
+        assert!(told(&mut i).is_empty());
+        assert_eq!((i.counts().lost, i.counts().units), (5, 2));
+        // Another source.
+        let mut other = rtp(96, true, 9, 0, IDR);
+        other[11] = 99;
+        i.rtp(0, &other, at(80));
+        assert_eq!(told(&mut i)[0], "the sender started over");
+    }
+
+    #[test]
+    fn a_lost_packet_of_sound_does_not_cut_the_picture() {
+        let (mut i, mut s) = (intake(&format!("{VIDEO}{SOUND}")), Sender(0));
+        s.unit(&mut i, 0, &[SPS, PPS, IDR]);
+        i.rtp(1, &rtp(8, false, 0, 0, &[1; 160]), at(0));
+        i.rtp(1, &rtp(8, false, 3, 480, &[1; 160]), at(60));
+        assert_eq!(told(&mut i)[1..], ["unit 1", "unit 2", "unit 2"]);
+        assert_eq!(i.counts().lost, 2);
+    }
+
+    #[test]
+    fn a_jump_of_the_senders_clock_is_told() {
+        let (mut i, mut s) = (intake(VIDEO), Sender(0));
+        s.unit(&mut i, 0, &[SPS, PPS, IDR]);
+        told(&mut i);
+        i.rtp(0, &rtp(96, true, s.0, 900_000_000, P), at(40));
+        assert_eq!(told(&mut i), ["times jumped by 10000000 ms", "unit 1"]);
+    }
+
+    #[test]
+    fn packets_of_another_type_are_left_out_unless_they_are_all_there_is() {
+        let (mut i, mut s) = (intake(VIDEO), Sender(0));
+        s.unit(&mut i, 0, &[SPS, PPS, IDR]);
+        i.rtp(0, &rtp(50, true, 77, 0, b"odd"), at(0));
+        assert_eq!((told(&mut i).len(), i.counts().lost), (2, 0));
+        let mut i = intake(VIDEO);
+        for n in 0..60 {
+            i.rtp(
+                0,
+                &rtp(99, n % 3 == 2, n, u32::from(n) / 3 * 3600, [SPS, PPS, IDR][usize::from(n) % 3]),
+                at(0),
+            );
+        }
+        assert!(i.counts().units > 10);
+    }
+
+    #[test]
+    fn what_cannot_be_received_is_named() {
+        let all = sdp::parse(
+            b"v=0\r\nm=video 0 RTP/AVP 26\r\nm=audio 0 RTP/AVP 9\r\nm=application 0 RTP/AVP 98\r\n",
+        );
+        let e = Intake::new(&all.unwrap().media).unwrap_err();
+        assert_eq!(e, "JPEG video and G722 audio cannot be received");
+        let mut i = intake(&format!("v=0\r\nm=video 0 RTP/AVP 26\r\n{SOUND}"));
+        i.rtp(1, &rtp(8, false, 0, 0, &[1; 160]), at(0));
+        told(&mut i);
+        assert_eq!(i.words(), "G.711 A-law (JPEG video cannot be received and is left out)");
+        assert!(Intake::new(&[]).is_err());
     }
 }

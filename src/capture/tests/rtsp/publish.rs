@@ -254,3 +254,100 @@ async fn a_stop_stores_what_came_and_frees_the_port() {
     assert!(server.sessions().is_empty());
     capture::push::Server::start(site.world.clone(), at, site.admit(), site.sink.clone()).await.unwrap();
 }
+
+/// A publisher by hand: as much as it takes to have UDP ports to send to.
+async fn by_hand(server: SocketAddr, stream: &str) -> (tokio::net::TcpStream, tokio::net::UdpSocket) {
+    use base64::Engine as _;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut tcp = tokio::net::TcpStream::connect(server).await.unwrap();
+    let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", KEY.0, KEY.1));
+    let sdp = "v=0\r\nm=audio 0 RTP/AVP 8\r\na=control:a\r\n";
+    let port = udp.local_addr().unwrap().port();
+    let mut to = 0;
+    for request in [
+        format!(
+            "ANNOUNCE rtsp://h/{stream} RTSP/1.0\r\nCSeq: 1\r\nAuthorization: Basic {auth}\r\nContent-Length: {}\r\n\r\n{sdp}",
+            sdp.len()
+        ),
+        format!(
+            "SETUP rtsp://h/{stream}/a RTSP/1.0\r\nCSeq: 2\r\nTransport: RTP/AVP;unicast;client_port={port}-{};mode=record\r\n\r\n",
+            port + 1
+        ),
+        format!("RECORD rtsp://h/{stream} RTSP/1.0\r\nCSeq: 3\r\n\r\n"),
+    ] {
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 2000];
+        let n = tcp.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..n]).into_owned();
+        assert!(answer.starts_with("RTSP/1.0 200"), "{answer}");
+        if let Some((_, rest)) = answer.split_once("server_port=") {
+            to = rest.split('-').next().unwrap().parse().unwrap();
+        }
+    }
+    udp.connect((server.ip(), to)).await.unwrap();
+    (tcp, udp)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_sink_costs_a_udp_publisher_what_does_not_fit_and_it_is_counted() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let (tcp, udp) = by_hand(server.local_addr(), "flood").await;
+    site.sink.gate(false);
+    const SENT: u32 = 12_000;
+    for i in 0..SENT {
+        let mut packet = vec![0x80, 8];
+        packet.extend((i as u16).to_be_bytes());
+        packet.extend((i * 160).to_be_bytes());
+        packet.extend([0, 0, 0, 1]);
+        packet.extend([0x55; 160]);
+        udp.send(&packet).await.unwrap();
+        if i % 64 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    site.sink.gate(true);
+    // A last one, which shows what is missing before it.
+    let more = async {
+        let mut i = SENT;
+        loop {
+            let mut packet = vec![0x80, 8];
+            packet.extend((i as u16).to_be_bytes());
+            packet.extend((i * 160).to_be_bytes());
+            packet.extend([0, 0, 0, 1, 0x55]);
+            udp.send(&packet).await.unwrap();
+            i += 1;
+            site.world.clock.sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let counted = async {
+        loop {
+            if server.status("flood").is_some_and(|s| s.lost > 0) {
+                return server.status("flood").unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let status = tokio::select! {
+        _ = more => unreachable!(),
+        s = tokio::time::timeout(PATIENCE, counted) => s.unwrap(),
+    };
+    assert!(status.units_out >= 4096, "what fits is kept: {}", status.units_out);
+    assert!(u64::from(SENT) <= status.units_in + status.lost + 300, "{status:?}");
+    drop(tcp);
+    let events = site.sink.ended("flood").await;
+    assert!(discontinuities(&events)[0].contains("packets lost"), "{:?}", discontinuities(&events));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_udp_publisher_is_given_up_when_its_connection_is() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let (tcp, udp) = by_hand(server.local_addr(), "gone").await;
+    udp.send(&[&[0x80, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0x55; 160]].concat()).await.unwrap();
+    site.sink.wait("gone", "a unit", |e| matches!(e.last(), Some(Event::Unit(..)))).await;
+    drop(tcp);
+    site.sink.ended("gone").await;
+    assert!(server.status("gone").is_none());
+}

@@ -225,3 +225,48 @@ async fn the_push_server_survives_strangers() {
     assert!(server.sessions().is_empty());
     server.stop().await;
 }
+
+/// With the transport left to us, a camera that refuses TCP is asked for UDP.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_refuses_tcp_is_asked_for_udp() {
+    let site = Site::new().await;
+    let asked = Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
+    let heard = asked.clone();
+    let url = peer(move |mut s| {
+        let heard = heard.clone();
+        async move {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = s.read(&mut buf).await {
+                let text = String::from_utf8_lossy(&buf[..n]).into_owned();
+                let line =
+                    |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("0").to_string();
+                let mut answer = format!("RTSP/1.0 200 OK\r\nCSeq: {}\r\n", line("CSeq: "));
+                if text.starts_with("DESCRIBE") {
+                    answer += &format!(
+                        "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{H264_SDP}",
+                        H264_SDP.len()
+                    );
+                } else {
+                    heard.lock().unwrap().push(line("Transport: "));
+                    answer = answer.replace("200 OK", "461 Unsupported Transport") + "\r\n";
+                }
+                let _ = s.write_all(answer.as_bytes()).await;
+            }
+        }
+    })
+    .await;
+    let source = capture::pull::Source { transport: capture::pull::Transport::Auto, ..source(&url) };
+    let handle = site.pull_by(source, "auto");
+    let mut status = handle.status();
+    let refused = status.wait_for(|s| s.state == State::Failed);
+    let words = tokio::time::timeout(PATIENCE, refused).await.unwrap().unwrap().detail.clone();
+    assert!(words.contains("refused this transport"), "{words}");
+    let udp = async {
+        while !asked.lock().unwrap().iter().any(|t| t.contains("client_port")) {
+            status.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, udp).await.unwrap();
+    handle.stop().await;
+    assert!(asked.lock().unwrap()[0].contains("RTP/AVP/TCP"));
+}
