@@ -338,8 +338,16 @@ fn adopt_segments(shared: &Shared, touched: &BTreeSet<ShardId>) -> Result<Vec<([
         let ms = u64::from_be_bytes([0, 0, id[0], id[1], id[2], id[3], id[4], id[5]]);
         let s = shared.segments.adopt(id, f.shard.id, Timestamp::from_millis(ms as i64), f.end, true);
         s.index_bytes.store(f.weight, Ordering::Relaxed);
-        // Of several, the latest goes on.
-        *lock(&f.shard.segment) = Some(s);
+        // Of several only the one that was written last goes on, so that a segment's payloads follow each other.
+        let last = f.shard.state().recent.iter().rev().find_map(|r| match r {
+            Recent::Large { large, .. } => Some(large.segment),
+            Recent::Frame { .. } => None,
+        });
+        if last == Some(id) {
+            *lock(&f.shard.segment) = Some(s);
+        } else {
+            s.closed.store(true, Ordering::Release);
+        }
     }
     Ok(strays)
 }

@@ -165,6 +165,9 @@ fn walk(
     }
     if let Some((last, head, sealed)) = held {
         if limit.is_some() || file.body_holds(last, &head).map_err(io)? {
+            if limit.is_none() {
+                settle(file, last, head.len()).map_err(io)?;
+            }
             give(file, (last, head, sealed), sink)?;
         } else {
             at = last;
@@ -180,6 +183,16 @@ fn walk(
         tracing::debug!(file = number, offset = at, "the journal ends here");
     }
     Ok(at)
+}
+
+/// Makes the last frame durable. It was found, but perhaps only in the system's cache: the process may have been killed
+/// before its sync, or the sync failed and left pages that pass for clean. What is acknowledged from now on comes after
+/// it, so it must not vanish. The same bytes are written once more, as nothing else makes such pages dirty again.
+fn settle(file: &JournalFile, at: u64, len: u64) -> std::io::Result<()> {
+    let mut frame = vec![0; len as usize];
+    file.disk.read_exact_at(&mut frame, at)?;
+    file.disk.write_all_at(&frame, at)?;
+    file.disk.sync_data()
 }
 
 fn give(

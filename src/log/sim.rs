@@ -71,7 +71,19 @@ fn run<T>(f: impl Future<Output = T>) -> T {
     }
 }
 
+/// Names the seed of a history that fails, wherever it does.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {} failed: RUSHES_SEED={} runs it alone", self.0, self.0);
+        }
+    }
+}
+
 fn history(seed: u64, keep: bool) -> Told {
+    let _named = Named(seed);
     let mut dice = Dice::new(seed ^ 0xfeed);
     let sim = Sim::new(seed);
     if keep {

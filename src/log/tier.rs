@@ -146,6 +146,10 @@ impl<'s> Tier<'s> {
         let open = self.shared.segments.get(&own);
         // A file that failed once is not written again: what is in it is copied.
         let failed = open.as_ref().is_none_or(|s| s.failed.load(Ordering::Acquire));
+        // Closed by an earlier run of this flush, as payloads were committed into another in between: a footer stays as
+        // it is, what comes later is copied.
+        let again = self.out.retired.contains(&own);
+        let failed = failed || again;
         // Nobody is in the middle of a write from here on, and nobody begins one.
         let _gate = open.as_ref().map(|s| s.shut());
         let mut sink = if failed {
@@ -181,10 +185,12 @@ impl<'s> Tier<'s> {
                 }
             }
         }
-        if failed {
+        if failed && !again {
             self.out.superseded.push(own);
         }
-        self.out.retired.push(own);
+        if !again {
+            self.out.retired.push(own);
+        }
         self.close(sink)
     }
 
