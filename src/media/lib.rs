@@ -26,6 +26,7 @@ pub mod h264;
 pub mod h265;
 #[doc(hidden)]
 pub mod hostile;
+pub mod mkv;
 pub mod mp4file;
 pub mod mp4read;
 mod nal;

@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::MediaError;
+
 /// What a track's payloads are. Codecs that are not understood are kept untouched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -124,4 +126,15 @@ pub struct AccessUnit {
     pub access: RandomAccess,
     /// The payload, framed as its track says.
     pub data: Bytes,
+}
+
+/// A track, or one of its configurations, that could not be put into the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its id in the fragments.
+    pub track: u8,
+    /// What its payloads are.
+    pub codec: Codec,
+    /// Why it was left out.
+    pub why: MediaError,
 }

@@ -22,7 +22,7 @@
 //!
 //! **Configurations** that change become further sample descriptions of the same track; so does a change of a track's
 //! timescale, whose times are then told in the first one's. A track whose *codec* changes goes on as another track.
-//! Tracks that MP4 has no name for here are left out and listed ([`LeftOut`]). G.711 is `ulaw` and `alaw`, a sample for
+//! Tracks that MP4 has no name for here are left out and listed ([`LeftOut`](crate::LeftOut)). G.711 is `ulaw` and `alaw`, a sample for
 //! each packet.
 
 mod emit;
@@ -32,7 +32,7 @@ mod plan;
 mod track;
 mod writer;
 
-pub use plan::{Head, LeftOut, Plan};
+pub use plan::{Head, MAX_SAMPLES, Plan};
 pub use writer::Writer;
 
 #[cfg(test)]

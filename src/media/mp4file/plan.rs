@@ -9,7 +9,7 @@ use super::moov::{self, ftyp};
 use super::track::Out;
 use crate::error::invalid;
 use crate::timeline::{Gaps, Timeline, from_ns, rescale, to_ns};
-use crate::{Codec, MediaError, Sample, Table, Track, table};
+use crate::{Codec, LeftOut, MediaError, Sample, Table, Track, table};
 
 pub(super) const WHAT: &str = "MP4 file";
 
@@ -18,17 +18,6 @@ pub const MAX_SAMPLES: usize = 1 << 25;
 /// Sample descriptions of one file, and the bytes of their configurations together.
 const MAX_DESCRIPTIONS: usize = 4096;
 const MAX_CONFIGS: usize = 1 << 24;
-
-/// A track, or one of its configurations, that could not be put into the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Its id in the fragments.
-    pub track: u8,
-    /// What its payloads are.
-    pub codec: Codec,
-    /// Why it was left out.
-    pub why: MediaError,
-}
 
 /// Collects what a file's `moov` has to say; see the [module](super).
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 use bytes::Bytes;
 
 use super::moov::{self, ftyp};
-use super::plan::{LeftOut, Plan};
+use super::plan::Plan;
 use crate::timeline::Gaps;
-use crate::{MediaError, Table};
+use crate::{LeftOut, MediaError, Table};
 
 /// Writes a file in one pass, its `moov` last: [`start`](Self::start), then each [`fragment`](Self::fragment), then
 /// [`finish`](Self::finish), each to be appended to the file.
