@@ -1,3 +1,4 @@
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 declare const process: { env: Record<string, string | undefined> };
@@ -6,7 +7,21 @@ declare const process: { env: Record<string, string | undefined> };
 // named by RUSHES_URL.
 const server = process.env.RUSHES_URL ?? 'http://127.0.0.1:4599';
 
+/** Lets the browser fetch hls.js beside the page's own code: whoever opens the console will play something. */
+const preloadPlayer: Plugin = {
+  name: 'preload-player',
+  transformIndexHtml: {
+    order: 'post',
+    handler(_, { bundle }) {
+      return Object.keys(bundle ?? {})
+        .filter((name) => /hls-[^/]*\.js$/.test(name))
+        .map((name) => ({ tag: 'link', attrs: { rel: 'modulepreload', crossorigin: true, href: `/${name}` }, injectTo: 'head' }));
+    },
+  },
+};
+
 export default defineConfig({
+  plugins: [preloadPlayer],
   build: {
     target: 'es2022',
     sourcemap: false,

@@ -5,6 +5,7 @@ import './styles/controls.css';
 import './styles/shell.css';
 import './styles/cameras.css';
 import './styles/player.css';
+import './styles/timeline.css';
 import './styles/dialogs.css';
 
 import { Api } from './api/client';

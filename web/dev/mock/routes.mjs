@@ -20,9 +20,14 @@ class Refusal extends Error {
 }
 
 export function routes(state, media) {
+  const stream = (name) => {
+    const found = state.cameras.get(decodeURIComponent(name));
+    if (!found) throw new Refusal(404, 'NotFound', `there is no video stream "${decodeURIComponent(name)}"`);
+    return found;
+  };
   const camera = (name) => {
     const found = state.cameras.get(decodeURIComponent(name));
-    if (!found) throw new Refusal(404, 'NotFound', `there is no camera "${decodeURIComponent(name)}"`);
+    if (!found || found.state === 'gone') throw new Refusal(404, 'NotFound', `there is no camera "${decodeURIComponent(name)}"`);
     return found;
   };
 
@@ -35,7 +40,7 @@ export function routes(state, media) {
     }],
     ['GET', /^\/v1\/session$/, async () => ({ principal: 'root', accessKeyId: 'AKIAMOCK', expires: iso(Date.now() + 86400_000), version: '0.1.0' })],
     ['DELETE', /^\/v1\/session$/, async ({ cookie }) => void state.sessions.delete(cookie)],
-    ['GET', /^\/v1\/cameras$/, async () => ({ cameras: [...state.cameras.values()].map(state.show) })],
+    ['GET', /^\/v1\/cameras$/, async () => ({ cameras: [...state.cameras.values()].filter((found) => found.state !== 'gone').map(state.show) })],
     ['POST', /^\/v1\/cameras\/probe$/, probe],
     ['POST', /^\/v1\/cameras$/, async ({ body }) => {
       if (!/^[\w.-]{1,256}$/.test(body.name)) throw new Refusal(400, 'BadRequest', 'a name is 1 to 256 of a-z A-Z 0-9 _ . -');
@@ -54,20 +59,23 @@ export function routes(state, media) {
       return state.show(found);
     }],
     ['POST', /^\/v1\/cameras\/([^/]+)\/publish-url$/, async ({ match }) => ({ publishUrl: publishUrl(camera(match[1]).name) })],
-    ['DELETE', /^\/v1\/cameras\/([^/]+)$/, async ({ match }) => {
-      const { name } = camera(match[1]);
-      state.cameras.delete(name);
-      state.send('removed', { name });
-    }],
-    ['GET', /^\/v1\/streams\/([^/]+)\/timeline$/, async ({ match, query }) => {
+    ['DELETE', /^\/v1\/cameras\/([^/]+)$/, async ({ match, query }) => {
       const found = camera(match[1]);
+      if (query.get('recordings') === 'delete' || found.spans.length === 0) state.cameras.delete(found.name);
+      else state.change(found, { state: 'gone' });
+      state.send('removed', { name: found.name });
+    }],
+    ['GET', /^\/v1\/streams$/, async () => ({ streams: [...state.cameras.values()].map(state.showStream) })],
+    ['DELETE', /^\/v1\/streams\/([^/]+)$/, async ({ match }) => void state.cameras.delete(stream(match[1]).name)],
+    ['GET', /^\/v1\/streams\/([^/]+)\/timeline$/, async ({ match, query }) => {
+      const found = stream(match[1]);
       const [from, to] = [Date.parse(query.get('from')), Date.parse(query.get('to'))];
       const spans = state.spans(found).map((span) => ({ from: span.from * FRAGMENT * 1000, to: span.to * FRAGMENT * 1000 }));
       const within = spans.filter((span) => span.to > from && span.from < to).map((span) => ({ from: iso(Math.max(from, span.from)), to: iso(Math.min(to, span.to)) }));
       return { from: iso(from), to: iso(to), now: iso(Date.now()), earliest: spans[0] ? iso(spans[0].from) : null, latest: spans.at(-1) ? iso(spans.at(-1).to) : null, spans: within };
     }],
     ['POST', /^\/v1\/streams\/([^/]+)\/sessions$/, async ({ match, body }) => {
-      const found = camera(match[1]);
+      const found = stream(match[1]);
       if (found.spans.length === 0) throw new Refusal(404, 'NotFound', 'nothing is recorded');
       const token = state.token();
       const expires = Date.now() + state.ttl * 1000;
@@ -76,7 +84,7 @@ export function routes(state, media) {
       return { url: `/hls/${token}/main.m3u8`, expires: iso(expires) };
     }],
     ['GET', /^\/v1\/streams\/([^/]+)\/still\.jpg$/, async ({ match, query, response }) => {
-      const found = camera(match[1]);
+      const found = stream(match[1]);
       const at = query.has('at') ? Date.parse(query.get('at')) : Date.now();
       const number = Math.floor(at / (FRAGMENT * 1000));
       const span = state.spans(found).filter(({ from }) => from <= number).at(-1);

@@ -84,6 +84,11 @@ export function createState({ empty, open, ttl, entries, media }) {
     };
   };
 
+  state.showStream = (camera) => {
+    const { name, created, recorded, tracks } = state.show(camera);
+    return { name, arn: `arn:aws:kinesisvideo:eu-central-1:000000000000:stream/${name}/1`, created, recorded, tracks };
+  };
+
   state.change = (camera, change) => {
     const running = camera.state === 'running';
     const now = Math.floor(Date.now() / (FRAGMENT * 1000));
@@ -93,7 +98,7 @@ export function createState({ empty, open, ttl, entries, media }) {
       if (last) last.to ??= now;
     }
     if (!running && camera.state === 'running') camera.spans.push({ from: now, to: null });
-    state.send('camera', state.show(camera));
+    if (camera.state !== 'gone') state.send('camera', state.show(camera));
   };
 
   state.storage = () => {

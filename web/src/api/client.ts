@@ -13,6 +13,7 @@ import type {
   SessionRequest,
   Source,
   Storage,
+  Stream,
   Timeline,
 } from './types';
 import { ms } from './types';
@@ -90,6 +91,15 @@ export class Api {
   }
 
   // Streams.
+
+  async streams(signal?: AbortSignal): Promise<Stream[]> {
+    return (await this.json<{ streams: Stream[] }>('GET', '/v1/streams', { signal })).streams;
+  }
+
+  /** Deletes a stream with its recordings: its keys are destroyed. */
+  async deleteStream(name: string): Promise<void> {
+    await this.call('DELETE', streamPath(name), { timeout: 60_000 });
+  }
 
   async timeline(stream: string, from: Ms, to: Ms, signal?: AbortSignal): Promise<Timeline> {
     const query = new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(to).toISOString() });

@@ -58,7 +58,9 @@ export type CameraState =
   | 'failed'
   | 'rejected'
   | 'stopped'
-  | 'waiting';
+  | 'waiting'
+  /** Ours alone: a stream with recordings and without a camera, shown among the cameras. */
+  | 'archived';
 
 export interface Recorded {
   from: Timestamp;
@@ -83,6 +85,35 @@ export interface Camera {
   clockWarning: string | null;
   tracks: Track[];
   recorded: Recorded | null;
+}
+
+export interface Stream {
+  name: string;
+  arn: string;
+  created: Timestamp;
+  recorded: Recorded | null;
+  tracks: Track[];
+}
+
+/** A stream that no camera sends to (any more), as a camera: its recordings can be watched like any others. */
+export function archived({ name, created, recorded, tracks }: Stream): Camera {
+  return {
+    name,
+    created,
+    recorded,
+    tracks,
+    source: { kind: 'push' },
+    enabled: true,
+    state: 'archived',
+    detail: 'No camera sends to this stream',
+    since: recorded?.to ?? created,
+    lastFrame: recorded?.to ?? null,
+    bitrate: 0,
+    unitsIn: 0,
+    unitsOut: 0,
+    lost: 0,
+    clockWarning: null,
+  };
 }
 
 export interface CreatedCamera extends Camera {

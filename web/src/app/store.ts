@@ -4,6 +4,7 @@ import type { Api } from '../api/client';
 import { ApiError, inWords, isAbort } from '../api/errors';
 import { Feed } from '../api/events';
 import type { Camera, Storage } from '../api/types';
+import { archived } from '../api/types';
 
 const SLEEP_AFTER = 30_000;
 
@@ -57,7 +58,8 @@ export class Store {
   private openFeed(): Feed {
     return new Feed({
       camera: (camera) => this.put(camera),
-      removed: (name) => this.remove(name),
+      // Its recordings may stay: ask.
+      removed: () => void this.refresh(),
       storage: (storage) => {
         this.storage = storage;
         this.changed();
@@ -111,8 +113,10 @@ export class Store {
     const fetching = new AbortController();
     this.fetching = fetching;
     try {
-      const cameras = await this.api.cameras(fetching.signal);
+      const [cameras, streams] = await Promise.all([this.api.cameras(fetching.signal), this.api.streams(fetching.signal)]);
       this.byName.clear();
+      // Whatever has recordings can be watched, whether or not a camera still sends to it.
+      for (const stream of streams) if (stream.recorded !== null) this.byName.set(stream.name, archived(stream));
       for (const camera of cameras) this.byName.set(camera.name, camera);
       this.loading = 'ready';
       this.changed();
@@ -129,11 +133,6 @@ export class Store {
 
   put(camera: Camera): void {
     this.byName.set(camera.name, camera);
-    this.changed();
-  }
-
-  remove(name: string): void {
-    this.byName.delete(name);
     this.changed();
   }
 

@@ -13,6 +13,7 @@ const STATES: Record<CameraState, [string, Tone]> = {
   rejected: ['Needs your attention', 'bad'],
   stopped: ['Disabled', 'off'],
   waiting: ['Waiting for a publisher', 'off'],
+  archived: ['Recordings only', 'off'],
 };
 
 export function stateWords(camera: Camera): string {
@@ -61,9 +62,11 @@ export function summary(cameras: Camera[]): string {
   const attention = count(['failed', 'rejected', 'stalled']);
   const waiting = count(['waiting', 'connecting']);
   const off = count(['stopped']);
+  const past = count(['archived']);
   if (running > 0) parts.push(running === cameras.length ? (running === 1 ? 'Running' : 'All running') : `${running} running`);
   if (attention > 0) parts.push(`${attention} ${attention === 1 ? 'needs' : 'need'} attention`);
   if (waiting > 0) parts.push(`${waiting} waiting`);
   if (off > 0) parts.push(`${off} disabled`);
+  if (past > 0) parts.push(`${past} with recordings only`);
   return parts.join(', ');
 }

@@ -37,12 +37,13 @@ export function cameraDetails(app: App): Details {
       const running = camera.state === 'running';
       set('State', `${stateWords(camera)}, for ${duration(now - ms(camera.since))}`);
       set('Why', running || camera.detail === stateWords(camera) ? '' : sentence(camera.detail));
-      set('Source', source.kind === 'pull' ? `${source.url}${source.transport === undefined || source.transport === 'auto' ? '' : `, ${source.transport.toUpperCase()}`}` : 'Published to Rushes by RTSP');
+      const past = camera.state === 'archived';
+      set('Source', past ? '' : source.kind === 'pull' ? `${source.url}${source.transport === undefined || source.transport === 'auto' ? '' : `, ${source.transport.toUpperCase()}`}` : 'Published to Rushes by RTSP');
       set('Tracks', camera.tracks.map((track) => trackWords(track) + unplayable(trackPlays(track) ? '' : 'does not play in this browser')).join('; '));
       set('Bit rate', running ? bitrate(camera.bitrate) : '');
       set('Last frame', camera.lastFrame === null ? '' : age(now - ms(camera.lastFrame)));
       set('Recorded', recorded === null ? 'Nothing yet' : `${bytes(recorded.bytes)} since ${app.time.full(ms(recorded.from), now)}`);
-      set('Access units', `${camera.unitsIn.toLocaleString('en-GB')} in, ${camera.unitsOut.toLocaleString('en-GB')} stored, ${camera.lost === 0 ? 'none lost' : `${camera.lost.toLocaleString('en-GB')} lost`}`);
+      set('Access units', past ? '' : `${camera.unitsIn.toLocaleString('en-GB')} in, ${camera.unitsOut.toLocaleString('en-GB')} stored, ${camera.lost === 0 ? 'none lost' : `${camera.lost.toLocaleString('en-GB')} lost`}`);
       set('Clock', sentence(camera.clockWarning ?? ''));
     },
   };

@@ -11,6 +11,9 @@ import { openPublish } from './publish';
 
 export function cameraMenu(app: App, camera: Camera, anchor: HTMLElement): void {
   const items: MenuItem[] = [];
+  if (camera.state === 'archived') {
+    return openMenu(anchor, [{ label: 'Delete recordings…', danger: true, run: () => openDelete(app, camera) }]);
+  }
   if (camera.source.kind === 'push') {
     items.push({ label: 'New publish address…', run: () => openPublish(app, camera.name) });
   }

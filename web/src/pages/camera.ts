@@ -2,6 +2,7 @@
 
 import { ApiError, inWords, isAbort } from '../api/errors';
 import type { Camera, Ms } from '../api/types';
+import { archived } from '../api/types';
 import type { App } from '../app/context';
 import { listenForKeys } from '../app/keys';
 import { formatRoute } from '../app/router';
@@ -119,7 +120,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
       // Known already when one comes from the list; else asked for, so that a codec that does not play is said at once.
       if (camera === undefined) {
         if (at === null) prepare(app.api, name);
-        app.store.put(await app.api.camera(name, scope.signal));
+        app.store.put(await known(app, name, scope.signal));
       }
     } catch (error) {
       if (isAbort(error)) return;
@@ -159,6 +160,18 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   });
   void begin();
   return { element, title: name, dispose: () => scope.end() };
+}
+
+/** The camera of this name, or the stream that one has left. */
+async function known(app: App, name: string, signal: AbortSignal): Promise<Camera> {
+  try {
+    return await app.api.camera(name, signal);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 404) throw error;
+    const stream = (await app.api.streams(signal)).find((candidate) => candidate.name === name);
+    if (stream === undefined) throw error;
+    return archived(stream);
+  }
 }
 
 async function toggleFullscreen(theatre: HTMLElement, video: HTMLVideoElement): Promise<void> {

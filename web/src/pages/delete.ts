@@ -1,4 +1,4 @@
-// Deleting a camera, with or without what it recorded.
+// Deleting a camera, with or without what it recorded; or what is left of one.
 
 import { inWords } from '../api/errors';
 import type { Camera } from '../api/types';
@@ -11,7 +11,8 @@ import { field } from '../ui/field';
 
 export function openDelete(app: App, camera: Camera): void {
   const { name, recorded } = camera;
-  const dialog = openDialog(`Delete ${name}`);
+  const only = camera.state === 'archived';
+  const dialog = openDialog(only ? `Delete the recordings of ${name}` : `Delete ${name}`);
   const choice = (value: string, label: string, hint: string): HTMLElement =>
     h('label', { class: 'choice' }, h('input', { type: 'radio', name: 'recordings', value, checked: value === 'keep' }), h('span', {}, h('b', {}, label), h('span', { class: 'hint' }, hint)));
   const typed = field(`Type ${name} to confirm`, { 'data-testid': 'delete-confirm' });
@@ -20,26 +21,31 @@ export function openDelete(app: App, camera: Camera): void {
   const form = h(
     'form',
     { class: 'form', novalidate: true },
-    h('fieldset', { class: 'choices' }, h('legend', {}, 'What it recorded'), choice('keep', 'Keep', `Only the camera goes; its stream “${name}” and the recordings${size} stay.`), choice('delete', 'Delete as well', 'Its keys are destroyed: nothing brings the recordings back.')),
+    only && h('p', {}, `All of its recordings${size} go. Its keys are destroyed: nothing brings them back.`),
+    !only && h('fieldset', { class: 'choices' }, h('legend', {}, 'What it recorded'), choice('keep', 'Keep', `Only the camera goes; its stream “${name}” and the recordings${size} stay.`), choice('delete', 'Delete as well', 'Its keys are destroyed: nothing brings the recordings back.')),
     typed.element,
     h('div', { class: 'form-actions' }, confirm, h('button', { type: 'button', class: 'button', on: { click: () => dialog.close() } }, 'Cancel')),
   );
-  const recordings = (): 'keep' | 'delete' => (new FormData(form).get('recordings') === 'delete' ? 'delete' : 'keep');
+  const recordings = (): 'keep' | 'delete' => (only || new FormData(form).get('recordings') === 'delete' ? 'delete' : 'keep');
   const update = (): void => {
     const deleting = recordings() === 'delete';
     typed.element.hidden = !deleting;
     typed.fail(null);
-    confirm.textContent = deleting ? 'Delete camera and recordings' : 'Delete camera';
+    confirm.textContent = only ? 'Delete recordings' : deleting ? 'Delete camera and recordings' : 'Delete camera';
     confirm.disabled = deleting && typed.input.value.trim() !== name;
   };
   const submit = async (): Promise<void> => {
     confirm.disabled = true;
     try {
-      await app.api.deleteCamera(name, recordings());
+      const kept = recordings() === 'keep';
+      if (only) await app.api.deleteStream(name);
+      else await app.api.deleteCamera(name, kept ? 'keep' : 'delete');
       dialog.close();
-      forgetStill(name);
-      app.store.remove(name);
-      app.toast(`${name} is deleted.`);
+      if (!kept) forgetStill(name);
+      const { current } = app.router;
+      if (!kept && current.page === 'camera' && current.name === name) app.router.go({ page: 'cameras' });
+      await app.store.refresh();
+      app.toast(only ? `The recordings of ${name} are deleted.` : `${name} is deleted.`);
     } catch (error) {
       update();
       typed.element.hidden = false;

@@ -148,8 +148,19 @@ export class Engine {
   seek(at: Ms): boolean {
     const media = this.map.media(at);
     if (media === null) return false;
-    if (Math.abs(this.video.currentTime - media) > 0.02) this.video.currentTime = media;
+    const there = this.onPicture(media);
+    if (Math.abs(this.video.currentTime - there) > 0.02) this.video.currentTime = there;
     return true;
+  }
+
+  /** The place itself, or the first frame when that is loaded and comes a little later: there is nothing to show before it. */
+  private onPicture(media: number): number {
+    const { buffered } = this.video;
+    for (let index = 0; index < buffered.length; index += 1) {
+      const start = buffered.start(index);
+      if (media < start && start - media < 1) return start + 0.001;
+    }
+    return media;
   }
 
   /** Goes to the live edge of a session that has one. */

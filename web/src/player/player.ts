@@ -10,7 +10,7 @@ import type { Situation } from './decide';
 import { framesFor, planContinue, planSeek, stepTarget, tailOf } from './decide';
 import type { Fault } from './engine';
 import { Engine } from './engine';
-import { markPicture } from './measure';
+import { markPicture, markSeek } from './measure';
 import type { Asked } from './session';
 import { SessionKeeper } from './session';
 import { blocked, playability } from './support';
@@ -92,6 +92,7 @@ export class Player {
     on('play', () => (this.wantsPlay = true));
     on('seeked', () => {
       this.target = null;
+      if (this.phase !== 'opening') markPicture(performance.now());
       this.around.changed();
     });
     document.addEventListener('visibilitychange', () => this.seenAgain(), { signal });
@@ -159,6 +160,7 @@ export class Player {
   }
 
   seek(wish: Ms): void {
+    markSeek();
     const plan = planSeek(wish, this.situation());
     if (plan.go === 'live') return this.goLive();
     if (plan.go === 'nowhere') return;
