@@ -14,8 +14,8 @@ use std::{
 };
 
 use gstreamer::{self as gst, glib, prelude::*};
-use gstreamer_rtsp_server::gio;
 use gstreamer_app::{AppSink, AppSrc};
+use gstreamer_rtsp_server::gio;
 use gstreamer_rtsp_server::{self as server, prelude::*};
 
 /// Files larger than this are not held in memory.
@@ -45,7 +45,12 @@ pub struct Simulator {
 
 impl Simulator {
     /// Plays `file` at `listen` (port 0: a free one), asking for `login` if one is given; over and over if `again`.
-    pub fn start(listen: SocketAddr, file: &Path, login: Option<(String, String)>, again: bool) -> Result<Simulator, SimulatorError> {
+    pub fn start(
+        listen: SocketAddr,
+        file: &Path,
+        login: Option<(String, String)>,
+        again: bool,
+    ) -> Result<Simulator, SimulatorError> {
         gst::init().map_err(failed)?;
         let tracks = Arc::new(read(file)?);
         let context = glib::MainContext::new();
@@ -57,11 +62,17 @@ impl Simulator {
         let mut user_info = String::new();
         if let Some((user, password)) = login {
             protect(&srv, &factory, &user, &password);
-            let enc = |s: &str| percent_encoding::utf8_percent_encode(s, percent_encoding::NON_ALPHANUMERIC).to_string();
+            let enc = |s: &str| {
+                percent_encoding::utf8_percent_encode(s, percent_encoding::NON_ALPHANUMERIC).to_string()
+            };
             user_info = format!("{}:{}@", enc(&user), enc(&password));
         }
-        srv.mount_points().ok_or_else(|| failed("the RTSP server has no mount points"))?.add_factory("/main", factory);
-        let source = srv.create_source(gio::Cancellable::NONE).map_err(|e| failed(format!("cannot listen on {listen}: {e}")))?;
+        srv.mount_points()
+            .ok_or_else(|| failed("the RTSP server has no mount points"))?
+            .add_factory("/main", factory);
+        let source = srv
+            .create_source(gio::Cancellable::NONE)
+            .map_err(|e| failed(format!("cannot listen on {listen}: {e}")))?;
         source.attach(Some(&context));
         let url = format!("rtsp://{user_info}{}:{}/main", listen.ip(), srv.bound_port());
         let l = main_loop.clone();
@@ -93,7 +104,8 @@ impl Drop for Simulator {
 
 fn protect(srv: &server::RTSPServer, factory: &server::RTSPMediaFactory, user: &str, password: &str) {
     let auth = server::RTSPAuth::new();
-    let token = server::RTSPToken::builder().field(server::RTSP_TOKEN_MEDIA_FACTORY_ROLE.as_str(), "viewer").build();
+    let token =
+        server::RTSPToken::builder().field(server::RTSP_TOKEN_MEDIA_FACTORY_ROLE.as_str(), "viewer").build();
     auth.add_digest(user, password, &token);
     auth.add_basic(&server::RTSPAuth::make_basic(user, password), &token);
     auth.set_supported_methods(gstreamer_rtsp::RTSPAuthMethod::Digest);
@@ -110,7 +122,10 @@ fn protect(srv: &server::RTSPServer, factory: &server::RTSPMediaFactory, user: &
 fn read(file: &Path) -> Result<Vec<Track>, SimulatorError> {
     let len = std::fs::metadata(file).map_err(|e| failed(format!("{}: {e}", file.display())))?.len();
     if len > MAX_FILE {
-        return Err(failed(format!("{}: {len} bytes are more than a simulated camera holds ({MAX_FILE})", file.display())));
+        return Err(failed(format!(
+            "{}: {len} bytes are more than a simulated camera holds ({MAX_FILE})",
+            file.display()
+        )));
     }
     let pipeline = gst::Pipeline::new();
     let src = gst::ElementFactory::make("filesrc").property("location", file).build().map_err(failed)?;
@@ -144,7 +159,10 @@ fn read(file: &Path) -> Result<Vec<Track>, SimulatorError> {
     let bus = pipeline.bus().ok_or_else(|| failed("a pipeline has no bus"))?;
     pipeline.set_state(gst::State::Paused).map_err(failed)?;
     // Preroll: every track has its sink once this is through.
-    let told = bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::AsyncDone, gst::MessageType::Error]);
+    let told = bus.timed_pop_filtered(
+        gst::ClockTime::from_seconds(20),
+        &[gst::MessageType::AsyncDone, gst::MessageType::Error],
+    );
     if let Some(gst::MessageView::Error(e)) = told.as_ref().map(|m| m.view()) {
         let _ = pipeline.set_state(gst::State::Null);
         return Err(failed(format!("{}: {}", file.display(), e.error())));
@@ -156,7 +174,10 @@ fn read(file: &Path) -> Result<Vec<Track>, SimulatorError> {
     let tracks: Vec<Track> = reading.into_iter().filter_map(|t| t.join().ok().flatten()).collect();
     let _ = pipeline.set_state(gst::State::Null);
     if tracks.is_empty() {
-        return Err(failed(format!("{}: no H.264, H.265 or AAC track that a simulated camera could send", file.display())));
+        return Err(failed(format!(
+            "{}: no H.264, H.265 or AAC track that a simulated camera could send",
+            file.display()
+        )));
     }
     Ok(tracks)
 }
@@ -205,7 +226,9 @@ fn factory(tracks: &Arc<Vec<Track>>, again: bool) -> Result<server::RTSPMediaFac
         let Ok(bin) = element.downcast::<gst::Bin>() else { return };
         let length = tracks.iter().map(length).max().unwrap_or_default();
         for i in 0..tracks.len() {
-            let Some(src) = bin.by_name(&format!("src{i}")).and_then(|e| e.downcast::<AppSrc>().ok()) else { continue };
+            let Some(src) = bin.by_name(&format!("src{i}")).and_then(|e| e.downcast::<AppSrc>().ok()) else {
+                continue;
+            };
             src.set_caps(Some(&tracks[i].caps));
             let (tracks, stop) = (tracks.clone(), stop.clone());
             std::thread::spawn(move || feed(&src, &tracks[i], length, again, &stop));
@@ -219,7 +242,11 @@ fn start_of(t: &Track) -> gst::ClockTime {
 }
 
 fn length(t: &Track) -> gst::ClockTime {
-    let end = t.buffers.iter().filter_map(|b| Some(b.pts()? + b.duration().unwrap_or(gst::ClockTime::from_mseconds(40)))).max();
+    let end = t
+        .buffers
+        .iter()
+        .filter_map(|b| Some(b.pts()? + b.duration().unwrap_or(gst::ClockTime::from_mseconds(40))))
+        .max();
     end.unwrap_or(gst::ClockTime::ZERO).saturating_sub(start_of(t))
 }
 

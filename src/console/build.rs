@@ -26,7 +26,9 @@ fn main() {
     walk(&dist, &dist, &mut files);
     files.sort();
     if !files.iter().any(|(n, _)| n == "index.html") {
-        println!("cargo::warning=web/dist is not there: the console will be a page that says so (run `make web` first)");
+        println!(
+            "cargo::warning=web/dist is not there: the console will be a page that says so (run `make web` first)"
+        );
     }
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("assets.rs");
     let mut f = fs::File::create(&out).expect("OUT_DIR is writable");

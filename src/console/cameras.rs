@@ -133,7 +133,11 @@ async fn list(State(c): State<Console>, caller: Caller) -> Result<Response, ApiE
     Ok(fresh(json!({"cameras": all})))
 }
 
-async fn show(State(c): State<Console>, caller: Caller, Path(name): Path<String>) -> Result<Response, ApiError> {
+async fn show(
+    State(c): State<Console>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
     caller.admit(&c.gate, actions::DESCRIBE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
     let camera = c.cameras.get(&name).ok_or_else(|| failed(CameraError::NotFound(name)))?;
     Ok(fresh(json!(view(&c, camera).await)))
@@ -154,7 +158,9 @@ enum SourceIn {
 
 fn pull_source(url: &str, transport: pull::Transport, tls_insecure: bool) -> Result<pull::Source, ApiError> {
     // The text is not repeated in the error: it may hold a password.
-    let url = url.trim().parse().map_err(|e| ApiError::bad_request(format!("that is not a URL: {e}; it looks like rtsp://user:password@host/path")))?;
+    let url = url.trim().parse().map_err(|e| {
+        ApiError::bad_request(format!("that is not a URL: {e}; it looks like rtsp://user:password@host/path"))
+    })?;
     let source = Source::Pull(pull::Source::new(url, transport, tls_insecure));
     source.check().map_err(|e| ApiError::bad_request(e.to_string()))?;
     match source {
@@ -167,7 +173,9 @@ impl SourceIn {
     fn read(self) -> Result<Source, ApiError> {
         match self {
             SourceIn::Push => Ok(Source::Push),
-            SourceIn::Pull { url, transport, tls_insecure } => pull_source(&url, transport, tls_insecure).map(Source::Pull),
+            SourceIn::Pull { url, transport, tls_insecure } => {
+                pull_source(&url, transport, tls_insecure).map(Source::Pull)
+            }
         }
     }
 }
@@ -179,14 +187,21 @@ struct Add {
     source: SourceIn,
 }
 
-async fn add(State(c): State<Console>, caller: Caller, headers: HeaderMap, Body(a): Body<Add>) -> Result<Response, ApiError> {
+async fn add(
+    State(c): State<Console>,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(a): Body<Add>,
+) -> Result<Response, ApiError> {
     valid_name(&a.name)?;
     let arn = c.home.own(&format!("camera/{}", a.name));
     let permit = caller.admit(&c.gate, actions::CREATE_CAMERA, &arn).await?;
     let source = a.source.read()?;
     let push = source == Source::Push;
     if push && c.rtsp.is_none() {
-        return Err(ApiError::bad_request("this server does not listen for RTSP: start it with --rtsp ADDR:PORT"));
+        return Err(ApiError::bad_request(
+            "this server does not listen for RTSP: start it with --rtsp ADDR:PORT",
+        ));
     }
     // Before the camera: what publishes with a token may use its stream, not make it.
     let stream = caller.admit(&c.gate, actions::CREATE_STREAM, &c.home.video_stream(&a.name)).await?;
@@ -202,7 +217,12 @@ async fn add(State(c): State<Console>, caller: Caller, headers: HeaderMap, Body(
     Ok((StatusCode::CREATED, fresh(body)).into_response())
 }
 
-async fn new_publish_url(c: &Console, permit: access::Permit, headers: &HeaderMap, name: &str) -> Result<String, ApiError> {
+async fn new_publish_url(
+    c: &Console,
+    permit: access::Permit,
+    headers: &HeaderMap,
+    name: &str,
+) -> Result<String, ApiError> {
     let rtsp = c.rtsp.ok_or_else(|| ApiError::bad_request("this server does not listen for RTSP"))?;
     let token = c.cameras.publish_token(permit, name).await.map_err(failed)?;
     let asked = headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| match h.rsplit_once(':') {
@@ -213,11 +233,21 @@ async fn new_publish_url(c: &Console, permit: access::Permit, headers: &HeaderMa
     Ok(format!("rtsp://{token}:@{host}:{}/{name}", rtsp.port()))
 }
 
-async fn publish_url(State(c): State<Console>, caller: Caller, headers: HeaderMap, Path(name): Path<String>) -> Result<Response, ApiError> {
-    let permit = caller.admit(&c.gate, actions::UPDATE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
+async fn publish_url(
+    State(c): State<Console>,
+    caller: Caller,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let permit =
+        caller.admit(&c.gate, actions::UPDATE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
     match c.cameras.get(&name).map(|c| c.source) {
-        Some(Source::Push) => Ok(fresh(json!({"publishUrl": new_publish_url(&c, permit, &headers, &name).await?}))),
-        Some(Source::Pull(_)) => Err(ApiError::bad_request(format!("camera {name:?} is pulled from; nothing publishes to it"))),
+        Some(Source::Push) => {
+            Ok(fresh(json!({"publishUrl": new_publish_url(&c, permit, &headers, &name).await?})))
+        }
+        Some(Source::Pull(_)) => {
+            Err(ApiError::bad_request(format!("camera {name:?} is pulled from; nothing publishes to it")))
+        }
         None => Err(failed(CameraError::NotFound(name))),
     }
 }
@@ -229,8 +259,14 @@ struct Update {
     source: Option<SourceIn>,
 }
 
-async fn update(State(c): State<Console>, caller: Caller, Path(name): Path<String>, Body(u): Body<Update>) -> Result<Response, ApiError> {
-    let permit = caller.admit(&c.gate, actions::UPDATE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
+async fn update(
+    State(c): State<Console>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Body(u): Body<Update>,
+) -> Result<Response, ApiError> {
+    let permit =
+        caller.admit(&c.gate, actions::UPDATE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
     let source = u.source.map(SourceIn::read).transpose()?;
     let camera = c.cameras.update(permit, &name, u.enabled, source).await.map_err(failed)?;
     Ok(fresh(json!(view(&c, camera).await)))
@@ -251,10 +287,18 @@ enum Recordings {
     Delete,
 }
 
-async fn remove(State(c): State<Console>, caller: Caller, Path(name): Path<String>, Query(q): Query<Remove>) -> Result<StatusCode, ApiError> {
-    let permit = caller.admit(&c.gate, actions::DELETE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
+async fn remove(
+    State(c): State<Console>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Query(q): Query<Remove>,
+) -> Result<StatusCode, ApiError> {
+    let permit =
+        caller.admit(&c.gate, actions::DELETE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
     let stream = match q.recordings {
-        Recordings::Delete => Some(caller.admit(&c.gate, actions::DELETE_STREAM, &c.home.video_stream(&name)).await?),
+        Recordings::Delete => {
+            Some(caller.admit(&c.gate, actions::DELETE_STREAM, &c.home.video_stream(&name)).await?)
+        }
         Recordings::Keep => None,
     };
     c.cameras.remove(permit, &name).await.map_err(failed)?;
@@ -280,7 +324,9 @@ async fn probe(State(c): State<Console>, caller: Caller, Body(p): Body<Probe>) -
     caller.admit(&c.gate, actions::PROBE_CAMERA, &c.home.own("camera/*")).await?;
     let source = pull_source(&p.url, p.transport, p.tls_insecure)?;
     let begun = c.world.clock.monotonic();
-    let seen = capture::probe(&c.world, &source).await.map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e.code(), e.to_string()))?;
+    let seen = capture::probe(&c.world, &source)
+        .await
+        .map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e.code(), e.to_string()))?;
     let still = match &seen.key_frame {
         Some(k) => c.stills.data_url(&k.track, k.data.clone()).await,
         None => None,

@@ -34,7 +34,10 @@ struct Page {
     queue: Vec<Event>,
 }
 
-async fn events(State(c): State<Console>, caller: Caller) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+async fn events(
+    State(c): State<Console>,
+    caller: Caller,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     caller.admit(&c.gate, actions::LIST_CAMERAS, &c.home.own("camera/*")).await?;
     let page = Page { console: c, round: 0, sent: HashMap::new(), queue: Vec::new() };
     let s = stream::unfold(page, |mut p| async move {

@@ -23,7 +23,10 @@ fn cookie(c: &Console, value: &str, max_age: u64) -> [(header::HeaderName, Strin
     let secure = if c.secure { "; Secure" } else { "" };
     // SameSite=Lax, not Strict: the link that signs in is followed from a terminal or a mail.
     [
-        (header::SET_COOKIE, format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}")),
+        (
+            header::SET_COOKIE,
+            format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}"),
+        ),
         (header::CACHE_CONTROL, "no-store".into()),
     ]
 }
@@ -39,7 +42,11 @@ struct Link {
     link: String,
 }
 
-async fn login(State(c): State<Console>, caller: Result<Caller, ApiError>, Query(q): Query<Link>) -> Response {
+async fn login(
+    State(c): State<Console>,
+    caller: Result<Caller, ApiError>,
+    Query(q): Query<Link>,
+) -> Response {
     let gate = caller.map_or_else(|_| c.gate.clone(), |who| who.gate(&c.gate));
     match gate.sign_in_by_link(&q.link).await {
         Ok(s) => (signed_in(&c, &s), Redirect::to("/")).into_response(),
@@ -56,7 +63,10 @@ struct Key {
 }
 
 async fn sign_in(State(c): State<Console>, caller: Caller, Body(k): Body<Key>) -> Result<Response, ApiError> {
-    let s = caller.gate(&c.gate).sign_in(Credentials::AccessKey { id: &k.access_key_id, secret: &k.secret_access_key }).await?;
+    let s = caller
+        .gate(&c.gate)
+        .sign_in(Credentials::AccessKey { id: &k.access_key_id, secret: &k.secret_access_key })
+        .await?;
     Ok((StatusCode::NO_CONTENT, signed_in(&c, &s)).into_response())
 }
 

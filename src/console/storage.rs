@@ -42,6 +42,10 @@ pub fn router(console: Console) -> Router {
 
 async fn show(State(c): State<Console>, caller: Caller) -> Result<Response, ApiError> {
     caller.admit(&c.gate, actions::READ_STORAGE, &c.home.own("storage")).await?;
-    let s = c.storage.storage().await.ok_or_else(|| ApiError::unavailable("the disk cannot be asked how full it is"))?;
+    let s = c
+        .storage
+        .storage()
+        .await
+        .ok_or_else(|| ApiError::unavailable("the disk cannot be asked how full it is"))?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(s)).into_response())
 }

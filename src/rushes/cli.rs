@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 
 /// Live video and data streams on your own machines: encrypted, time-indexed, played back in a browser.
 #[derive(Parser)]
@@ -57,25 +57,31 @@ pub struct ServeArgs {
     #[arg(long, env = "RUSHES_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Make and use a self-signed certificate
-    #[arg(long, env = "RUSHES_TLS_SELF_SIGNED")]
+    #[arg(long, env = "RUSHES_TLS_SELF_SIGNED", value_parser = FalseyValueParser::new())]
     pub tls_self_signed: bool,
     /// What to log: error, warn, info, debug, trace, or per room such as "info,capture=debug"
     #[arg(long, env = "RUSHES_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// Log lines as JSON
-    #[arg(long, env = "RUSHES_LOG_JSON")]
+    #[arg(long, env = "RUSHES_LOG_JSON", value_parser = FalseyValueParser::new())]
     pub log_json: bool,
-    /// Any other key of the configuration file
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    /// Any other key of the configuration file (several in the variable: separated by semicolons)
+    #[arg(long = "set", env = "RUSHES_SET", value_delimiter = ';', value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Id of the root access key, instead of the one made at the first start
     #[arg(long, env = "RUSHES_ROOT_ACCESS_KEY_ID", value_name = "ID", requires = "root_secret_access_key")]
     pub root_access_key_id: Option<String>,
     /// Its secret (better given by the variable: flags can be seen by other users)
-    #[arg(long, env = "RUSHES_ROOT_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET", requires = "root_access_key_id")]
+    #[arg(
+        long,
+        env = "RUSHES_ROOT_SECRET_ACCESS_KEY",
+        hide_env_values = true,
+        value_name = "SECRET",
+        requires = "root_access_key_id"
+    )]
     pub root_secret_access_key: Option<String>,
     /// When ready, print one line of JSON with the addresses and the console's link
-    #[arg(long)]
+    #[arg(long, env = "RUSHES_READY_JSON", value_parser = FalseyValueParser::new())]
     pub ready_json: bool,
 }
 
@@ -92,7 +98,13 @@ pub struct ClientArgs {
     #[arg(long, env = "RUSHES_ROOT_ACCESS_KEY_ID", value_name = "ID", global = true)]
     pub access_key_id: Option<String>,
     /// Its secret
-    #[arg(long, env = "RUSHES_ROOT_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET", global = true)]
+    #[arg(
+        long,
+        env = "RUSHES_ROOT_SECRET_ACCESS_KEY",
+        hide_env_values = true,
+        value_name = "SECRET",
+        global = true
+    )]
     pub secret_access_key: Option<String>,
     /// Print JSON, as the API answers
     #[arg(long, global = true)]
@@ -105,24 +117,28 @@ pub enum StreamCommand {
     List(ClientArgs),
     /// Make a stream
     Add {
+        /// The stream's name
         name: String,
         #[command(flatten)]
         client: ClientArgs,
     },
     /// Show one stream
     Show {
+        /// The stream's name
         name: String,
         #[command(flatten)]
         client: ClientArgs,
     },
     /// Delete a stream with everything recorded; its keys are destroyed
     Remove {
+        /// The stream's name
         name: String,
         #[command(flatten)]
         client: ClientArgs,
     },
     /// Print an HLS link: live, from a time on, or from one time to another
     HlsUrl {
+        /// The stream's name
         name: String,
         /// RFC 3339, or milliseconds since 1970
         #[arg(long)]
@@ -141,9 +157,12 @@ pub enum StreamCommand {
     },
     /// Show what is recorded, and where the gaps are
     Timeline {
+        /// The stream's name
         name: String,
+        /// RFC 3339, or milliseconds since 1970 [default: a day before --to]
         #[arg(long)]
         from: Option<String>,
+        /// The same [default: now]
         #[arg(long)]
         to: Option<String>,
         #[command(flatten)]
@@ -157,6 +176,7 @@ pub enum CameraCommand {
     List(ClientArgs),
     /// Add a camera: give the URL to pull from, or --push to get a URL to publish to
     Add {
+        /// The camera's name, which is also its stream's
         name: String,
         /// rtsp:// or rtsps://, with user name and password if it wants them
         #[arg(required_unless_present = "push")]
@@ -175,9 +195,12 @@ pub enum CameraCommand {
     },
     /// Connect to a camera and show what it sends, without adding it
     Probe {
+        /// rtsp:// or rtsps://, with user name and password if it wants them
         url: String,
+        /// auto, tcp or udp
         #[arg(long, default_value = "auto")]
         transport: String,
+        /// Accept any certificate (rtsps)
         #[arg(long)]
         tls_insecure: bool,
         #[command(flatten)]
@@ -185,12 +208,14 @@ pub enum CameraCommand {
     },
     /// Show one camera
     Show {
+        /// The camera's name, which is also its stream's
         name: String,
         #[command(flatten)]
         client: ClientArgs,
     },
     /// Remove a camera; its recordings stay unless --delete-recordings
     Remove {
+        /// The camera's name, which is also its stream's
         name: String,
         /// Delete its stream too
         #[arg(long)]
@@ -200,12 +225,14 @@ pub enum CameraCommand {
     },
     /// Stop recording from a camera
     Disable {
+        /// The camera's name, which is also its stream's
         name: String,
         #[command(flatten)]
         client: ClientArgs,
     },
     /// Record from it again
     Enable {
+        /// The camera's name, which is also its stream's
         name: String,
         #[command(flatten)]
         client: ClientArgs,

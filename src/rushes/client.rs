@@ -42,13 +42,21 @@ impl Client {
             _ => {
                 let file = data.join("root-key.json");
                 let v = json_file(&file).ok_or_else(|| {
-                    Failure(format!("no access key: {} cannot be read; give --access-key-id and --secret-access-key", file.display()))
+                    Failure(format!(
+                        "no access key: {} cannot be read; give --access-key-id and --secret-access-key",
+                        file.display()
+                    ))
                 })?;
-                let field = |n: &str| v[n].as_str().map(str::to_owned).ok_or_else(|| Failure(format!("{}: has no {n}", file.display())));
+                let field = |n: &str| {
+                    v[n].as_str()
+                        .map(str::to_owned)
+                        .ok_or_else(|| Failure(format!("{}: has no {n}", file.display())))
+                };
                 (field("accessKeyId")?, field("secretAccessKey")?)
             }
         };
-        let authorization = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}")));
+        let authorization =
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}")));
         Ok(Client { url, authorization, data: data.clone() })
     }
 
@@ -59,7 +67,8 @@ impl Client {
 
     /// Asks; the answer is JSON, or null where there is no body.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let host = self.url.host_str().ok_or_else(|| Failure(format!("{}: has no host", self.url)))?.to_owned();
+        let host =
+            self.url.host_str().ok_or_else(|| Failure(format!("{}: has no host", self.url)))?.to_owned();
         let https = self.url.scheme() == "https";
         let port = self.url.port_or_known_default().unwrap_or(80);
         let bytes = body.as_ref().map(|b| b.to_string().into_bytes()).unwrap_or_default();
@@ -77,8 +86,10 @@ impl Client {
             .map_err(|e| Failure(format!("{} does not answer: {e}; is `rushes serve` running?", self.url)))?;
         if https {
             let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls()?));
-            let name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(Failure::new)?;
-            let tls = connector.connect(name, tcp).await.map_err(|e| Failure(format!("{}: {e}", self.url)))?;
+            let name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                .map_err(Failure::new)?;
+            let tls =
+                connector.connect(name, tcp).await.map_err(|e| Failure(format!("{}: {e}", self.url)))?;
             self.exchange(TokioIo::new(tls), request).await
         } else {
             self.exchange(TokioIo::new(tcp), request).await
@@ -96,7 +107,9 @@ impl Client {
             }
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(Failure::new)?;
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Failure::new)?;
         Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
 
@@ -109,8 +122,13 @@ impl Client {
         tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        let body = http_body_util::Limited::new(response.into_body(), LIMIT).collect().await.map_err(|e| Failure(format!("{}: {e}", self.url)))?.to_bytes();
-        let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) };
+        let body = http_body_util::Limited::new(response.into_body(), LIMIT)
+            .collect()
+            .await
+            .map_err(|e| Failure(format!("{}: {e}", self.url)))?
+            .to_bytes();
+        let value =
+            if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) };
         if status.is_success() {
             return Ok(value);
         }

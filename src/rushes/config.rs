@@ -22,17 +22,33 @@ const fn key(path: &'static str, default: &'static str, doc: &'static str) -> Ke
 
 /// Every key there is, by table, in the order in which the file documents them.
 const KEYS: &[Key] = &[
-    key("data", r#""rushes-data""#, "Folder that holds everything: journal, segments, catalog, keys. Made if absent."),
+    key(
+        "data",
+        r#""rushes-data""#,
+        "Folder that holds everything: journal, segments, catalog, keys. Made if absent.",
+    ),
     key("listen", r#""127.0.0.1:4566""#, "HTTP: the console, the APIs, playback. Port 0 takes a free one."),
     key("rtsp", r#""127.0.0.1:8554""#, "RTSP, to which cameras and encoders publish; \"off\" for none."),
-    key("store", r#""""#, "Where finished segments go. Only the data folder itself is supported so far: leave it empty."),
+    key(
+        "store",
+        r#""""#,
+        "Where finished segments go. Only the data folder itself is supported so far: leave it empty.",
+    ),
     key("account", r#""000000000000""#, "Account id in the names (ARNs) of resources: twelve digits."),
     key("region", r#""us-east-1""#, "Region in the names of resources."),
-    key("public_host", r#""""#, "Host name under which clients reach this machine, for publish URLs. Empty: as in the request."),
+    key(
+        "public_host",
+        r#""""#,
+        "Host name under which clients reach this machine, for publish URLs. Empty: as in the request.",
+    ),
     key("tls.certificate", r#""""#, "Certificate chain for HTTPS, PEM. With tls.key."),
     key("tls.key", r#""""#, "Its private key, PEM."),
     key("tls.self_signed", "false", "Make and use a self-signed certificate (kept in the data folder)."),
-    key("log.filter", r#""info""#, "What to log: error, warn, info, debug, trace, or per room: \"info,capture=debug\"."),
+    key(
+        "log.filter",
+        r#""info""#,
+        "What to log: error, warn, info, debug, trace, or per room: \"info,capture=debug\".",
+    ),
     key("log.json", "false", "Log lines as JSON."),
     key("video.target_seconds", "2", "A fragment closes at the first key frame after so many seconds."),
     key("video.max_seconds", "10", "It closes without one after so many."),
@@ -42,7 +58,11 @@ const KEYS: &[Key] = &[
     key("shard_log.inflight_mib", "64", "Bytes accepted and not yet durable; beyond it writers wait."),
     key("shard_log.tail_mib", "64", "Memory for the newest records and fragments, over all streams."),
     key("shard_log.journal_file_mib", "64", "Size of a journal file."),
-    key("shard_log.journal_backlog_mib", "4096", "Journal not yet moved to segments; beyond it appends are refused."),
+    key(
+        "shard_log.journal_backlog_mib",
+        "4096",
+        "Journal not yet moved to segments; beyond it appends are refused.",
+    ),
     key("shard_log.segment_mib", "256", "A segment closes at this size ..."),
     key("shard_log.segment_seconds", "600", "... and at this age."),
 ];
@@ -96,7 +116,10 @@ type Values = BTreeMap<&'static str, (toml::Value, String)>;
 fn known(path: &str, from: &str) -> Result<&'static Key, Failure> {
     KEYS.iter().find(|k| k.path == path).ok_or_else(|| {
         let near = KEYS.iter().max_by(|a, b| {
-            let by = |k: &Key| strsim::jaro_winkler(path, k.path).max(strsim::jaro_winkler(path, k.path.rsplit('.').next().unwrap_or(k.path)));
+            let by = |k: &Key| {
+                strsim::jaro_winkler(path, k.path)
+                    .max(strsim::jaro_winkler(path, k.path.rsplit('.').next().unwrap_or(k.path)))
+            };
             by(a).total_cmp(&by(b))
         });
         Failure(format!("{from}: unknown key {path:?}; did you mean {:?}?", near.map_or("", |k| k.path)))
@@ -107,7 +130,9 @@ fn flatten(table: &toml::Table, prefix: &str, from: &str, out: &mut Values) -> R
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
-            toml::Value::Table(t) if KEYS.iter().any(|k| k.path.starts_with(&format!("{path}."))) => flatten(t, &path, from, out)?,
+            toml::Value::Table(t) if KEYS.iter().any(|k| k.path.starts_with(&format!("{path}."))) => {
+                flatten(t, &path, from, out)?
+            }
             v => {
                 out.insert(known(&path, from)?.path, (v.clone(), from.to_owned()));
             }
@@ -117,7 +142,8 @@ fn flatten(table: &toml::Table, prefix: &str, from: &str, out: &mut Values) -> R
 }
 
 fn parse(text: &str, from: &str) -> Result<toml::Table, Failure> {
-    text.parse::<toml::Table>().map_err(|e| Failure(format!("{from}: {}", e.to_string().trim().replace('\n', " "))))
+    text.parse::<toml::Table>()
+        .map_err(|e| Failure(format!("{from}: {}", e.to_string().trim().replace('\n', " "))))
 }
 
 struct Reader(Values);
@@ -134,19 +160,26 @@ impl Reader {
         self.0[path].0.as_bool().ok_or_else(|| self.wrong(path, "true or false"))
     }
     fn number(&self, path: &str, min: u64, max: u64) -> Result<u64, Failure> {
-        let n = self.0[path].0.as_integer().and_then(|n| u64::try_from(n).ok()).filter(|n| (min..=max).contains(n));
+        let n = self.0[path]
+            .0
+            .as_integer()
+            .and_then(|n| u64::try_from(n).ok())
+            .filter(|n| (min..=max).contains(n));
         n.ok_or_else(|| self.wrong(path, &format!("a whole number from {min} to {max}")))
     }
     fn seconds(&self, path: &str, max: f64) -> Result<Duration, Failure> {
         let v = &self.0[path].0;
         let n = v.as_float().or_else(|| v.as_integer().map(|n| n as f64)).filter(|n| *n > 0.0 && *n <= max);
-        n.map(Duration::from_secs_f64).ok_or_else(|| self.wrong(path, &format!("seconds, more than 0 and at most {max}")))
+        n.map(Duration::from_secs_f64)
+            .ok_or_else(|| self.wrong(path, &format!("seconds, more than 0 and at most {max}")))
     }
     fn mib(&self, path: &str) -> Result<u64, Failure> {
         Ok(self.number(path, 1, 1 << 20)? << 20)
     }
     fn address(&self, path: &str) -> Result<SocketAddr, Failure> {
-        self.text(path)?.parse().map_err(|_| self.wrong(path, "an address and a port, such as 127.0.0.1:4566"))
+        self.text(path)?
+            .parse()
+            .map_err(|_| self.wrong(path, "an address and a port, such as 127.0.0.1:4566"))
     }
 }
 
@@ -163,9 +196,12 @@ pub fn load(args: &ServeArgs) -> Result<Config, Failure> {
         flatten(&parse(&text, &from)?, "", &from, &mut values)?;
     }
     for s in &args.set {
-        let (path, v) = s.split_once('=').ok_or_else(|| Failure(format!("--set {s}: should be KEY=VALUE")))?;
+        let (path, v) =
+            s.split_once('=').ok_or_else(|| Failure(format!("--set {s}: should be KEY=VALUE")))?;
         let k = known(path.trim(), "--set")?;
-        let v = parse(&format!("v = {v}"), "--set").or_else(|_| parse(&format!("v = {v:?}"), "--set"))?.remove("v");
+        let v = parse(&format!("v = {v}"), "--set")
+            .or_else(|_| parse(&format!("v = {v:?}"), "--set"))?
+            .remove("v");
         values.insert(k.path, (v.unwrap_or(toml::Value::Boolean(false)), "--set".into()));
     }
     let text = |p: &Path| toml::Value::String(p.display().to_string());
@@ -205,7 +241,9 @@ fn read(r: &Reader) -> Result<Config, Failure> {
         (Some(c), Some(k), false) => Some(TlsConfig::Files { certificate: c.into(), key: k.into() }),
         (None, None, true) => Some(TlsConfig::SelfSigned),
         (None, None, false) => None,
-        (Some(_), Some(_), true) => return Err(Failure("tls: give a certificate and its key, or self_signed, not both".into())),
+        (Some(_), Some(_), true) => {
+            return Err(Failure("tls: give a certificate and its key, or self_signed, not both".into()));
+        }
         _ => return Err(Failure("tls: certificate and key go together".into())),
     };
     let (target, max) = (r.seconds("video.target_seconds", 60.0)?, r.seconds("video.max_seconds", 120.0)?);
@@ -261,7 +299,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_errors_with_the_nearest_name() {
-        for (text, near) in [("lisen = \"x\"", "listen"), ("[video]\ntarget = 3", "video.target_seconds"), ("[tsl]\nkey = \"\"", "tls.key")] {
+        for (text, near) in [
+            ("lisen = \"x\"", "listen"),
+            ("[video]\ntarget = 3", "video.target_seconds"),
+            ("[tsl]\nkey = \"\"", "tls.key"),
+        ] {
             let e = with_file(text).unwrap_err().to_string();
             assert!(e.contains(near), "{e}");
             assert!(!e.contains('\n'), "{e}");
@@ -287,7 +329,11 @@ mod tests {
 
     #[test]
     fn flags_win() {
-        let args = ServeArgs { set: vec!["video.target_seconds=4".into(), "region=eu-west-1".into()], rtsp: Some("off".into()), ..ServeArgs::default() };
+        let args = ServeArgs {
+            set: vec!["video.target_seconds=4".into(), "region=eu-west-1".into()],
+            rtsp: Some("off".into()),
+            ..ServeArgs::default()
+        };
         let c = load(&args).unwrap();
         assert_eq!((c.video.rules.target.as_secs(), c.home.region.as_str(), c.rtsp), (4, "eu-west-1", None));
     }

@@ -62,7 +62,8 @@ async fn publishable(data: &Path, file: &Path) -> Result<PathBuf, Failure> {
 
 /// A minute of a test picture with sound, encoded once and kept.
 async fn generate(data: &Path, n: usize) -> Result<PathBuf, Failure> {
-    let picture = ["testsrc2=size=1280x720:rate=25", "smptehdbars=size=1280x720:rate=25,hue=H=2*PI*t/20"][n % 2];
+    let picture =
+        ["testsrc2=size=1280x720:rate=25", "smptehdbars=size=1280x720:rate=25,hue=H=2*PI*t/20"][n % 2];
     let sound = "sine=frequency=330:beep_factor=4:sample_rate=48000";
     let input = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-t", "60"].map(OsString::from);
     let what = format!("generating video {} of 2 (about 20 s)", n + 1);
@@ -80,7 +81,10 @@ async fn encode(dir: &Path, name: &str, what: &str, input: &[OsString]) -> Resul
     let status = Command::new("ffmpeg")
         .args(["-v", "fatal", "-stats", "-y"])
         .args(input)
-        .args(["-c:v", "libx264", "-preset", "veryfast", "-b:v", "2M", "-g", "50", "-bf", "0", "-pix_fmt", "yuv420p"])
+        .args([
+            "-c:v", "libx264", "-preset", "veryfast", "-b:v", "2M", "-g", "50", "-bf", "0", "-pix_fmt",
+            "yuv420p",
+        ])
         .args(["-c:a", "aac", "-b:a", "96k"])
         .arg(&tmp)
         .stdin(Stdio::null())
@@ -96,19 +100,31 @@ async fn encode(dir: &Path, name: &str, what: &str, input: &[OsString]) -> Resul
 
 fn spawn(command: &mut Command, name: &str) -> Result<Child, Failure> {
     // In groups of their own: Ctrl-C reaches us, and we end them in order.
-    command.stdin(Stdio::null()).process_group(0).kill_on_drop(true).spawn().map_err(|e| Failure(format!("{name}: {e}")))
+    command
+        .stdin(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| Failure(format!("{name}: {e}")))
 }
 
 /// The first line that a child prints, as JSON.
 async fn first_line(child: &mut Child, name: &str) -> Result<Value, Failure> {
     let out = child.stdout.take().ok_or_else(|| Failure(format!("{name} has no output")))?;
     let mut lines = BufReader::new(out).lines();
-    let line = lines.next_line().await.map_err(Failure::new)?.ok_or_else(|| Failure(format!("{name} did not start; its message is above")))?;
+    let line = lines
+        .next_line()
+        .await
+        .map_err(Failure::new)?
+        .ok_or_else(|| Failure(format!("{name} did not start; its message is above")))?;
     serde_json::from_str(&line).map_err(|e| Failure(format!("{name} said {line:?}: {e}")))
 }
 
 async fn end(mut child: Child, name: &str) {
-    let Some(pid) = child.id().and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw) else { return };
+    let Some(pid) = child.id().and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw)
+    else {
+        return;
+    };
     // It may have ended by itself meanwhile.
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
@@ -124,7 +140,15 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     say("starting the server");
     let mut server = spawn(
         Command::new(&me)
-            .args(["serve", "--ready-json", "--listen", &args.listen.to_string(), "--rtsp", &args.rtsp.to_string(), "--data"])
+            .args([
+                "serve",
+                "--ready-json",
+                "--listen",
+                &args.listen.to_string(),
+                "--rtsp",
+                &args.rtsp.to_string(),
+                "--data",
+            ])
             .arg(&args.data)
             .env("RUSHES_LOG", std::env::var("RUSHES_LOG").unwrap_or_else(|_| "warn".into()))
             .stdout(Stdio::piped()),
@@ -134,7 +158,10 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     let mut children = vec![];
     let outcome = cameras(&args, &me, &pulled, &pushed, &ready, &mut children).await;
     if outcome.is_ok() {
-        println!("\nTwo cameras are running. Open this link:\n\n  {}\n\nCtrl-C ends everything.\n", ready["console"].as_str().unwrap_or(""));
+        println!(
+            "\nTwo cameras are running. Open this link:\n\n  {}\n\nCtrl-C ends everything.\n",
+            ready["console"].as_str().unwrap_or("")
+        );
         tokio::select! {
             r = crate::serve::wait_for_signal() => r?,
             s = server.wait() => say(&format!("the server ended: {}", s.map(|s| s.to_string()).unwrap_or_default())),
@@ -149,9 +176,19 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     outcome
 }
 
-async fn cameras(args: &DemoArgs, me: &Path, pulled: &Path, pushed: &Path, ready: &Value, children: &mut Vec<(&'static str, Child)>) -> Result<(), Failure> {
+async fn cameras(
+    args: &DemoArgs,
+    me: &Path,
+    pulled: &Path,
+    pushed: &Path,
+    ready: &Value,
+    children: &mut Vec<(&'static str, Child)>,
+) -> Result<(), Failure> {
     say("starting a camera from which the server pulls");
-    let mut simulator = spawn(Command::new(me.with_file_name("rushes-camera")).arg("--video").arg(pulled).stdout(Stdio::piped()), "rushes-camera")?;
+    let mut simulator = spawn(
+        Command::new(me.with_file_name("rushes-camera")).arg("--video").arg(pulled).stdout(Stdio::piped()),
+        "rushes-camera",
+    )?;
     let camera = first_line(&mut simulator, "the camera").await?;
     children.push(("the camera", simulator));
     let client = Client::new(&ClientArgs {
@@ -165,15 +202,26 @@ async fn cameras(args: &DemoArgs, me: &Path, pulled: &Path, pushed: &Path, ready
         // Its port is another at each start.
         client.call(hyper::Method::PATCH, &path, Some(json!({"source": source, "enabled": true}))).await?;
     } else {
-        client.call(hyper::Method::POST, "/v1/cameras", Some(json!({"name": PULLED, "source": source}))).await?;
+        client
+            .call(hyper::Method::POST, "/v1/cameras", Some(json!({"name": PULLED, "source": source})))
+            .await?;
     }
     say("starting a camera that publishes");
     let path = format!("/v1/cameras/{PUSHED}");
     let added = match client.call(hyper::Method::GET, &path, None).await {
         Ok(_) => client.call(hyper::Method::POST, &format!("{path}/publish-url"), Some(json!({}))).await?,
-        Err(_) => client.call(hyper::Method::POST, "/v1/cameras", Some(json!({"name": PUSHED, "source": {"kind": "push"}}))).await?,
+        Err(_) => {
+            client
+                .call(
+                    hyper::Method::POST,
+                    "/v1/cameras",
+                    Some(json!({"name": PUSHED, "source": {"kind": "push"}})),
+                )
+                .await?
+        }
     };
-    let url = added["publishUrl"].as_str().ok_or_else(|| Failure("the server gave no URL to publish to".into()))?;
+    let url =
+        added["publishUrl"].as_str().ok_or_else(|| Failure("the server gave no URL to publish to".into()))?;
     let publisher = spawn(
         Command::new("ffmpeg")
             .args(["-v", "error", "-re", "-stream_loop", "-1", "-i"])

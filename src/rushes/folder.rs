@@ -32,7 +32,12 @@ impl DataFolder {
     pub fn open(path: &Path) -> Result<DataFolder, Failure> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
         let lock_path = path.join("lock");
-        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path).map_err(at(&lock_path))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(at(&lock_path))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             Failure(format!(
                 "{}: another rushes is using this data folder; stop it, or give another folder with --data",
@@ -55,11 +60,16 @@ impl DataFolder {
                         "{}: this data folder has format {n}, and this version of rushes knows up to {FORMAT}: run the newer version that wrote it",
                         self.path.display()
                     ))),
-                    None => Err(Failure(format!("{}: is not a rushes data folder's format file", path.display()))),
+                    None => {
+                        Err(Failure(format!("{}: is not a rushes data folder's format file", path.display())))
+                    }
                 }
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                let others = fs::read_dir(&self.path).map_err(at(&self.path))?.filter_map(Result::ok).any(|e| e.file_name() != "lock");
+                let others = fs::read_dir(&self.path)
+                    .map_err(at(&self.path))?
+                    .filter_map(Result::ok)
+                    .any(|e| e.file_name() != "lock");
                 if others {
                     return Err(Failure(format!(
                         "{}: this folder is not empty and is not a rushes data folder; give an empty or a new one with --data",
@@ -75,7 +85,13 @@ impl DataFolder {
     /// Writes a file that only its owner can read: whole or not at all, durable when this returns.
     fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         let (tmp, path) = (self.path.join(format!("{name}.tmp")), self.path.join(name));
-        let mut f = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&tmp).map_err(at(&tmp))?;
+        let mut f = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&tmp)
+            .map_err(at(&tmp))?;
         f.write_all(bytes).and_then(|()| f.sync_all()).map_err(at(&tmp))?;
         fs::rename(&tmp, &path).map_err(at(&path))?;
         File::open(&self.path).and_then(|d| d.sync_all()).map_err(at(&self.path))
@@ -89,7 +105,11 @@ impl DataFolder {
             Ok(mut f) => {
                 let mode = f.metadata().map_err(at(&path))?.permissions().mode() & 0o777;
                 if mode & 0o077 != 0 {
-                    return Err(Failure(format!("{}: others can read the master key (mode {mode:o}); run: chmod 600 {}", path.display(), path.display())));
+                    return Err(Failure(format!(
+                        "{}: others can read the master key (mode {mode:o}); run: chmod 600 {}",
+                        path.display(),
+                        path.display()
+                    )));
                 }
                 f.read_to_string(&mut text).map_err(at(&path))?;
             }
@@ -130,7 +150,11 @@ impl DataFolder {
     }
 
     /// Reads a small file, or writes what `make` gives if it is absent.
-    pub fn file_or(&self, name: &str, make: impl FnOnce() -> Result<Vec<u8>, Failure>) -> Result<Vec<u8>, Failure> {
+    pub fn file_or(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<Vec<u8>, Failure>,
+    ) -> Result<Vec<u8>, Failure> {
         let path = self.path.join(name);
         match fs::read(&path) {
             Ok(b) => Ok(b),

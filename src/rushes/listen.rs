@@ -31,9 +31,15 @@ const HEAD: Duration = Duration::from_secs(20);
 pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|e| {
         let hint = match e.kind() {
-            std::io::ErrorKind::AddrInUse => format!("another program uses this port; stop it, or give another with {flag}"),
-            std::io::ErrorKind::AddrNotAvailable => format!("this machine has no such address; give another with {flag}"),
-            std::io::ErrorKind::PermissionDenied => format!("ports below 1024 need more rights; give another with {flag}"),
+            std::io::ErrorKind::AddrInUse => {
+                format!("another program uses this port; stop it, or give another with {flag}")
+            }
+            std::io::ErrorKind::AddrNotAvailable => {
+                format!("this machine has no such address; give another with {flag}")
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                format!("ports below 1024 need more rights; give another with {flag}")
+            }
             _ => e.to_string(),
         };
         Failure(format!("cannot listen on {address}: {hint}"))
@@ -41,7 +47,13 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failur
 }
 
 /// Serves until `stop` turns true, then drains.
-pub async fn serve(world: World, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    world: World,
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let tls = tls.map(TlsAcceptor::from);
     let mut connections = JoinSet::new();
@@ -86,7 +98,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn connection(world: &World, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, router: Router, stop: watch::Receiver<bool>) -> Result<(), BoxError> {
+async fn connection(
+    world: &World,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
     let Some(tls) = tls else { return http(stream, peer, router, stop).await };
     let mut first = [0; 1];
@@ -105,13 +124,23 @@ async fn connection(world: &World, stream: TcpStream, peer: SocketAddr, tls: Opt
     http(stream, peer, router, stop).await
 }
 
-async fn http<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>) -> Result<(), BoxError>
+async fn http<S>(
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(128);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).max_header_list_size(64 << 10).keep_alive_interval(Duration::from_secs(30));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(256)
+        .max_header_list_size(64 << 10)
+        .keep_alive_interval(Duration::from_secs(30));
     let service = TowerToHyperService::new(router.layer(axum::Extension(peer)));
     let c = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(c);

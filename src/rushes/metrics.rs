@@ -61,7 +61,8 @@ impl Collector for Sources {
 
 impl Sources {
     fn cameras(&self, e: &mut DescriptorEncoder) -> fmt::Result {
-        let all: Vec<_> = self.cameras.names().into_iter().map(|n| (self.cameras.seen(&n).status, n)).collect();
+        let all: Vec<_> =
+            self.cameras.names().into_iter().map(|n| (self.cameras.seen(&n).status, n)).collect();
         type Read = fn(&capture::Status) -> u64;
         let counters: [(&str, &str, Read); 5] = [
             ("camera_units_in", "Access units received", |s| s.units_in),
@@ -71,16 +72,23 @@ impl Sources {
             ("camera_connects", "Connections made", |s| s.connects),
         ];
         for (name, help, read) in counters {
-            let mut family = e.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?;
+            let mut family =
+                e.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?;
             for (status, camera) in &all {
                 let labels = [("camera", camera.as_str())];
                 ConstCounter::new(read(status)).encode(family.encode_family(&labels)?)?;
             }
         }
-        let mut family = e.encode_descriptor("camera_up", "1 while frames arrive", None, prometheus_client::metrics::MetricType::Gauge)?;
+        let mut family = e.encode_descriptor(
+            "camera_up",
+            "1 while frames arrive",
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
         for (status, camera) in &all {
             let labels = [("camera", camera.as_str())];
-            ConstGauge::new(i64::from(status.state == capture::State::Running)).encode(family.encode_family(&labels)?)?;
+            ConstGauge::new(i64::from(status.state == capture::State::Running))
+                .encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

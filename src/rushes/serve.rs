@@ -34,10 +34,15 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(15);
 
 fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log_filter).map_err(|e| Failure(format!("log.filter = {:?}: {e}", config.log_filter)))?;
+    let filter = EnvFilter::try_new(&config.log_filter)
+        .map_err(|e| Failure(format!("log.filter = {:?}: {e}", config.log_filter)))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    if config.log_json { builder.json().init() } else { builder.with_ansi(ansi).init() }
+    if config.log_json {
+        builder.json().init()
+    } else {
+        builder.with_ansi(ansi).init()
+    }
     Ok(())
 }
 
@@ -52,20 +57,33 @@ struct Running {
     gauge: Arc<Gauge>,
 }
 
-async fn open(world: &World, folder: &DataFolder, config: &Config) -> Result<(Running, Arc<Pictures>), Failure> {
+async fn open(
+    world: &World,
+    folder: &DataFolder,
+    config: &Config,
+) -> Result<(Running, Arc<Pictures>), Failure> {
     let at = |e: &dyn std::fmt::Display| Failure(format!("{}: {e}", folder.path.display()));
     let keys: Arc<dyn KeyProvider> = Arc::new(folder.master_key(world)?);
-    let catalog: Arc<dyn Catalog> =
-        Arc::new(SqliteCatalog::open(&folder.path.join("catalog.sqlite"), world.clone()).map_err(|e| at(&e))?);
+    let catalog: Arc<dyn Catalog> = Arc::new(
+        SqliteCatalog::open(&folder.path.join("catalog.sqlite"), world.clone()).map_err(|e| at(&e))?,
+    );
     let (gate, new_root) =
-        Gate::open(world.clone(), catalog.clone(), keys.clone(), config.home.clone(), config.root.clone()).await.map_err(|e| at(&e))?;
+        Gate::open(world.clone(), catalog.clone(), keys.clone(), config.home.clone(), config.root.clone())
+            .await
+            .map_err(|e| at(&e))?;
     if let Some(root) = new_root {
         folder.write_root_key(&root.id, &root.secret)?;
         tracing::info!("made the root access key; it is in {}", folder.path.join("root-key.json").display());
     }
-    let log = LocalLog::open(world.clone(), catalog.clone(), keys, config.limits.clone()).await.map_err(|e| at(&e))?;
-    let command: [std::ffi::OsString; 2] = [std::env::current_exe().map_err(Failure::new)?.into(), "frames-worker".into()];
-    let frames = Frames::new(world.clone(), frames::Options { workers: config.still_workers, ..frames::Options::new(command) });
+    let log = LocalLog::open(world.clone(), catalog.clone(), keys, config.limits.clone())
+        .await
+        .map_err(|e| at(&e))?;
+    let command: [std::ffi::OsString; 2] =
+        [std::env::current_exe().map_err(Failure::new)?.into(), "frames-worker".into()];
+    let frames = Frames::new(
+        world.clone(),
+        frames::Options { workers: config.still_workers, ..frames::Options::new(command) },
+    );
     let pictures = Arc::new(Pictures(frames.clone()));
     let video = Video::open(
         world.clone(),
@@ -83,11 +101,17 @@ async fn open(world: &World, folder: &DataFolder, config: &Config) -> Result<(Ru
         None => None,
         Some(address) => {
             let admit = Arc::new(Publishers { gate: gate.clone(), home: config.home.clone() });
-            Some(capture::push::Server::start(world.clone(), address, admit, sink.clone()).await.map_err(Failure::new)?)
+            Some(
+                capture::push::Server::start(world.clone(), address, admit, sink.clone())
+                    .await
+                    .map_err(Failure::new)?,
+            )
         }
     };
     let pushes = push.clone().map(|p| p as Arc<dyn Pushes>);
-    let cameras = Cameras::open(world.clone(), catalog, gate.clone(), config.home.clone(), sink, pushes).await.map_err(|e| at(&e))?;
+    let cameras = Cameras::open(world.clone(), catalog, gate.clone(), config.home.clone(), sink, pushes)
+        .await
+        .map_err(|e| at(&e))?;
     let gauge = Gauge::new(world.clone(), log.clone());
     Ok((Running { log, gate, video, frames, push, cameras, gauge }, pictures))
 }
@@ -101,11 +125,20 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     // Ports first: a port that is taken is found out before anything is written.
     let listener = listen::bind(config.listen, "--listen").await?;
     let local = listener.local_addr().map_err(Failure::new)?;
-    let tls = config.tls.as_ref().map(|t| tls::server(t, &folder, local, config.public_host.as_deref())).transpose()?;
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|t| tls::server(t, &folder, local, config.public_host.as_deref()))
+        .transpose()?;
     let (running, pictures) = open(&world, &folder, &config).await?;
     let (stop, stopped) = watch::channel(false);
     let rtsp = running.push.as_ref().map(|p| p.local_addr());
-    let metrics = Arc::new(Metrics::new(running.log.clone(), running.cameras.clone(), running.video.clone(), running.frames.clone()));
+    let metrics = Arc::new(Metrics::new(
+        running.log.clone(),
+        running.cameras.clone(),
+        running.video.clone(),
+        running.frames.clone(),
+    ));
     let console = console::router(Console {
         world: world.clone(),
         gate: running.gate.clone(),
@@ -147,7 +180,12 @@ pub async fn wait_for_signal() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn drain(world: &World, running: Running, stop: watch::Sender<bool>, serving: tokio::task::JoinHandle<()>) -> Result<(), Failure> {
+async fn drain(
+    world: &World,
+    running: Running,
+    stop: watch::Sender<bool>,
+    serving: tokio::task::JoinHandle<()>,
+) -> Result<(), Failure> {
     let sources = async {
         if let Some(p) = &running.push {
             p.stop().await;
@@ -208,7 +246,13 @@ fn announce(
 fn health(stopped: watch::Receiver<bool>) -> Router {
     let ready = move || {
         let stopped = stopped.clone();
-        async move { if *stopped.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ok\n") } }
+        async move {
+            if *stopped.borrow() {
+                (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+            } else {
+                (StatusCode::OK, "ok\n")
+            }
+        }
     };
     Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
 }

@@ -57,6 +57,12 @@ impl console::StorageView for Gauge {
         let used = self.log.stored_bytes(None).await.ok()?;
         let per_day = self.bytes_per_day();
         let days_left = (per_day > 0).then(|| (space.free as f64 / per_day as f64 * 10.0).round() / 10.0);
-        Some(console::Storage { used, free: space.free, total: space.total, bytes_per_day: per_day, days_left })
+        Some(console::Storage {
+            used,
+            free: space.free,
+            total: space.total,
+            bytes_per_day: per_day,
+            days_left,
+        })
     }
 }

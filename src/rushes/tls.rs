@@ -10,10 +10,16 @@ use rustls::{
 use crate::{Failure, config::TlsConfig, folder::DataFolder};
 
 /// Builds what the listener needs; HTTP/2 is offered first.
-pub fn server(config: &TlsConfig, folder: &DataFolder, listen: SocketAddr, host: Option<&str>) -> Result<Arc<ServerConfig>, Failure> {
+pub fn server(
+    config: &TlsConfig,
+    folder: &DataFolder,
+    listen: SocketAddr,
+    host: Option<&str>,
+) -> Result<Arc<ServerConfig>, Failure> {
     let (chain, key, from) = match config {
         TlsConfig::Files { certificate, key } => {
-            let read = |p: &std::path::Path| std::fs::read(p).map_err(|e| Failure(format!("{}: {e}", p.display())));
+            let read =
+                |p: &std::path::Path| std::fs::read(p).map_err(|e| Failure(format!("{}: {e}", p.display())));
             (read(certificate)?, read(key)?, certificate.display().to_string())
         }
         TlsConfig::SelfSigned => {
@@ -21,8 +27,11 @@ pub fn server(config: &TlsConfig, folder: &DataFolder, listen: SocketAddr, host:
             (pem.clone(), pem, "self-signed.pem".into())
         }
     };
-    let certs = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>().map_err(|e| Failure(format!("{from}: {e}")))?;
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|e| Failure(format!("the private key for {from}: {e}")))?;
+    let certs = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| Failure(format!("{from}: {e}")))?;
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|e| Failure(format!("the private key for {from}: {e}")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -52,7 +52,12 @@ pub struct Publishers {
 
 #[async_trait::async_trait]
 impl capture::Admit for Publishers {
-    async fn publish(&self, stream: &str, user: Option<&str>, password: Option<&str>) -> Result<Permit, Denied> {
+    async fn publish(
+        &self,
+        stream: &str,
+        user: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Permit, Denied> {
         let credentials = match (user, password) {
             (None, _) => Credentials::Anonymous,
             (Some(token), None | Some("")) => Credentials::Token(token),
@@ -70,7 +75,12 @@ const QUALITY: u8 = 80;
 const PROBE_WIDTH: u16 = 640;
 
 impl Pictures {
-    async fn jpeg(&self, track: &Track, data: Bytes, width: Option<u16>) -> Result<Bytes, frames::FramesError> {
+    async fn jpeg(
+        &self,
+        track: &Track,
+        data: Bytes,
+        width: Option<u16>,
+    ) -> Result<Bytes, frames::FramesError> {
         let job = Job {
             codec: track.codec,
             config: track.config.clone(),

@@ -59,7 +59,9 @@ impl BlockKey {
     /// Derives it.
     pub fn new(data: &DataKey, salt: &Salt, stream: world::StreamUid, generation: u32) -> Self {
         let k = data.derive(salt, &[b"rushes block key v1", &stream.0, &generation.to_be_bytes()]);
-        BlockKey(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, k.bytes()).expect("AES-256 keys have 32 bytes")))
+        BlockKey(LessSafeKey::new(
+            UnboundKey::new(&AES_256_GCM, k.bytes()).expect("AES-256 keys have 32 bytes"),
+        ))
     }
 
     /// Seals `buf[from..]` in place and appends the tag. The caller never seals two texts under the same block and
@@ -67,13 +69,23 @@ impl BlockKey {
     pub fn seal_chunk(&self, block: &Block, chunk: u32, last: bool, buf: &mut Vec<u8>, from: usize) {
         let tag = self
             .0
-            .seal_in_place_separate_tag(block.nonce(chunk), Aad::from(block.aad(chunk, last)), &mut buf[from..])
+            .seal_in_place_separate_tag(
+                block.nonce(chunk),
+                Aad::from(block.aad(chunk, last)),
+                &mut buf[from..],
+            )
             .expect("a chunk is within AES-GCM's length");
         buf.extend_from_slice(tag.as_ref());
     }
 
     /// Opens a sealed chunk (with its tag) in place and returns the plain part.
-    pub fn open_chunk<'b>(&self, block: &Block, chunk: u32, last: bool, buf: &'b mut [u8]) -> Result<&'b mut [u8], SealError> {
+    pub fn open_chunk<'b>(
+        &self,
+        block: &Block,
+        chunk: u32,
+        last: bool,
+        buf: &'b mut [u8],
+    ) -> Result<&'b mut [u8], SealError> {
         self.0
             .open_in_place(block.nonce(chunk), Aad::from(block.aad(chunk, last)), buf)
             .map_err(|_| SealError::Broken)

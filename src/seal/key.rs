@@ -35,7 +35,10 @@ impl DataKey {
     /// Eight bytes of an HMAC of a constant, in hexadecimal: tells keys apart and says nothing about them.
     pub fn fingerprint(&self) -> String {
         let k = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
-        hmac::sign(&k, b"rushes key fingerprint v1").as_ref()[..8].iter().map(|b| format!("{b:02x}")).collect()
+        hmac::sign(&k, b"rushes key fingerprint v1").as_ref()[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
     }
 }
 
@@ -97,7 +100,8 @@ impl KeyProvider for LocalKey {
             return Err(SealError::WrongMasterKey { wanted: w.provider.clone(), have: self.id() });
         }
         let mut plain = crate::open_secret(&self.key, context, &w.bytes)?;
-        let key = <[u8; 32]>::try_from(plain.as_slice()).map_err(|_| SealError::Malformed("a key has 32 bytes"));
+        let key =
+            <[u8; 32]>::try_from(plain.as_slice()).map_err(|_| SealError::Malformed("a key has 32 bytes"));
         plain.zeroize();
         key.map(DataKey::new)
     }

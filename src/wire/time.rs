@@ -18,9 +18,9 @@ pub fn parse(s: &str) -> Result<Timestamp, String> {
     if let Ok(ms) = s.parse::<i64>() {
         return Ok(Timestamp::from_millis(ms));
     }
-    s.parse::<jiff::Timestamp>()
-        .map(|t| Timestamp(t.as_microsecond()))
-        .map_err(|_| format!("{s:?} is not a time: RFC 3339 (2026-11-24T06:00:00Z) or milliseconds since 1970"))
+    s.parse::<jiff::Timestamp>().map(|t| Timestamp(t.as_microsecond())).map_err(|_| {
+        format!("{s:?} is not a time: RFC 3339 (2026-11-24T06:00:00Z) or milliseconds since 1970")
+    })
 }
 
 /// For serde fields of type [`Timestamp`].

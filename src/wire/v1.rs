@@ -58,7 +58,9 @@ impl From<Denied> for ApiError {
     fn from(d: Denied) -> Self {
         match &d {
             Denied::NotPermitted { .. } => Self::new(StatusCode::FORBIDDEN, "NotPermitted", d.to_string()),
-            Denied::TooManyAttempts { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "SlowDown", d.to_string()),
+            Denied::TooManyAttempts { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "SlowDown", d.to_string())
+            }
             Denied::Unavailable(_) => Self::unavailable(d.to_string()),
             _ => Self::new(StatusCode::UNAUTHORIZED, "NotAuthenticated", d.to_string()),
         }
@@ -122,7 +124,11 @@ impl Caller {
         }
     }
     /// Reads the headers. `source` is the peer's address, where it is known.
-    pub fn from_headers(headers: &HeaderMap, method: &Method, source: Option<IpAddr>) -> Result<Caller, ApiError> {
+    pub fn from_headers(
+        headers: &HeaderMap,
+        method: &Method,
+        source: Option<IpAddr>,
+    ) -> Result<Caller, ApiError> {
         Ok(Caller { who: Who::from_headers(headers, method)?, source })
     }
 }
@@ -130,7 +136,11 @@ impl Caller {
 impl Who {
     fn from_headers(headers: &HeaderMap, method: &Method) -> Result<Who, ApiError> {
         if let Some(auth) = headers.get(header::AUTHORIZATION) {
-            let bad = || ApiError::bad_request("Authorization: only \"Basic base64(ACCESS_KEY_ID:SECRET)\" is understood here");
+            let bad = || {
+                ApiError::bad_request(
+                    "Authorization: only \"Basic base64(ACCESS_KEY_ID:SECRET)\" is understood here",
+                )
+            };
             let auth = auth.to_str().map_err(|_| bad())?;
             let (scheme, rest) = auth.split_once(' ').ok_or_else(bad)?;
             if !scheme.eq_ignore_ascii_case("basic") {
@@ -179,7 +189,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(req: Request, s: &S) -> Result<Self, ApiError> {
         match axum::Json::<T>::from_request(req, s).await {
             Ok(axum::Json(v)) => Ok(Body(v)),
-            Err(JsonRejection::MissingJsonContentType(_)) => Err(ApiError::bad_request("Content-Type must be application/json")),
+            Err(JsonRejection::MissingJsonContentType(_)) => {
+                Err(ApiError::bad_request("Content-Type must be application/json"))
+            }
             Err(e) => Err(ApiError::bad_request(e.body_text())),
         }
     }
@@ -200,7 +212,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
 /// Whether a text may name a stream or a camera.
 pub fn valid_name(name: &str) -> Result<(), ApiError> {
-    let ok = (1..=256).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    let ok = (1..=256).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
     if ok && name != "." && name != ".." {
         return Ok(());
     }

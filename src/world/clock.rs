@@ -3,7 +3,9 @@ use std::{fmt, ops, time::Duration};
 use async_trait::async_trait;
 
 /// A moment in wall-clock time: microseconds since the Unix epoch, UTC, without leap seconds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 

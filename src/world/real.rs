@@ -68,7 +68,10 @@ impl Folder {
     fn path(&self, rel: &str) -> io::Result<PathBuf> {
         let rel = Path::new(rel);
         if rel.components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, format!("{}: leaves the data folder", rel.display())));
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                format!("{}: leaves the data folder", rel.display()),
+            ));
         }
         Ok(self.root.join(rel))
     }
@@ -161,6 +164,11 @@ impl DiskFile for RealFile {
     }
     fn forget(&self, offset: u64, len: u64) {
         // Advice only: a failure changes nothing.
-        let _ = rustix::fs::fadvise(&self.file, offset, std::num::NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+        let _ = rustix::fs::fadvise(
+            &self.file,
+            offset,
+            std::num::NonZeroU64::new(len),
+            rustix::fs::Advice::DontNeed,
+        );
     }
 }

@@ -9,6 +9,10 @@ pub async fn run(args: ClientArgs) -> Result<(), Failure> {
     let c = Client::new(&args)?;
     let v = c.call(Method::POST, "/v1/session/link", Some(json!({}))).await?;
     let url = c.absolute(text(&v, "path"));
-    if args.json { println!("{:#}", json!({"url": url})) } else { println!("{url}") }
+    if args.json {
+        println!("{:#}", json!({"url": url}))
+    } else {
+        println!("{url}")
+    }
     Ok(())
 }

@@ -21,24 +21,44 @@ pub async fn run(command: StreamCommand) -> Result<(), Failure> {
             table(&["STREAM", "TRACKS", "FROM", "TO", "SIZE"], &rows);
         }
         StreamCommand::Add { name, client } => {
-            let v = Client::new(&client)?.call(Method::POST, "/v1/streams", Some(json!({"name": name}))).await?;
+            let v =
+                Client::new(&client)?.call(Method::POST, "/v1/streams", Some(json!({"name": name}))).await?;
             if client.json { println!("{v:#}") } else { println!("made {}", text(&v, "arn")) }
         }
         StreamCommand::Show { name, client } => {
-            let v = Client::new(&client)?.call(Method::GET, &format!("/v1/streams/{}", segment(&name)), None).await?;
+            let v = Client::new(&client)?
+                .call(Method::GET, &format!("/v1/streams/{}", segment(&name)), None)
+                .await?;
             if client.json {
                 println!("{v:#}");
                 return Ok(());
             }
-            println!("{}\n  arn       {}\n  created   {}\n  tracks    {}", text(&v, "name"), text(&v, "arn"), short(text(&v, "created")), tracks(&v));
+            println!(
+                "{}\n  arn       {}\n  created   {}\n  tracks    {}",
+                text(&v, "name"),
+                text(&v, "arn"),
+                short(text(&v, "created")),
+                tracks(&v)
+            );
             match &v["recorded"] {
                 serde_json::Value::Null => println!("  recorded  nothing yet"),
-                r => println!("  recorded  {} to {}, {}", short(text(r, "from")), short(text(r, "to")), bytes(&r["bytes"])),
+                r => println!(
+                    "  recorded  {} to {}, {}",
+                    short(text(r, "from")),
+                    short(text(r, "to")),
+                    bytes(&r["bytes"])
+                ),
             }
         }
         StreamCommand::Remove { name, client } => {
-            Client::new(&client)?.call(Method::DELETE, &format!("/v1/streams/{}", segment(&name)), None).await?;
-            if client.json { println!("{}", json!({"removed": name})) } else { println!("removed {name}; its keys are destroyed") }
+            Client::new(&client)?
+                .call(Method::DELETE, &format!("/v1/streams/{}", segment(&name)), None)
+                .await?;
+            if client.json {
+                println!("{}", json!({"removed": name}))
+            } else {
+                println!("removed {name}; its keys are destroyed")
+            }
         }
         StreamCommand::HlsUrl { name, from, to, by, expires, client } => {
             let c = Client::new(&client)?;
@@ -51,7 +71,8 @@ pub async fn run(command: StreamCommand) -> Result<(), Failure> {
             if let Some(s) = expires {
                 body["expiresInSeconds"] = json!(s);
             }
-            let mut v = c.call(Method::POST, &format!("/v1/streams/{}/sessions", segment(&name)), Some(body)).await?;
+            let mut v =
+                c.call(Method::POST, &format!("/v1/streams/{}/sessions", segment(&name)), Some(body)).await?;
             let url = c.absolute(text(&v, "url"));
             if client.json {
                 v["url"] = json!(url);
@@ -62,12 +83,19 @@ pub async fn run(command: StreamCommand) -> Result<(), Failure> {
         }
         StreamCommand::Timeline { name, from, to, client } => {
             let q = query(&[("from", from.as_deref()), ("to", to.as_deref())]);
-            let v = Client::new(&client)?.call(Method::GET, &format!("/v1/streams/{}/timeline{q}", segment(&name)), None).await?;
+            let v = Client::new(&client)?
+                .call(Method::GET, &format!("/v1/streams/{}/timeline{q}", segment(&name)), None)
+                .await?;
             if client.json {
                 println!("{v:#}");
                 return Ok(());
             }
-            let rows: Vec<_> = v["spans"].as_array().into_iter().flatten().map(|s| vec![text(s, "from").to_owned(), text(s, "to").to_owned()]).collect();
+            let rows: Vec<_> = v["spans"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|s| vec![text(s, "from").to_owned(), text(s, "to").to_owned()])
+                .collect();
             table(&["FROM", "TO"], &rows);
         }
     }
