@@ -123,11 +123,12 @@ def test_the_newest_publisher_wins(server, clips):
             assert camera["lost"] == 0 and camera["unitsIn"] - camera["unitsOut"] <= 5
 
 
-def test_what_is_pushed_without_being_added_is_listed(server, clips):
+def test_what_is_pushed_without_being_added_is_listed_while_it_is(server, clips):
     with running(ffmpeg_publisher(clips(seconds=4), server.publish_url("door"), loop=True)):
         wait_until("it is there", lambda: [c["name"] for c in server.call("GET", "/v1/cameras")["cameras"]] == ["door"])
         wait_until("it is recorded", lambda: server.camera("door")["recorded"])
     server.quiet("door")
-    # Nobody publishes to it any more, and still it can be found and played.
-    assert [c["name"] for c in server.call("GET", "/v1/cameras")["cameras"]] == ["door"]
-    assert server.camera("door")["state"] == "waiting"
+    # It never was a camera, so none is left; its recordings are a stream's like any other.
+    assert server.call("GET", "/v1/cameras")["cameras"] == []
+    stream, = server.call("GET", "/v1/streams")["streams"]
+    assert stream["name"] == "door" and stream["recorded"]

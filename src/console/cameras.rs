@@ -85,7 +85,13 @@ pub async fn view(c: &Console, camera: Camera) -> View {
             json!({"kind": "pull", "url": redact(&p.url), "transport": p.transport, "tlsInsecure": p.tls_insecure})
         }
     };
-    let s = seen.status;
+    let mut s = seen.status;
+    if s.state != capture::State::Running
+        && let Ok(i) = c.video.ingest_status(&camera.name)
+    {
+        // The source's own counts end with its session; the stream remembers what came and what was made durable.
+        (s.units_in, s.units_out) = (i.units_in, i.units_out);
+    }
     View {
         name: camera.name,
         source,

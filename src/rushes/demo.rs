@@ -135,6 +135,7 @@ async fn end(mut child: Child, name: &str) {
 
 /// Runs it all until Ctrl-C.
 pub async fn run(args: DemoArgs) -> Result<(), Failure> {
+    let mut signals = crate::serve::Signals::new()?;
     let me = std::env::current_exe().map_err(Failure::new)?;
     let [pulled, pushed] = videos(&args).await?;
     say("starting the server");
@@ -163,7 +164,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
             ready["console"].as_str().unwrap_or("")
         );
         tokio::select! {
-            r = crate::serve::wait_for_signal() => r?,
+            () = signals.next() => {}
             s = server.wait() => say(&format!("the server ended: {}", s.map(|s| s.to_string()).unwrap_or_default())),
         }
         say("stopping");

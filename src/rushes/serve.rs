@@ -11,7 +11,8 @@ use frames::Frames;
 use log::{LocalLog, Log};
 use seal::KeyProvider;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 use tracing_subscriber::EnvFilter;
@@ -61,6 +62,7 @@ async fn open(
     world: &World,
     folder: &DataFolder,
     config: &Config,
+    rtsp: Option<TcpListener>,
 ) -> Result<(Running, Arc<Pictures>), Failure> {
     let at = |e: &dyn std::fmt::Display| Failure(format!("{}: {e}", folder.path.display()));
     let keys: Arc<dyn KeyProvider> = Arc::new(folder.master_key(world)?);
@@ -97,15 +99,12 @@ async fn open(
     .await
     .map_err(|e| at(&e))?;
     let sink = Arc::new(IntoStreams(video.clone()));
-    let push = match config.rtsp {
+    let push = match rtsp {
         None => None,
-        Some(address) => {
+        Some(listener) => {
+            let local = listener.local_addr().map_err(Failure::new)?;
             let admit = Arc::new(Publishers { gate: gate.clone(), home: config.home.clone() });
-            Some(
-                capture::push::Server::start(world.clone(), address, admit, sink.clone())
-                    .await
-                    .map_err(Failure::new)?,
-            )
+            Some(capture::push::Server::on(world.clone(), listener, local, admit, sink.clone()))
         }
     };
     let pushes = push.clone().map(|p| p as Arc<dyn Pushes>);
@@ -130,7 +129,13 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         .as_ref()
         .map(|t| tls::server(t, &folder, local, config.public_host.as_deref()))
         .transpose()?;
-    let (running, pictures) = open(&world, &folder, &config).await?;
+    let rtsp = match config.rtsp {
+        Some(address) => Some(listen::bind(address, "--rtsp").await?),
+        None => None,
+    };
+    // From here on a signal drains, however early it comes.
+    let mut signals = Signals::new()?;
+    let (running, pictures) = open(&world, &folder, &config, rtsp).await?;
     let (stop, stopped) = watch::channel(false);
     let rtsp = running.push.as_ref().map(|p| p.local_addr());
     let metrics = Arc::new(Metrics::new(
@@ -164,20 +169,30 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), router, stopped));
     announce(&args, &folder, &config, local, rtsp, tls.is_some(), &running.gate)?;
 
-    wait_for_signal().await?;
+    signals.next().await;
     tracing::info!("stopping: finishing what was accepted (once more to stop at once)");
     folder.remove_address();
     tokio::select! {
         r = drain(&world, running, stop, serving) => r,
-        r = wait_for_signal() => { r?; Err(Failure("stopped at once; what was acknowledged is safe".into())) }
+        () = signals.next() => Err(Failure("stopped at once; what was acknowledged is safe".into())),
     }
 }
 
-pub async fn wait_for_signal() -> Result<(), Failure> {
-    let mut term = signal(SignalKind::terminate()).map_err(Failure::new)?;
-    let mut int = signal(SignalKind::interrupt()).map_err(Failure::new)?;
-    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-    Ok(())
+/// SIGINT and SIGTERM, noticed from when this is made.
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    pub fn new() -> Result<Signals, Failure> {
+        let on = |kind| signal(kind).map_err(Failure::new);
+        Ok(Signals { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())? })
+    }
+    /// Waits for one.
+    pub async fn next(&mut self) {
+        tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
+    }
 }
 
 async fn drain(

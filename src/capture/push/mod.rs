@@ -64,6 +64,18 @@ impl Server {
         admit: Arc<dyn Admit>,
         sink: Arc<dyn Sink>,
     ) -> io::Result<Arc<Server>> {
+        let (listener, local) = bind(address).await?;
+        Ok(Server::on(world, listener, local, admit, sink))
+    }
+
+    /// Listens for `rtsp://` on a socket that is bound already, at `local`.
+    pub fn on(
+        world: World,
+        listener: TcpListener,
+        local: SocketAddr,
+        admit: Arc<dyn Admit>,
+        sink: Arc<dyn Sink>,
+    ) -> Arc<Server> {
         let shared = Arc::new(Shared {
             world,
             admit,
@@ -72,10 +84,9 @@ impl Server {
             places: Arc::new(Semaphore::new(CONNECTIONS)),
             next: AtomicU64::new(0),
         });
-        let (listener, local) = bind(address).await?;
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(accept(shared.clone(), listener, None, stopped));
-        Ok(Arc::new(Server { shared, local, stop, listeners: Mutex::new(vec![task]) }))
+        Arc::new(Server { shared, local, stop, listeners: Mutex::new(vec![task]) })
     }
 
     /// Listens for `rtsps://` as well, for the same streams. Returns where.

@@ -125,12 +125,12 @@ impl Protocol {
             return refuse(455, "this connection has announced already");
         }
         let path = path_of(&r.uri);
-        let first = path.split('/').find(|p| !p.is_empty()).unwrap_or_default();
-        let stream = percent_decode_str(first).decode_utf8_lossy().into_owned();
+        // Not its first part alone: /a/b would end up in a stream that nobody meant.
+        let stream = percent_decode_str(path.trim_matches('/')).decode_utf8_lossy().into_owned();
         if !is_stream_name(&stream) {
             return refuse(
                 404,
-                "the path must begin with a stream's name: 1 to 256 letters, digits, '.', '_', '-', as in rtsp://host/front-door",
+                "the path must be a stream's name: 1 to 256 letters, digits, '.', '_', '-', as in rtsp://host/front-door",
             );
         }
         if r.header("Content-Type").is_some_and(|t| !t.to_ascii_lowercase().contains("application/sdp")) {
