@@ -1,5 +1,7 @@
 //! What codecs are called, and what a track's configuration says of it.
 
+use bytes::Bytes;
+
 use crate::{Codec, Framing, Kind, MediaError, RandomAccess, Track, aac, h264, h265, nals, opus};
 
 impl RandomAccess {
@@ -13,6 +15,17 @@ impl Track {
     /// Whether it is pictures.
     pub fn is_video(&self) -> bool {
         matches!(self.kind, Kind::Video { .. })
+    }
+
+    /// The parameter sets of its configuration, in the order that a stream gives them; none where it has none.
+    pub fn parameter_sets(&self) -> Vec<Bytes> {
+        match self.codec {
+            Codec::H264 => h264::Config::parse(&self.config).map_or(vec![], |c| [c.sps, c.pps].concat()),
+            Codec::H265 => {
+                h265::Config::parse(&self.config).map_or(vec![], |c| [c.vps, c.sps, c.pps].concat())
+            }
+            _ => vec![],
+        }
     }
 }
 

@@ -213,7 +213,7 @@ fn sample_entry(out: &mut Vec<u8>, id: u32, track: &Track, entry: &Entry) {
             }
             _ => {}
         }
-        if let Some(colour) = entry.colour {
+        if let Some(colour) = entry.colour.filter(Colour::says_something) {
             boxed(out, b"colr", |out| {
                 out.extend(b"nclx");
                 for code in [colour.primaries, colour.transfer, colour.matrix] {

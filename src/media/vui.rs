@@ -16,6 +16,13 @@ pub struct Colour {
     pub full_range: bool,
 }
 
+impl Colour {
+    /// Whether it is more than what is taken for granted.
+    pub(crate) fn says_something(&self) -> bool {
+        self.full_range || [self.primaries, self.transfer, self.matrix] != [2; 3]
+    }
+}
+
 /// The clock that pictures are counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {

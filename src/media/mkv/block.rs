@@ -111,5 +111,6 @@ mod tests {
         assert_eq!(sizes(&[0x81, 0, 0, 0x02, 1, 200, 1]), None);
         assert_eq!(sizes(&[0x81, 0, 0]), None);
         assert_eq!(sizes(&[0, 0, 0, 0]), None);
+        assert_eq!(sizes(&[0; 20]), None);
     }
 }

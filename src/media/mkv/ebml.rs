@@ -37,7 +37,7 @@ pub(super) fn vint(data: &[u8]) -> Option<(u64, usize)> {
     let first = *data.first()?;
     let len = first.leading_zeros() as usize + 1;
     let rest = data.get(1..len)?;
-    let marked = u64::from(first) & ((1u64 << (8 - len)) - 1);
+    let marked = u64::from(first) & ((1u64 << 8usize.checked_sub(len)?) - 1);
     Some((rest.iter().fold(marked, |v, b| v << 8 | u64::from(*b)), len))
 }
 

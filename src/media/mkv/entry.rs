@@ -366,7 +366,7 @@ pub(super) fn write(
                     put_uint(out, DISPLAY_WIDTH, shown.max(1));
                     put_uint(out, DISPLAY_HEIGHT, u64::from(height.max(1)));
                 }
-                if let Some(c) = colour {
+                if let Some(c) = colour.filter(crate::Colour::says_something) {
                     put_master(out, COLOUR, |out| {
                         put_uint(out, MATRIX_COEFFICIENTS, u64::from(c.matrix));
                         put_uint(out, RANGE, if c.full_range { 2 } else { 1 });

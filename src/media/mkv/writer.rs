@@ -100,11 +100,14 @@ impl Writer {
         }
     }
 
-    /// Names tracks that the first fragment does not have, or other configurations of its tracks, before that fragment.
-    /// The file can have no others.
+    /// Names tracks that the first fragment does not have, or other configurations of its sound, before that fragment.
+    /// The file can have no others (pictures bring theirs along). What was named already, and more than 126, is passed over.
     pub fn declare(&mut self, tracks: &[Arc<Track>]) {
-        if self.origin.is_none() {
-            self.declared.extend(tracks.iter().take(MAX_TRACKS).cloned());
+        for track in tracks {
+            let known = self.declared.iter().any(|t| fits(t, track));
+            if self.origin.is_none() && !known && self.declared.len() < MAX_TRACKS {
+                self.declared.push(track.clone());
+            }
         }
     }
 
@@ -205,8 +208,12 @@ impl Writer {
     fn begin(&mut self, table: &Table) -> Result<Bytes, MediaError> {
         let mut entries = vec![];
         let (mut outs, mut left_out): (Vec<Out>, Vec<LeftOut>) = (vec![], vec![]);
-        for track in table.tracks.iter().chain(&self.declared) {
-            if outs.len() == MAX_TRACKS || outs.iter().any(|o| fits(&o.track, track)) {
+        let mut tracks: Vec<&Arc<Track>> = table.tracks.iter().chain(&self.declared).collect();
+        tracks.sort_by_key(|t| !t.is_video());
+        for track in tracks {
+            if outs.len() == MAX_TRACKS
+                || outs.iter().any(|o| fits(&o.track, track) || carries(&o.track, track))
+            {
                 continue;
             }
             let duration =
@@ -270,11 +277,7 @@ impl Writer {
         let mut places = vec![];
         for track in &table.tracks {
             let exact = self.outs.iter().position(|o| fits(&o.track, track));
-            let place = exact.or_else(|| {
-                let same = |o: &Out| o.track.id == track.id && o.track.codec == track.codec;
-                let carries = matches!(track.codec, Codec::H264 | Codec::H265);
-                self.outs.iter().position(same).filter(|_| carries)
-            });
+            let place = exact.or_else(|| self.outs.iter().position(|o| carries(&o.track, track)));
             if let Some(out) = place {
                 let out = &mut self.outs[out];
                 // Once they have changed they are told anew, also when they change back.
@@ -370,6 +373,12 @@ fn fits(declared: &Arc<Track>, track: &Arc<Track>) -> bool {
         || (a.id == b.id && a.codec == b.codec && a.kind == b.kind && a.config == b.config)
 }
 
+/// Whether a track can bring its configuration along where another one is declared.
+fn carries(declared: &Track, track: &Track) -> bool {
+    let nal_units = matches!(track.codec, Codec::H264 | Codec::H265);
+    nal_units && declared.id == track.id && declared.codec == track.codec
+}
+
 fn milliseconds(ns: i128) -> i64 {
     let ms = (ns + 500_000).div_euclid(1_000_000);
     // Far beyond what any clock says, and such that sums do not overflow.
@@ -399,18 +408,7 @@ fn sound_duration(track: &Track) -> Option<u64> {
     }
 }
 
-/// Parameter sets of a configuration, framed as payloads are.
+/// Parameter sets of a configuration, framed as payloads are; `None` where there are none.
 fn parameter_sets(track: &Track) -> Option<Bytes> {
-    let units = match track.codec {
-        Codec::H264 => {
-            let c = h264::Config::parse(&track.config).ok()?;
-            [c.sps, c.pps].concat()
-        }
-        Codec::H265 => {
-            let c = h265::Config::parse(&track.config).ok()?;
-            [c.vps, c.sps, c.pps].concat()
-        }
-        _ => return None,
-    };
-    join_length4(units.iter().map(|u| &u[..])).ok()
+    join_length4(track.parameter_sets().iter().map(|u| &u[..])).ok().filter(|sets| !sets.is_empty())
 }

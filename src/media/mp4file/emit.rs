@@ -19,25 +19,39 @@ pub(super) struct Planned {
     pub rewrite: bool,
 }
 
-pub(super) fn ranges(
+/// A piece of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// These bytes of the fragment's payload, as they are.
+    Payload(Range<u64>),
+    /// These bytes: parameter sets.
+    Bytes(Bytes),
+}
+
+/// `wanted`: for each track of the table that takes part, what goes before its key frames.
+pub(super) fn parts(
     planned: &Planned,
     table: &Table,
-    wanted: &[bool],
-) -> Result<Vec<Range<u64>>, MediaError> {
+    wanted: &[Option<Bytes>],
+) -> Result<Vec<Part>, MediaError> {
     if planned.rewrite {
         return invalid(WHAT, "this fragment's payload is to be rewritten, not copied");
     }
-    let mut out: Vec<Range<u64>> = vec![];
+    let mut out = vec![];
     let (mut bytes, mut samples) = (0u64, 0);
-    for (_, list) in groups(table, wanted) {
+    for (i, list) in groups(table, wanted) {
         for n in list {
             let s = &table.samples[n as usize];
             let end = s.offset.saturating_add(u64::from(s.len));
+            if let Some(sets) = sets(wanted, i, s) {
+                bytes += sets.len() as u64;
+                out.push(Part::Bytes(sets));
+            }
             bytes = bytes.saturating_add(u64::from(s.len));
             samples += 1;
             match out.last_mut() {
-                Some(last) if last.end == s.offset => last.end = end,
-                _ if s.len > 0 => out.push(s.offset..end),
+                Some(Part::Payload(last)) if last.end == s.offset => last.end = end,
+                _ if s.len > 0 => out.push(Part::Payload(s.offset..end)),
                 _ => {}
             }
         }
@@ -48,31 +62,39 @@ pub(super) fn ranges(
     Ok(out)
 }
 
+fn sets(wanted: &[Option<Bytes>], track: usize, s: &Sample) -> Option<Bytes> {
+    wanted.get(track)?.as_ref().filter(|sets| s.access.is_start() && !sets.is_empty()).cloned()
+}
+
 pub(super) fn slices(
     planned: &Planned,
     table: &Table,
     payload: &Bytes,
-    wanted: &[bool],
+    wanted: &[Option<Bytes>],
 ) -> Result<Vec<Bytes>, MediaError> {
     if !planned.rewrite {
-        let slice = |r: Range<u64>| match (usize::try_from(r.start), usize::try_from(r.end)) {
-            (Ok(start), Ok(end)) if start <= end && end <= payload.len() => Ok(payload.slice(start..end)),
-            _ => invalid(WHAT, "a sample beyond the payload"),
+        let slice = |part: Part| match part {
+            Part::Bytes(bytes) => Ok(bytes),
+            Part::Payload(r) => match (usize::try_from(r.start), usize::try_from(r.end)) {
+                (Ok(start), Ok(end)) if start <= end && end <= payload.len() => Ok(payload.slice(start..end)),
+                _ => invalid(WHAT, "a sample beyond the payload"),
+            },
         };
-        return ranges(planned, table, wanted)?.into_iter().map(slice).collect();
+        return parts(planned, table, wanted)?.into_iter().map(slice).collect();
     }
     let mut out = vec![];
     let (mut bytes, mut samples) = (0u64, 0);
     for (i, list) in groups(table, wanted) {
         for n in list {
-            let data = slice_of(&table.samples[n as usize], payload)?;
+            let s = &table.samples[n as usize];
+            let data = slice_of(s, payload)?;
             let data = match table.tracks[i].codec {
                 Codec::H264 | Codec::H265 => salvage_length4(table.tracks[i].framing, &data),
                 _ => data,
             };
-            bytes += data.len() as u64;
             samples += 1;
-            if !data.is_empty() {
+            for data in sets(wanted, i, s).into_iter().chain([data]).filter(|d| !d.is_empty()) {
+                bytes += data.len() as u64;
                 out.push(data);
             }
         }

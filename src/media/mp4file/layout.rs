@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use crate::timeline::to_ns;
 use crate::{Framing, Table, Track};
 
@@ -6,12 +8,12 @@ const WINDOW: i128 = 1_000_000_000;
 
 /// The order of a fragment's samples in the file, as indexes into its table: as they arrived, but second by second
 /// those of each track together, so that there are few chunks and players find all tracks' samples of a moment close
-/// together. `wanted` says which places of `table.tracks` take part. Groups of one track follow one another; each is
+/// together. Tracks whose place in `wanted` is `None` take no part. Groups of one track follow one another; each is
 /// given as (place of the track, indexes).
-pub(super) fn groups(table: &Table, wanted: &[bool]) -> Vec<(usize, Vec<u32>)> {
+pub(super) fn groups(table: &Table, wanted: &[Option<Bytes>]) -> Vec<(usize, Vec<u32>)> {
     let mut place = [None; 256];
     for (i, track) in table.tracks.iter().enumerate() {
-        if wanted.get(i) == Some(&true) {
+        if wanted.get(i).is_some_and(Option::is_some) {
             place[usize::from(track.id)] = Some(i);
         }
     }

@@ -20,7 +20,8 @@
 //! **Payloads** are passed through as they are: NAL units preceded by lengths of 1 or 2 bytes are announced as such,
 //! not rewritten. What is framed otherwise, or broken, is rewritten if the payload was given while planning.
 //!
-//! **Configurations** that change become further sample descriptions of the same track; so does a change of a track's
+//! **Configurations** that change become further sample descriptions of the same track; and since many players look only
+//! at the first, key frames bring their parameter sets along from the first change on. So does a change of a track's
 //! timescale, whose times are then told in the first one's. A track whose *codec* changes goes on as another track.
 //! Tracks that MP4 has no name for here are left out and listed ([`LeftOut`](crate::LeftOut)). G.711 is `ulaw` and `alaw`, a sample for
 //! each packet.
@@ -32,6 +33,7 @@ mod plan;
 mod track;
 mod writer;
 
+pub use emit::Part;
 pub use plan::{Head, MAX_SAMPLES, Plan};
 pub use writer::Writer;
 

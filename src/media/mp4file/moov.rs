@@ -70,6 +70,8 @@ pub(super) fn write(out: &mut Vec<u8>, plan: &mut Plan, wide: bool) -> Result<Ve
             None => invalid(WHAT, "no samples"),
         };
     }
+    // Players that take one track of each kind, and people, look for pictures first.
+    plan.outs.sort_by_key(|o| !o.is_video());
     for o in &mut plan.outs {
         o.end();
     }

@@ -1,9 +1,8 @@
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::emit::{self, Planned};
+use super::emit::{self, Part, Planned};
 use super::layout::{groups, length};
 use super::moov::{self, ftyp};
 use super::track::Out;
@@ -96,15 +95,16 @@ impl Plan {
         let shift = self.timeline.place(table, longest.unwrap_or(i128::MAX));
         let from = self.at;
         let mut samples = 0;
-        let wanted: Vec<bool> = places.iter().map(Option::is_some).collect();
+        let wanted: Vec<Option<Bytes>> = places.iter().map(|p| p.map(|_| Bytes::new())).collect();
         for (i, list) in groups(table, &wanted) {
             let Some((out, description)) = places[i] else { continue };
             let (track, out) = (&table.tracks[i], &mut self.outs[out]);
             out.chunk(self.at, list.len() as u32, description);
+            let sets = out.changed.map_or(0, |_| out.descriptions[description].sets.len() as u32);
             let move_by = from_ns(shift, out.timescale);
             for n in list {
                 let s = &table.samples[n as usize];
-                let size = sizes[n as usize];
+                let size = sizes[n as usize].saturating_add(if s.access.is_start() { sets } else { 0 });
                 let time = |t| rescale(t, track.timescale, out.timescale).saturating_add(move_by);
                 let duration = rescale(i64::from(s.duration), track.timescale, out.timescale);
                 let duration = duration.clamp(0, i64::from(u32::MAX)) as u32;
@@ -142,8 +142,11 @@ impl Plan {
             match described {
                 Ok(place) => {
                     self.configs = (count, bytes);
-                    if out.is_none() {
-                        self.outs.push(new);
+                    match out {
+                        Some(out) => {
+                            self.outs[out].changed = self.outs[out].changed.or(Some(self.fragments.len()))
+                        }
+                        None => self.outs.push(new),
                     }
                     places.push(Some(place));
                 }
@@ -161,12 +164,9 @@ impl Plan {
 
     /// The fragment that was added last, as slices.
     pub(super) fn last_slices(&self, table: &Table, payload: &Bytes) -> Result<Vec<Bytes>, MediaError> {
-        match self.fragments.last() {
-            Some(planned) => {
-                emit::slices(planned, table, payload, &wanted(&self.outs, table, planned.rewrite))
-            }
-            None => Ok(vec![]),
-        }
+        let Some(planned) = self.fragments.last() else { return Ok(vec![]) };
+        let wanted = wanted(&self.outs, self.fragments.len() - 1, table, planned.rewrite);
+        emit::slices(planned, table, payload, &wanted)
     }
 
     /// What was left out so far.
@@ -200,7 +200,7 @@ impl Plan {
 /// The beginning of a file whose `moov` comes first, and what is needed to write the rest.
 ///
 /// The file is [`bytes`](Self::bytes), then for each fragment, in the order of planning, what
-/// [`ranges`](Self::ranges) names of its payload, or [`slices`](Self::slices) makes of it; nothing after.
+/// [`parts`](Self::parts) names, or [`slices`](Self::slices) makes of its payload; nothing after.
 #[derive(Debug)]
 pub struct Head {
     /// `ftyp`, `moov`, and the head of `mdat`.
@@ -224,12 +224,12 @@ impl Head {
         self.fragments.get(fragment).map_or(0, |f| f.bytes)
     }
 
-    /// Which bytes of a fragment's payload go out as they are, in this order. Neighbours are joined: they are few.
+    /// A fragment's part of the file, from its table alone. Neighbouring ranges are joined: they are few.
     ///
     /// Fails if the table is not the one that was planned with, or if the payload has to be rewritten.
-    pub fn ranges(&self, fragment: usize, table: &Table) -> Result<Vec<Range<u64>>, MediaError> {
+    pub fn parts(&self, fragment: usize, table: &Table) -> Result<Vec<Part>, MediaError> {
         let planned = self.planned(fragment)?;
-        emit::ranges(&planned, table, &wanted(&self.outs, table, planned.rewrite))
+        emit::parts(&planned, table, &wanted(&self.outs, fragment, table, planned.rewrite))
     }
 
     /// A fragment's part of the file, as slices of its payload (NAL units that are written anew are copied).
@@ -237,7 +237,7 @@ impl Head {
     /// Fails if the table or the payload is not the one that was planned with.
     pub fn slices(&self, fragment: usize, table: &Table, payload: &Bytes) -> Result<Vec<Bytes>, MediaError> {
         let planned = self.planned(fragment)?;
-        emit::slices(&planned, table, payload, &wanted(&self.outs, table, planned.rewrite))
+        emit::slices(&planned, table, payload, &wanted(&self.outs, fragment, table, planned.rewrite))
     }
 
     fn planned(&self, fragment: usize) -> Result<Planned, MediaError> {
@@ -248,13 +248,15 @@ impl Head {
     }
 }
 
-/// Which tracks of a table have a place in the file.
-fn wanted(outs: &[Out], table: &Table, rewrite: bool) -> Vec<bool> {
-    let accepted = |track: &Arc<Track>| {
-        let out = outs.iter().find(|o| o.id == track.id && o.codec == track.codec);
-        out.is_some_and(|o| o.description(track, announced(track, rewrite)).is_some())
+/// For each track of a table, what goes before its key frames; `None` of those that have no place in the file.
+fn wanted(outs: &[Out], fragment: usize, table: &Table, rewrite: bool) -> Vec<Option<Bytes>> {
+    let place = |track: &Arc<Track>| {
+        let out = outs.iter().find(|o| o.id == track.id && o.codec == track.codec)?;
+        let description = &out.descriptions[out.description(track, announced(track, rewrite))?];
+        let sets = out.changed.is_some_and(|from| from <= fragment);
+        Some(if sets { description.sets.clone() } else { Bytes::new() })
     };
-    table.tracks.iter().map(accepted).collect()
+    table.tracks.iter().map(place).collect()
 }
 
 fn announced(track: &Track, rewrite: bool) -> u8 {

@@ -61,9 +61,12 @@ fn write(gaps: Gaps, fragments: &[(Table, Bytes)], with_payload: bool) -> [Bytes
     for (i, (table, payload)) in fragments.iter().enumerate() {
         let slices = head.slices(i, table, payload).unwrap();
         assert_eq!(slices.iter().map(|s| s.len() as u64).sum::<u64>(), head.len_of(i));
-        if let Ok(ranges) = head.ranges(i, table) {
-            let by_range = ranges.iter().map(|r| payload.slice(r.start as usize..r.end as usize));
-            assert_eq!(by_range.collect::<Vec<_>>(), slices);
+        if let Ok(parts) = head.parts(i, table) {
+            let by_part = parts.into_iter().map(|part| match part {
+                Part::Payload(r) => payload.slice(r.start as usize..r.end as usize),
+                Part::Bytes(bytes) => bytes,
+            });
+            assert_eq!(by_part.collect::<Vec<_>>(), slices);
         }
         slices.iter().for_each(|s| first.extend_from_slice(s));
     }
@@ -190,6 +193,13 @@ fn configurations_that_change() {
     let configs: Vec<_> = movie.tracks[0].descriptions.iter().map(|d| &d.config).collect();
     assert_eq!(configs, [&first[0].config, &second[0].config]);
     assert_eq!(movie.tracks[1].descriptions.len(), 1);
+    // Its sets come before a key frame's own bytes, once they have changed.
+    let kinds: Vec<Vec<u8>> = samples[0]
+        .iter()
+        .map(|(_, data)| crate::nals(Framing::Length(4), data).map(|n| n.unwrap()[0] & 31).collect())
+        .collect();
+    assert_eq!(kinds, [vec![5], vec![7, 8, 5], vec![7, 8, 5], vec![7, 8, 5]]);
+    assert!(samples[0][3].1.windows(4).any(|w| w == hex("68ce0fc8")));
 }
 
 #[test]
@@ -240,8 +250,8 @@ fn what_cannot_be_written() {
     plan.add(&table, payload.len() as u64).unwrap();
     let head = plan.finish().unwrap();
     assert_eq!(head.left_out.len(), 1);
-    assert_eq!(head.ranges(0, &table).unwrap(), [6..7]);
-    assert!(head.ranges(1, &table).is_err() && head.ranges(0, &alone).is_err());
+    assert_eq!(head.parts(0, &table).unwrap(), [Part::Payload(6..7)]);
+    assert!(head.parts(1, &table).is_err() && head.parts(0, &alone).is_err());
 
     let mut twice = table.clone();
     twice.samples[1].offset = 0;
@@ -376,7 +386,7 @@ proptest! {
         let n: usize = movie.tracks.iter().map(|t| t.samples(head.total).map(Result::unwrap).count()).sum();
         prop_assert_eq!(n, tables.len());
         for (i, table) in tables.iter().enumerate() {
-            prop_assert_eq!(head.ranges(i, table), Ok(vec![]));
+            prop_assert_eq!(head.parts(i, table), Ok(vec![]));
         }
     }
 }

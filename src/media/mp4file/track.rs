@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::trak::Entry;
 use crate::{Codec, MediaError, RandomAccess, Sample, Track, opus};
 
@@ -26,6 +28,8 @@ pub(super) struct Description {
     /// Bytes of a NAL unit's length.
     pub length: u8,
     pub entry: Entry,
+    /// Its parameter sets, framed as samples are.
+    pub sets: Bytes,
 }
 
 /// A track of the file: its tables, as they grow.
@@ -35,6 +39,8 @@ pub(super) struct Out {
     pub codec: Codec,
     pub timescale: u32,
     pub descriptions: Vec<Description>,
+    /// The fragment from which on there is more than one, and key frames bring their parameter sets.
+    pub changed: Option<usize>,
     pub sizes: Vec<u32>,
     pub durations: Vec<Run>,
     pub offsets: Vec<Run>,
@@ -62,6 +68,7 @@ impl Out {
             codec: track.codec,
             timescale: track.timescale,
             descriptions: vec![],
+            changed: None,
             sizes: vec![],
             durations: vec![],
             offsets: vec![],
@@ -94,7 +101,8 @@ impl Out {
     /// Accepts a description, if it can be written.
     pub fn describe(&mut self, track: &Arc<Track>, length: u8) -> Result<usize, MediaError> {
         let entry = Entry::of(track, length)?;
-        self.descriptions.push(Description { track: track.clone(), length, entry });
+        let sets = parameter_sets(track, length);
+        self.descriptions.push(Description { track: track.clone(), length, entry, sets });
         Ok(self.descriptions.len() - 1)
     }
 
@@ -145,6 +153,10 @@ impl Out {
         }
     }
 
+    pub fn is_video(&self) -> bool {
+        self.descriptions.first().is_some_and(|d| d.track.is_video())
+    }
+
     /// Gives the tables back, once they are written.
     pub fn forget_samples(&mut self) {
         (self.sizes, self.sync, self.chunks) = Default::default();
@@ -160,6 +172,21 @@ impl Out {
     pub fn all_sync(&self) -> bool {
         self.sync.len() == self.sizes.len()
     }
+}
+
+/// Parameter sets of a configuration, each preceded by its length; nothing where one is too long for that.
+fn parameter_sets(track: &Track, length: u8) -> Bytes {
+    let mut out = vec![];
+    for unit in track.parameter_sets() {
+        let len = (unit.len() as u64).to_be_bytes();
+        let (zeros, len) = len.split_at(8 - usize::from(length.clamp(1, 4)));
+        if zeros.iter().any(|b| *b != 0) {
+            return Bytes::new();
+        }
+        out.extend(len);
+        out.extend(&unit);
+    }
+    out.into()
 }
 
 fn run(runs: &mut Vec<Run>, value: u32) {

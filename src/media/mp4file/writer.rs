@@ -28,8 +28,9 @@ impl Writer {
     /// The next fragment as slices: the head of an `mdat`, then the payload's own bytes. Fails as
     /// [`Plan::add_payload`] does; then nothing is to be written, and the file can be finished or go on.
     pub fn fragment(&mut self, table: &Table, payload: &Bytes) -> Result<Vec<Bytes>, MediaError> {
-        // Sizes of 32 bits unless the payload, rewritten, could reach beyond them.
-        let wide = payload.len() as u64 > 1 << 30;
+        // Sizes of 32 bits unless the payload, rewritten or with parameter sets, could reach beyond them.
+        let config = table.tracks.iter().map(|t| t.config.len() as u64).max().unwrap_or(0);
+        let wide = payload.len() as u64 + config.saturating_mul(2 * table.samples.len() as u64) > 1 << 30;
         let before = self.plan.at;
         self.plan.at += if wide { 16 } else { 8 };
         if let Err(e) = self.plan.add_payload(table, payload) {
