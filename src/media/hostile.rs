@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Framing, Track, aac, fmp4, h264, h265, nals, opus, salvage_length4, table, to_length4};
+use crate::mp4read::{Movie, MovieSample, next_box};
+use crate::{
+    Framing, Gaps, Table, Track, aac, fmp4, h264, h265, mkv, mp4file, nals, opus, salvage_length4, table,
+    to_length4,
+};
 
 /// Parameter sets, headers and supplemental information.
 pub fn parameter_sets(data: &[u8]) {
@@ -85,6 +89,101 @@ pub fn sample_table(data: &[u8]) {
             assert_eq!(read.runs[0].samples.len(), pieces.len());
         }
     }
+    files(&read, &payload);
+}
+
+/// A table and a payload that may not fit it, as files: what can be written reads again with as many samples.
+fn files(table: &Table, payload: &Bytes) {
+    let mut plan = mp4file::Plan::new(Gaps::Close);
+    let mut writer = mp4file::Writer::new(Gaps::Keep);
+    let mut matroska = mkv::Writer::new(Gaps::Keep);
+    let mut file = vec![];
+    for _ in 0..2 {
+        let planned = plan.add_payload(table, payload);
+        assert_eq!(planned, writer.fragment(table, payload).map(|_| ()));
+        if let Ok(slices) = matroska.fragment(table, payload) {
+            slices.iter().for_each(|s| file.extend_from_slice(s));
+        }
+    }
+    let tail = matroska.finish();
+    file.extend_from_slice(&tail.bytes);
+    for patch in tail.patches {
+        file[patch.at as usize..][..patch.bytes.len()].copy_from_slice(&patch.bytes);
+    }
+    let mut reader = mkv::Reader::default();
+    reader.push(&file);
+    while reader.event().expect("what was written can be read").is_some() {}
+    assert_eq!(reader.end(), Ok(()));
+    let Ok(head) = plan.finish() else { return };
+    assert!(writer.finish().is_ok());
+    for fragment in 0..head.fragments() {
+        let slices = head.slices(fragment, table, payload).expect("what was planned can be written");
+        assert_eq!(slices.iter().map(|s| s.len() as u64).sum::<u64>(), head.len_of(fragment));
+    }
+    let moov = next_box(&head.bytes[28..]).expect("a moov").and_then(|b| b.len).map_or(0, |len| len as usize);
+    let movie = Movie::parse(&head.bytes.slice(36..28 + moov)).expect("what was written can be read");
+    for track in &movie.tracks {
+        assert!(track.samples(head.total).all(|s| s.is_ok()));
+    }
+}
+
+/// Matroska: the same whatever the pieces that it comes in, and every frame is where it is said to be.
+pub fn matroska(data: &[u8]) {
+    let read = |step: usize| {
+        let mut reader = mkv::Reader::default();
+        let mut out = vec![];
+        for chunk in data.chunks(step) {
+            reader.push(chunk);
+            while let Ok(Some(event)) = reader.event() {
+                out.push(event);
+            }
+        }
+        let _ = reader.end();
+        while let Ok(Some(event)) = reader.event() {
+            out.push(event);
+        }
+        out
+    };
+    let whole = read(usize::MAX);
+    assert_eq!(whole, read(7));
+    for event in whole {
+        match event {
+            mkv::Event::Frame(f) => {
+                let stored = &data[f.offset as usize..][..f.stored as usize];
+                assert!(f.data.ends_with(stored));
+            }
+            mkv::Event::Tracks(entries) => {
+                for track in entries.iter().flat_map(|e| e.track(1)) {
+                    described(&track);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A `moov`, and a `moof` after it; their lengths come first.
+pub fn movie(data: &[u8]) {
+    let _ = next_box(data);
+    let Some((len, data)) = data.split_first_chunk::<2>() else { return };
+    let (moov, moof) = data.split_at(usize::from(u16::from_le_bytes(*len)).min(data.len()));
+    let Ok(mut movie) = Movie::parse(&Bytes::copy_from_slice(moov)) else { return };
+    let sound = |samples: &[MovieSample]| {
+        assert!(samples.iter().all(|s| s.pts >= s.dts || s.dts == i64::MAX));
+        assert!(samples.windows(2).all(|w| w[0].dts < w[1].dts || w[0].dts == i64::MAX));
+    };
+    for track in &movie.tracks {
+        track.descriptions.iter().for_each(described);
+        let samples: Vec<_> = track.samples(1 << 40).take(5_000).map_while(Result::ok).collect();
+        assert!(samples.iter().all(|s| s.offset + u64::from(s.len) <= 1 << 40));
+        sound(&samples);
+    }
+    for _ in 0..2 {
+        for run in movie.fragment(moof, 1 << 20).into_iter().flatten() {
+            assert!(run.track < movie.tracks.len());
+            sound(&run.samples);
+        }
+    }
 }
 
 /// Decoder configurations and MP4: what was understood can be written, and reads again as the same.
@@ -142,6 +241,11 @@ mod tests {
             Just(vec![1, 1, 1, 1, 0, 5, 5]),
             Just(b"\0\0\0\x60moov\0\0\0\x58trak\0\0\0\x10tkhd".to_vec()),
             Just(b"\0\0\0\x60moof\0\0\0\x10mfhd\0\0\0\0\0\0\0\0\0\0\0\x40traf".to_vec()),
+            Just(
+                b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm\x18\x53\x80\x67\xff\x1f\x43\xb6\x75\xff\xe7\x81\x01"
+                    .to_vec()
+            ),
+            Just(b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm\x18\x53\x80\x67\xff\x16\x54\xae\x6b".to_vec()),
         ];
         let byte = prop_oneof![4 => any::<u8>(), 2 => Just(0), 1 => Just(0xff), 1 => Just(3), 1 => Just(1)];
         (start, proptest::collection::vec(byte, 0..200)).prop_map(|(mut start, rest)| {
@@ -158,7 +262,85 @@ mod tests {
             framing(&data);
             sample_table(&data);
             configurations(&data);
+            matroska(&data);
+            movie(&data);
         }
+    }
+
+    /// One byte changed, or the end cut off, of something that is whole: deeper than chance gets.
+    fn spoilt(good: &[u8], check: fn(&[u8])) {
+        check(good);
+        for at in 0..good.len() {
+            check(&good[..at]);
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut bad = good.to_vec();
+                bad[at] = value;
+                check(&bad);
+            }
+        }
+    }
+
+    fn fragment() -> (Table, Bytes) {
+        let sps = [
+            0x67, 0x4d, 0x40, 0x28, 0xec, 0xa0, 0x3c, 0x01, 0x13, 0xf2, 0xe0, 0x22, 0, 0, 3, 0, 2, 0, 0, 3,
+            0, 0x64, 0x1e, 0x30, 0x63, 0x2c,
+        ];
+        let video = h264::track_from_parameter_sets(1, &[&sps], &[&[0x68, 0xce, 0x0f, 0xc8]]).unwrap();
+        let tracks = vec![
+            Arc::new(video),
+            Arc::new(aac::track(2, &[0x11, 0x90]).unwrap()),
+            Arc::new(opus::Head { pre_skip: 312, ..opus::Head::simple(2) }.track(3)),
+            Arc::new(crate::g711_track(4, crate::Codec::Pcma, 8_000, 1)),
+        ];
+        let mut table = Table { tracks, samples: vec![] };
+        for i in 0..12 {
+            let track = i as u8 % 4 + 1;
+            let access = if i == 4 { crate::RandomAccess::None } else { crate::RandomAccess::Idr };
+            let dts = i64::from(table.tracks[usize::from(track) - 1].timescale) * (10 + i / 4);
+            let (offset, len) = (6 * i as u64, 6);
+            table.samples.push(crate::Sample {
+                track,
+                dts,
+                pts: dts + i,
+                duration: 400,
+                access,
+                offset,
+                len,
+            });
+        }
+        (table, [0, 0, 0, 2, 0x65, 1].repeat(12).into())
+    }
+
+    #[test]
+    fn a_spoilt_matroska_file_is_survived() {
+        let (table, payload) = fragment();
+        let mut writer = mkv::Writer::new(Gaps::Keep);
+        let slices = writer.fragment(&table, &payload).unwrap();
+        spoilt(&[slices.concat(), writer.finish().bytes.to_vec()].concat(), matroska);
+    }
+
+    #[test]
+    fn a_spoilt_movie_is_survived() {
+        let (table, payload) = fragment();
+        let mut plan = mp4file::Plan::default();
+        plan.add_payload(&table, &payload).unwrap();
+        plan.add_payload(&table, &payload).unwrap();
+        let head = plan.finish().unwrap();
+        let mut data = (head.bytes.len() as u16 - 44).to_le_bytes().to_vec();
+        data.extend_from_slice(&head.bytes[36..head.bytes.len() - 8]);
+        spoilt(&data, movie);
+
+        let init = fmp4::init(&table.tracks).unwrap();
+        let pieces: Vec<_> =
+            table.tracks.iter().map(|t| fmp4::pieces(&table, &payload, t.id).unwrap()).collect();
+        let runs: Vec<_> =
+            table.tracks.iter().zip(&pieces).map(|(track, pieces)| fmp4::Run { track, pieces }).collect();
+        let segment = fmp4::segment(1, &runs).unwrap();
+        let moov = &init[next_box(&init).unwrap().unwrap().len.unwrap() as usize + 8..];
+        let mut data = (moov.len() as u16).to_le_bytes().to_vec();
+        data.extend_from_slice(moov);
+        data.extend_from_slice(&segment[0][8..segment[0].len() - 8]);
+        spoilt(&data, movie);
     }
 
     #[test]
