@@ -110,6 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(crate::testing::cases(256))]
         #[test]
         fn numbers_come_back(v: u64, i: i64, a: u32) {
             let mut b = Vec::new();

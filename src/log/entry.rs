@@ -190,6 +190,7 @@ impl DirectoryWriter {
         self.entries.put_zigzag(id.wrapping_sub(self.last_id) as i64);
         self.last_id = id;
     }
+    #[allow(clippy::too_many_arguments, reason = "the fields of the entry, in their order")]
     pub fn batch(
         &mut self,
         slot: u32,
@@ -452,6 +453,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::testing::cases(256))]
         #[test]
         fn directories_come_back(
             base in proptest::collection::vec((any::<[u8; 16]>(), any::<u32>(), 0u64..1 << 60, 0i64..1 << 40), 1..5),

@@ -9,9 +9,12 @@ use crate::{
     segment::Root,
 };
 
+/// By segment and number of the page.
+type Pages = Lru<(SegmentId, u64), Arc<Vec<Entry>>>;
+
 pub(crate) struct Footers {
     roots: Mutex<Lru<SegmentId, Arc<Root>>>,
-    pages: Mutex<Lru<(SegmentId, u64), Arc<Vec<Entry>>>>,
+    pages: Mutex<Pages>,
 }
 
 impl Footers {

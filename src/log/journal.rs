@@ -404,6 +404,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(crate::testing::cases(256))]
         #[test]
         fn headers_come_back(number: u32, generation: u32, salt: [u8; 32], epoch: u64, wsalt: [u8; 32], prev in proptest::option::of((1u32.., any::<u32>())), flip in 0usize..124) {
             let h = Header {
@@ -415,6 +416,54 @@ mod tests {
             b[flip] ^= 4;
             prop_assert!(Header::parse(&b).is_err());
             prop_assert!(Header::parse(&b[..100]).is_err());
+        }
+
+        #[test]
+        fn frames_come_back_and_nothing_else_passes_for_one(
+            bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 16..400), 1..8),
+            seq: u32,
+            flip in any::<prop::sample::Index>(),
+        ) {
+            use crate::entry::{DirectoryWriter, Event, Slot};
+            let disk = world::sim::SimDisk::new(1);
+            let f = disk.open("f", Mode::CreateNew).unwrap();
+            let header = |salt| Header {
+                number: 3, generation: 1, salt: [salt; 32], writer: Writer { epoch: 4, salt: [5; 32] },
+                prev: None, created: Timestamp(7),
+            };
+            let file = JournalFile::new(header(6), f.clone(), &DataKey::new([1; 32]));
+            let mut d = DirectoryWriter::default();
+            for (i, b) in bodies.iter().enumerate() {
+                d.batch(0, 0, i as u64, 1, 1, b.len() as u32, &[i as u8; 16]);
+            }
+            let slots = [Slot { shard: ShardId { stream: StreamUid([2; 16]), shard: 0 }, base: 10, arrival: Timestamp(5) }];
+            let mut buf = Vec::new();
+            file.frame(&mut buf, seq, |b| d.finish(Timestamp(5), &slots, b), bodies.iter().map(Vec::as_slice));
+            let at = u64::from(HEADER);
+            f.write_all_at(&buf, at).unwrap();
+            f.set_len(at + buf.len() as u64 + 100).unwrap();
+            let end = f.len().unwrap();
+            let Look::Frame(head, sealed) = file.look(&mut Window::default(), at, end).unwrap() else { panic!("not found") };
+            prop_assert_eq!((head.seq, head.len()), (seq, buf.len() as u64));
+            prop_assert!(file.body_holds(at, &head).unwrap());
+            let dir = file.directory(at, &head, sealed).unwrap();
+            for ((_, e), b) in dir.events.iter().zip(&bodies) {
+                let Event::Batch(e) = e else { panic!("not a batch") };
+                let mut got = vec![0; e.len as usize];
+                f.read_exact_at(&mut got, e.offset).unwrap();
+                prop_assert_eq!(&got, b);
+            }
+            prop_assert_eq!(file.find_later(at - 50, seq, end).unwrap(), Some(at));
+            // To a file of another salt it is nothing, nor is it found there.
+            let other = JournalFile::new(header(7), f.clone(), &DataKey::new([1; 32]));
+            prop_assert!(matches!(other.look(&mut Window::default(), at, end).unwrap(), Look::Nothing));
+            prop_assert_eq!(other.find_later(at - 50, 0, end).unwrap(), None);
+            // A flipped bit anywhere is met: by the look, or by the body's checksum.
+            disk.flip("f", HEADER as usize + flip.index(buf.len()), 3).unwrap();
+            match file.look(&mut Window::default(), at, end).unwrap() {
+                Look::Nothing => {}
+                Look::Frame(head, _) => prop_assert!(!file.body_holds(at, &head).unwrap()),
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod api;
 mod codec;
 mod committer;
 mod entry;
+mod find;
 mod flush;
 mod footers;
 mod index;
@@ -25,6 +26,7 @@ mod local;
 mod lru;
 mod memory;
 mod open_segment;
+mod opening;
 mod payload;
 mod place;
 mod read;
@@ -34,8 +36,11 @@ mod segment;
 mod shared;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod testing;
 mod tier;
 
 pub use api::*;
-pub use local::{LocalLog, OpenError};
+pub use local::LocalLog;
 pub use memory::MemoryLog;
+pub use opening::OpenError;

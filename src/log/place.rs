@@ -100,6 +100,7 @@ mod tests {
     use world::Timestamp;
 
     proptest! {
+        #![proptest_config(crate::testing::cases(256))]
         #[test]
         fn places_come_back(len in 0u64..1 << 22, id: u64, segment: [u8; 16], cut in any::<prop::sample::Index>(), offset in 0u64..1 << 40) {
             let total = seal::sealed_len(len);

@@ -8,7 +8,7 @@ use seal::{BlockKey, CHUNK, TAG};
 use world::{DiskFile, ShardId, Timestamp};
 
 use crate::{
-    Item, LogError, Page, Payload, Query, Record,
+    Item, LogError, Page, Payload, Record,
     entry::{Batch, Directory, Entry, Event, Large, SegmentId, decode_records},
     index::{Recent, Shard, TailData, TailItem},
     journal::{JournalFile, file_name},
@@ -78,7 +78,7 @@ enum Plan {
 /// How many things of the index one step of a read takes up.
 const STEP: usize = 64;
 /// How often a read starts over because what it was about to read moved meanwhile.
-const TRIES: usize = 64;
+pub(crate) const TRIES: usize = 64;
 
 fn trimmed(shard: ShardId, position: u64, oldest: u64) -> LogError {
     LogError::Trimmed { shard, position, oldest }
@@ -236,7 +236,8 @@ impl Shared {
         g.next = g.next.max(run.first);
         let (root, ordinal) = self.root_of(&run).await?;
         let pages = &root.runs[ordinal].pages;
-        for p in pages.partition_point(|p| p.end <= g.next)..pages.len() {
+        let from = pages.partition_point(|p| p.end <= g.next);
+        for (p, at) in pages.iter().enumerate().skip(from) {
             let entries = self.page(&run.segment, &root, ordinal, p).await?;
             for e in &entries[entries.partition_point(|e| e.end() <= g.next)..] {
                 if g.full() {
@@ -262,7 +263,7 @@ impl Shared {
             if g.full() {
                 return Ok(());
             }
-            g.next = g.next.max(pages[p].end);
+            g.next = g.next.max(at.end);
             if !g.items.is_empty() {
                 return Ok(());
             }
@@ -322,7 +323,7 @@ impl Shared {
         .await?
     }
 
-    async fn page(
+    pub async fn page(
         self: &Arc<Self>,
         id: &SegmentId,
         root: &Arc<Root>,
@@ -341,143 +342,6 @@ impl Shared {
             Ok(entries)
         })
         .await?
-    }
-
-    pub async fn seek(self: &Arc<Self>, id: ShardId, arrival: Timestamp) -> Result<u64, LogError> {
-        let shard = self.shard(id)?;
-        for _ in 0..TRIES {
-            let (recent, flushed, trim, next) = {
-                let st = shard.state();
-                let at = st.recent.partition_point(|r| r.arrival() < arrival);
-                (st.recent.get(at).map(Recent::first), st.flushed, st.trim, st.next)
-            };
-            let fallback = recent.unwrap_or(next).max(trim);
-            if flushed <= trim {
-                return Ok(fallback);
-            }
-            // Runs do not overlap in arrival but at their ends: the first that meets the span has the answer, if any has.
-            let q = RunQuery::Arrival((arrival, Timestamp::MAX));
-            let runs = self.catalog.runs(id, q).await.map_err(|e| LogError::Io(e.to_string()))?;
-            for run in runs.iter().filter(|r| r.end > trim && r.first < flushed) {
-                let (root, ordinal) = self.root_of(run).await?;
-                let pages = &root.runs[ordinal].pages;
-                for p in pages.partition_point(|p| p.arrival.1 < arrival)..pages.len() {
-                    let entries = self.page(&run.segment, &root, ordinal, p).await?;
-                    if let Some(e) = entries.iter().find(|e| e.arrival() >= arrival && e.end() > trim) {
-                        return Ok(e.first().max(trim));
-                    }
-                }
-            }
-            if shard.state().flushed == flushed {
-                return Ok(fallback);
-            }
-        }
-        Err(LogError::Io(format!("shard {id} changed too often while it was read")))
-    }
-
-    pub async fn payloads(
-        self: &Arc<Self>,
-        id: ShardId,
-        query: Query,
-        limit: usize,
-        from_end: bool,
-    ) -> Result<Vec<Payload>, LogError> {
-        let shard = self.shard(id)?;
-        // What is recent at this moment; everything before `flushed` is in runs already.
-        let (recent, flushed, trim) = {
-            let st = shard.state();
-            let matching = st.recent.iter().filter_map(|r| match r {
-                Recent::Large { large, .. } if meets(&query, large) && large.position >= st.trim => {
-                    Some(large)
-                }
-                _ => None,
-            });
-            let recent: Vec<Arc<Large>> = if from_end {
-                matching.rev().take(limit).cloned().collect()
-            } else {
-                matching.take(limit).cloned().collect()
-            };
-            (recent, st.flushed, st.trim)
-        };
-        let mut out = Vec::new();
-        if from_end {
-            out.extend(recent.iter().map(|l| l.payload(id)));
-        }
-        if flushed > trim && out.len() < limit {
-            let q = match query {
-                Query::Positions(a, b) => RunQuery::Positions((a, b)),
-                Query::Arrival(a, b) => RunQuery::Arrival((a, b)),
-                Query::Producer(a, b) => RunQuery::Producer((a, b)),
-            };
-            let mut runs = self.catalog.runs(id, q).await.map_err(|e| LogError::Io(e.to_string()))?;
-            if from_end {
-                runs.reverse();
-            }
-            for run in runs.iter().filter(|r| r.first < flushed && r.end > trim) {
-                if out.len() >= limit {
-                    break;
-                }
-                self.payloads_of_run(&shard, run, &query, trim, limit, from_end, &mut out).await?;
-            }
-        }
-        if from_end {
-            out.truncate(limit);
-            out.reverse();
-        } else {
-            let room = limit.saturating_sub(out.len());
-            out.extend(recent.iter().take(room).map(|l| l.payload(id)));
-        }
-        Ok(out)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one step of one caller")]
-    async fn payloads_of_run(
-        self: &Arc<Self>,
-        shard: &Shard,
-        run: &RunRow,
-        query: &Query,
-        trim: u64,
-        limit: usize,
-        from_end: bool,
-        out: &mut Vec<Payload>,
-    ) -> Result<(), LogError> {
-        let (root, ordinal) = self.root_of(run).await?;
-        let pages = &root.runs[ordinal].pages;
-        let mut order: Vec<usize> = (0..pages.len())
-            .filter(|p| {
-                let p = &pages[*p];
-                p.end > trim
-                    && match *query {
-                        Query::Positions(a, b) => p.first <= b && p.end > a,
-                        Query::Arrival(a, b) => p.arrival.0 <= b && p.arrival.1 >= a,
-                        Query::Producer(a, b) => p.producer.0 <= b && p.producer.1 >= a,
-                    }
-            })
-            .collect();
-        if from_end {
-            order.reverse();
-        }
-        for p in order {
-            let entries = self.page(&run.segment, &root, ordinal, p).await?;
-            let mut take = |e: &Entry| {
-                if let Entry::Large(l) = e
-                    && meets(query, l)
-                    && l.position >= trim
-                    && out.len() < limit
-                {
-                    out.push(l.payload(shard.id));
-                }
-            };
-            if from_end {
-                entries.iter().rev().for_each(&mut take);
-            } else {
-                entries.iter().for_each(&mut take);
-            }
-            if out.len() >= limit {
-                break;
-            }
-        }
-        Ok(())
     }
 
     pub async fn read_payload(self: &Arc<Self>, p: &Payload, range: Range<u64>) -> Result<Bytes, LogError> {
@@ -586,15 +450,6 @@ fn footer_error(id: &SegmentId, e: FooterError) -> LogError {
     match e {
         FooterError::Io(e) => LogError::Io(e.to_string()),
         e => LogError::Damaged(format!("{}: {e}", closed_name(id))),
-    }
-}
-
-/// Both ends inclusive.
-pub(crate) fn meets(q: &Query, l: &Large) -> bool {
-    match *q {
-        Query::Positions(a, b) => (a..=b).contains(&l.position),
-        Query::Arrival(a, b) => (a..=b).contains(&l.arrival),
-        Query::Producer(a, b) => l.producer.0 <= b && l.producer.1 >= a,
     }
 }
 

@@ -12,7 +12,7 @@ use world::{Disk, Mode};
 use crate::{
     entry::Directory,
     journal::{self, DIR, FrameHead, HEADER, Header, HeaderError, JournalFile, Loc, Look, Window, file_name},
-    local::OpenError,
+    opening::OpenError,
 };
 
 /// What was found.

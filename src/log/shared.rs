@@ -25,6 +25,9 @@ use crate::{
     open_segment::Segments,
 };
 
+/// A frame's file and directory.
+pub(crate) type Frame = (Arc<JournalFile>, Arc<Directory>);
+
 #[derive(Default)]
 pub(crate) struct Counters {
     pub appended: AtomicU64,
@@ -237,7 +240,7 @@ impl Shared {
     }
 
     /// A frame's directory. `None` if its file has been released meanwhile.
-    pub fn directory(&self, at: Loc) -> Result<Option<(Arc<JournalFile>, Arc<Directory>)>, LogError> {
+    pub fn directory(&self, at: Loc) -> Result<Option<Frame>, LogError> {
         let Some(file) = lock(&self.journal).get(&at.file).cloned() else { return Ok(None) };
         if let Some(d) = lock(&self.directories).get(&at) {
             return Ok(Some((file, d)));

@@ -14,18 +14,19 @@ use std::{
     time::Duration,
 };
 
-use catalog::MemoryCatalog;
+use catalog::{Catalog, MemoryCatalog};
 use seal::{DataKey, LocalKey};
 use world::{
-    StreamUid,
+    ShardId, StreamUid,
     sim::{Dice, Faults, Sim},
 };
 
 use crate::{
-    Limits,
+    Limits, Log,
     committer::Op,
     flush::Scope,
-    local::{LocalLog, OpenError, Parts},
+    local::LocalLog,
+    opening::{OpenError, Parts},
 };
 use flaky::FlakyCatalog;
 use model::Model;
@@ -217,6 +218,55 @@ fn what_was_acknowledged_survives_every_history() {
     if n > 1 {
         assert!(acknowledged > n * 5, "hardly anything was acknowledged: {acknowledged}");
     }
+}
+
+#[test]
+fn a_record_of_1_kib_costs_at_most_50_bytes_more_in_a_busy_round() {
+    let sim = Sim::new(1);
+    let catalog = Arc::new(MemoryCatalog::new(sim.world.clone()));
+    let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
+    let limits = Limits { journal_file: 8 << 20, ..Limits::default() };
+    let parts = run(Parts::open(sim.world.clone(), catalog.clone(), keys, limits, true)).unwrap();
+    let Parts { shared, mut committer, .. } = parts;
+    let log = Arc::new(LocalLog::driven(shared.clone()));
+    let mut go = |tasks: &mut Vec<Task>| {
+        let (mut ops, mut cuts) = (Vec::new(), Vec::new());
+        while !tasks.is_empty() {
+            tasks.retain_mut(|t| poll(t).is_pending());
+            shared.queue.take(&mut ops, &mut cuts, false);
+            committer.round(&mut ops, std::mem::take(&mut cuts));
+        }
+    };
+    let s = |shard| ShardId { stream: stream(0), shard };
+    let l = log.clone();
+    go(&mut vec![Box::pin(async move {
+        l.create_stream(stream(0)).await.unwrap();
+        for n in 1..64 {
+            l.open_shard(s(n), &[]).await.unwrap();
+        }
+    })]);
+    let before = log.stats();
+    let mut tasks: Vec<Task> = Vec::new();
+    for n in 0..2048 {
+        let l = log.clone();
+        tasks.push(Box::pin(async move {
+            assert!(l.append(s(n % 64), vec![vec![7; 1024].into()]).await.is_ok())
+        }));
+    }
+    go(&mut tasks);
+    let after = log.stats();
+    assert_eq!(after.rounds - before.rounds, 1, "all of it is one round");
+    let each = (after.journal_bytes - before.journal_bytes) as f64 / 2048.0 - 1024.0;
+    println!("{each:.1} bytes more in the journal");
+    assert!(each <= 50.0, "{each}");
+    // And in all, once it is in a segment.
+    let l = log.clone();
+    go(&mut vec![Box::pin(async move { l.flush().await.unwrap() })]);
+    let segments = run(catalog.segments(None, 10)).unwrap();
+    let bytes = segments.iter().map(|s| s.bytes).sum::<u64>() + after.journal_bytes - before.journal_bytes;
+    let factor = bytes as f64 / (2048.0 * 1024.0);
+    println!("written {factor:.3} times");
+    assert!(factor <= 2.2, "{factor}");
 }
 
 #[test]

@@ -59,12 +59,11 @@ impl Model {
     }
 }
 
+/// Something that was read: position, arrival, content.
+pub type Found = (u64, Timestamp, Kept);
+
 /// Everything of a shard from a position on. Stops at what can be read no more (the power went).
-pub async fn read_all(
-    log: &LocalLog,
-    id: ShardId,
-    mut from: u64,
-) -> Result<Vec<(u64, Timestamp, Kept)>, LogError> {
+pub async fn read_all(log: &LocalLog, id: ShardId, mut from: u64) -> Result<Vec<Found>, LogError> {
     let mut out = Vec::new();
     loop {
         let page = log.read(id, from, 7, 5000).await?;
@@ -100,70 +99,7 @@ pub async fn compare(model: &Arc<Mutex<Model>>, log: &LocalLog, seed: u64, disk:
                 Err(e) => panic!("seed {seed}: {id}: {e}"),
             },
         };
-        let mut guard = model.lock().unwrap();
-        let m = &mut *guard;
-        let Some((head, found)) = found else {
-            let may_be_gone = m.maybe_deleted.contains(&id.stream);
-            // A stream is created in two steps; what was never told to be there need not be.
-            assert!(may_be_gone || !m.shard(id).told, "seed {seed}: {id} is gone");
-            continue;
-        };
-        assert!(!m.deleted.contains(&id.stream), "seed {seed}: {id} was deleted and is back");
-        let s = m.shard(id);
-        s.told = true;
-        let most = s.trimmed.max(s.maybe_trimmed);
-        assert!(
-            head.oldest >= s.trimmed && head.oldest <= most,
-            "seed {seed}: {id}: {head:?}, trimmed {} {most}",
-            s.trimmed
-        );
-        assert!(
-            s.highest.is_none_or(|h| head.next > h),
-            "seed {seed}: {id}: {head:?} but {:?} was told",
-            s.highest
-        );
-        if let Some(end) = s.closed {
-            assert!(head.closed && head.next == end, "seed {seed}: {id}: {head:?}, closed at {end}");
-        } else {
-            assert!(!head.closed || s.maybe_closed, "seed {seed}: {id} closed itself");
-        }
-        let mut arrival = Timestamp::MIN;
-        let mut before = None;
-        let mut seen = BTreeMap::new();
-        for (position, at, what) in found {
-            assert!(Some(position) > before, "seed {seed}: {id}: out of order at {position}");
-            assert!(at >= arrival, "seed {seed}: {id}: arrival fell at {position}");
-            (before, arrival) = (Some(position), at);
-            let (Kept::Record(content) | Kept::Payload(content)) = &what;
-            match s.kept.get(&position) {
-                Some(k) => assert!(*k == what, "seed {seed}: {id}: {position} changed"),
-                // Not acknowledged, but there: from here on it must stay.
-                None => {
-                    assert!(
-                        s.maybe.remove(content),
-                        "seed {seed}: {id}: {position} was never sent, or is there twice"
-                    );
-                    s.kept.insert(position, what.clone());
-                    s.highest = s.highest.max(Some(position));
-                }
-            }
-            seen.insert(position, ());
-        }
-        for position in s.kept.range(head.oldest..).map(|k| *k.0) {
-            assert!(
-                seen.contains_key(&position),
-                "seed {seed}: {id}: {position} was acknowledged and is gone"
-            );
-        }
-        // What the restart made of the unknown is settled now.
-        s.trimmed = head.oldest;
-        s.maybe_trimmed = head.oldest;
-        if head.closed {
-            s.closed = Some(head.next);
-        }
-        let payloads: Vec<u64> =
-            s.kept.range(head.oldest..).filter(|k| matches!(k.1, Kept::Payload(_))).map(|k| *k.0).collect();
-        drop(guard);
+        let Some(payloads) = check(model, id, found, seed) else { continue };
         match log.payloads(id, Query::Positions(0, u64::MAX), usize::MAX, false).await {
             Ok(all) => {
                 let all: Vec<u64> = all.iter().map(|p| p.position).collect();
@@ -172,4 +108,74 @@ pub async fn compare(model: &Arc<Mutex<Model>>, log: &LocalLog, seed: u64, disk:
             Err(e) => assert!(disk.is_off(), "seed {seed}: {id}: {e}"),
         }
     }
+}
+
+/// Compares one shard; returns the positions of its payloads. `None` if it is rightly gone.
+fn check(
+    model: &Mutex<Model>,
+    id: ShardId,
+    found: Option<(crate::Head, Vec<Found>)>,
+    seed: u64,
+) -> Option<Vec<u64>> {
+    let mut guard = model.lock().unwrap();
+    let m = &mut *guard;
+    let Some((head, found)) = found else {
+        let may_be_gone = m.maybe_deleted.contains(&id.stream);
+        // A stream is created in two steps; what was never told to be there need not be.
+        assert!(may_be_gone || !m.shard(id).told, "seed {seed}: {id} is gone");
+        return None;
+    };
+    assert!(!m.deleted.contains(&id.stream), "seed {seed}: {id} was deleted and is back");
+    let s = m.shard(id);
+    s.told = true;
+    let most = s.trimmed.max(s.maybe_trimmed);
+    assert!(
+        head.oldest >= s.trimmed && head.oldest <= most,
+        "seed {seed}: {id}: {head:?}, trimmed {} {most}",
+        s.trimmed
+    );
+    assert!(
+        s.highest.is_none_or(|h| head.next > h),
+        "seed {seed}: {id}: {head:?} but {:?} was told",
+        s.highest
+    );
+    if let Some(end) = s.closed {
+        assert!(head.closed && head.next == end, "seed {seed}: {id}: {head:?}, closed at {end}");
+    } else {
+        assert!(!head.closed || s.maybe_closed, "seed {seed}: {id} closed itself");
+    }
+    let mut arrival = Timestamp::MIN;
+    let mut before = None;
+    let mut seen = BTreeMap::new();
+    for (position, at, what) in found {
+        assert!(Some(position) > before, "seed {seed}: {id}: out of order at {position}");
+        assert!(at >= arrival, "seed {seed}: {id}: arrival fell at {position}");
+        (before, arrival) = (Some(position), at);
+        let (Kept::Record(content) | Kept::Payload(content)) = &what;
+        match s.kept.get(&position) {
+            Some(k) => assert!(*k == what, "seed {seed}: {id}: {position} changed"),
+            // Not acknowledged, but there: from here on it must stay.
+            None => {
+                assert!(
+                    s.maybe.remove(content),
+                    "seed {seed}: {id}: {position} was never sent, or is there twice"
+                );
+                s.kept.insert(position, what.clone());
+                s.highest = s.highest.max(Some(position));
+            }
+        }
+        seen.insert(position, ());
+    }
+    for position in s.kept.range(head.oldest..).map(|k| *k.0) {
+        assert!(seen.contains_key(&position), "seed {seed}: {id}: {position} was acknowledged and is gone");
+    }
+    // What the restart made of the unknown is settled now.
+    s.trimmed = head.oldest;
+    s.maybe_trimmed = head.oldest;
+    if head.closed {
+        s.closed = Some(head.next);
+    }
+    let payloads: Vec<u64> =
+        s.kept.range(head.oldest..).filter(|k| matches!(k.1, Kept::Payload(_))).map(|k| *k.0).collect();
+    Some(payloads)
 }

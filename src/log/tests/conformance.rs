@@ -1,4 +1,5 @@
 //! What every engine of the log must hold, each **must** line of the design under its name, on each engine.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;
 
@@ -338,12 +339,12 @@ async fn payloads_are_found_by_position_arrival_and_producer<E: Engine>(e: E) {
             e.settle(&log).await;
         }
     }
-    let expect = |f: &dyn Fn(&(Committed, (i64, i64))) -> bool| -> Vec<u64> {
+    type Stored = (Committed, (i64, i64));
+    let expect = |f: &dyn Fn(&Stored) -> bool| -> Vec<u64> {
         all.iter().filter(|x| f(x)).map(|x| x.0.first).collect()
     };
     let t = |n: u64| start + Duration::from_secs(n);
-    type Case<'a> = (Query, Vec<u64>);
-    let cases: Vec<Case> = vec![
+    let cases: Vec<(Query, Vec<u64>)> = vec![
         (Query::Positions(0, u64::MAX), expect(&|_| true)),
         (Query::Positions(10, 40), expect(&|x| (10..=40).contains(&x.0.first))),
         (Query::Positions(59, 59), vec![59]),

@@ -2,6 +2,7 @@
 //!
 //! The test runs itself again as the process that is killed; that one says on its standard output what was
 //! acknowledged. `RUSHES_SOAK=1` makes it a thousand cycles.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Bad days: flipped bits, torn and missing files, failing disks, wrong keys, two writers. What is wrong is said, with
 //! the file and the place; it is never served; everything else is.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;
 

@@ -1,0 +1,162 @@
+//! Finding: positions by time, payloads by position, arrival or producer time. Costs index reads only.
+
+use std::sync::Arc;
+
+use catalog::{RunQuery, RunRow};
+use world::{ShardId, Timestamp};
+
+use crate::{
+    LogError, Payload, Query,
+    entry::{Entry, Large},
+    index::{Recent, Shard},
+    read::TRIES,
+    shared::Shared,
+};
+
+impl Shared {
+    pub async fn seek(self: &Arc<Self>, id: ShardId, arrival: Timestamp) -> Result<u64, LogError> {
+        let shard = self.shard(id)?;
+        for _ in 0..TRIES {
+            let (recent, flushed, trim, next) = {
+                let st = shard.state();
+                let at = st.recent.partition_point(|r| r.arrival() < arrival);
+                (st.recent.get(at).map(Recent::first), st.flushed, st.trim, st.next)
+            };
+            let fallback = recent.unwrap_or(next).max(trim);
+            if flushed <= trim {
+                return Ok(fallback);
+            }
+            // Runs do not overlap in arrival but at their ends: the first that meets the span has the answer, if any has.
+            let q = RunQuery::Arrival((arrival, Timestamp::MAX));
+            let runs = self.catalog.runs(id, q).await.map_err(|e| LogError::Io(e.to_string()))?;
+            for run in runs.iter().filter(|r| r.end > trim && r.first < flushed) {
+                let (root, ordinal) = self.root_of(run).await?;
+                let pages = &root.runs[ordinal].pages;
+                for p in pages.partition_point(|p| p.arrival.1 < arrival)..pages.len() {
+                    let entries = self.page(&run.segment, &root, ordinal, p).await?;
+                    if let Some(e) = entries.iter().find(|e| e.arrival() >= arrival && e.end() > trim) {
+                        return Ok(e.first().max(trim));
+                    }
+                }
+            }
+            if shard.state().flushed == flushed {
+                return Ok(fallback);
+            }
+        }
+        Err(LogError::Io(format!("shard {id} changed too often while it was read")))
+    }
+
+    pub async fn payloads(
+        self: &Arc<Self>,
+        id: ShardId,
+        query: Query,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<Vec<Payload>, LogError> {
+        let shard = self.shard(id)?;
+        // What is recent at this moment; everything before `flushed` is in runs already.
+        let (recent, flushed, trim) = {
+            let st = shard.state();
+            let matching = st.recent.iter().filter_map(|r| match r {
+                Recent::Large { large, .. } if meets(&query, large) && large.position >= st.trim => {
+                    Some(large)
+                }
+                _ => None,
+            });
+            let recent: Vec<Arc<Large>> = if from_end {
+                matching.rev().take(limit).cloned().collect()
+            } else {
+                matching.take(limit).cloned().collect()
+            };
+            (recent, st.flushed, st.trim)
+        };
+        let mut out = Vec::new();
+        if from_end {
+            out.extend(recent.iter().map(|l| l.payload(id)));
+        }
+        if flushed > trim && out.len() < limit {
+            let q = match query {
+                Query::Positions(a, b) => RunQuery::Positions((a, b)),
+                Query::Arrival(a, b) => RunQuery::Arrival((a, b)),
+                Query::Producer(a, b) => RunQuery::Producer((a, b)),
+            };
+            let mut runs = self.catalog.runs(id, q).await.map_err(|e| LogError::Io(e.to_string()))?;
+            if from_end {
+                runs.reverse();
+            }
+            for run in runs.iter().filter(|r| r.first < flushed && r.end > trim) {
+                if out.len() >= limit {
+                    break;
+                }
+                self.payloads_of_run(&shard, run, &query, trim, limit, from_end, &mut out).await?;
+            }
+        }
+        if from_end {
+            out.truncate(limit);
+            out.reverse();
+        } else {
+            let room = limit.saturating_sub(out.len());
+            out.extend(recent.iter().take(room).map(|l| l.payload(id)));
+        }
+        Ok(out)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one step of one caller")]
+    async fn payloads_of_run(
+        self: &Arc<Self>,
+        shard: &Shard,
+        run: &RunRow,
+        query: &Query,
+        trim: u64,
+        limit: usize,
+        from_end: bool,
+        out: &mut Vec<Payload>,
+    ) -> Result<(), LogError> {
+        let (root, ordinal) = self.root_of(run).await?;
+        let pages = &root.runs[ordinal].pages;
+        let mut order: Vec<usize> = (0..pages.len())
+            .filter(|p| {
+                let p = &pages[*p];
+                p.end > trim
+                    && match *query {
+                        Query::Positions(a, b) => p.first <= b && p.end > a,
+                        Query::Arrival(a, b) => p.arrival.0 <= b && p.arrival.1 >= a,
+                        Query::Producer(a, b) => p.producer.0 <= b && p.producer.1 >= a,
+                    }
+            })
+            .collect();
+        if from_end {
+            order.reverse();
+        }
+        for p in order {
+            let entries = self.page(&run.segment, &root, ordinal, p).await?;
+            let mut take = |e: &Entry| {
+                if let Entry::Large(l) = e
+                    && meets(query, l)
+                    && l.position >= trim
+                    && out.len() < limit
+                {
+                    out.push(l.payload(shard.id));
+                }
+            };
+            if from_end {
+                entries.iter().rev().for_each(&mut take);
+            } else {
+                entries.iter().for_each(&mut take);
+            }
+            if out.len() >= limit {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Both ends inclusive.
+fn meets(q: &Query, l: &Large) -> bool {
+    match *q {
+        Query::Positions(a, b) => (a..=b).contains(&l.position),
+        Query::Arrival(a, b) => (a..=b).contains(&l.arrival),
+        Query::Producer(a, b) => l.producer.0 <= b && l.producer.1 >= a,
+    }
+}
