@@ -191,7 +191,8 @@ impl Timeline {
             self.tracks.iter().enumerate().any(|(i, c)| i != track && c.last.is_some() && c.sender.is_some());
         match self.target(track) {
             Some(target) if trusted || held => {
-                if target.saturating_sub(arrival).saturating_abs() <= PLAUSIBLE {
+                let near = target.saturating_sub(arrival).saturating_abs() <= PLAUSIBLE;
+                if near {
                     return target;
                 }
             }
@@ -310,7 +311,7 @@ mod tests {
     fn ntp(unix_us: i64) -> u64 {
         let s = unix_us.div_euclid(1_000_000) + NTP_UNIX;
         let f = (unix_us.rem_euclid(1_000_000) as u64) << 32;
-        (s as u64) << 32 | f / 1_000_000
+        ((s as u64) << 32) | (f / 1_000_000)
     }
 
     #[test]

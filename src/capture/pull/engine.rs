@@ -10,7 +10,9 @@ use world::{Clock, Timestamp, World};
 
 use super::trouble::{Kind, Trouble};
 use crate::intake::Intake;
-use crate::source::{Engine, Source, Transport};
+#[cfg(feature = "gstreamer")]
+use crate::source::Engine;
+use crate::source::{Source, Transport};
 
 /// How long a camera may take until it plays.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);

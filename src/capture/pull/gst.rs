@@ -249,7 +249,7 @@ fn report(buffer: &gst::BufferRef, packet: &[u8], last: &AtomicU64) -> Option<(u
     }
     last.store(ns, Ordering::Relaxed);
     let (s, f) = (ns / 1_000_000_000, ns % 1_000_000_000);
-    Some((s << 32 | (f << 32) / 1_000_000_000, crate::rtp::Packet::parse(packet)?.timestamp))
+    Some(((s << 32) | ((f << 32) / 1_000_000_000), crate::rtp::Packet::parse(packet)?.timestamp))
 }
 
 fn trouble(e: &gst::message::Error, had_credentials: bool) -> Trouble {

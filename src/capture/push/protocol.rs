@@ -376,7 +376,7 @@ mod tests {
         let mut p = Protocol::new("s".into());
         // id:s+/%e=
         let auth = format!("Authorization: Basic {}\r\n", STANDARD.encode("id:s+/%e=:x"));
-        let Step::Admit(who) = p.request(&request("ANNOUNCE", "rtsp://h:8554/front%2Ddoor/a?b", &auth, SDP))
+        let Step::Admit(who) = p.request(&request("ANNOUNCE", "rtsp://h:8554/front%2Ddoor/?b", &auth, SDP))
         else {
             panic!()
         };
@@ -387,7 +387,7 @@ mod tests {
         let mut text = Vec::new();
         refused.write(None, &mut text);
         assert!(String::from_utf8(text).unwrap().contains("WWW-Authenticate: Basic realm="));
-        for bad in ["rtsp://h", "rtsp://h/", "rtsp://h/a%20b", "rtsp://h/%2e%2e%2f"] {
+        for bad in ["rtsp://h", "rtsp://h/", "rtsp://h/a%20b", "rtsp://h/%2e%2e%2f", "rtsp://h/a/b"] {
             assert_eq!(reply(p.request(&request("ANNOUNCE", bad, "", SDP))).status, 404, "{bad}");
         }
         let denied = access::Denied::NotPermitted { action: "a", resource: "r".into() };

@@ -65,7 +65,7 @@ impl Layout {
 pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_matches('"').as_bytes();
     let digit = |b: &u8| (*b as char).to_digit(16).map(|d| d as u8);
-    if text.is_empty() || text.len() % 2 != 0 || text.len() > 512 {
+    if text.is_empty() || !text.len().is_multiple_of(2) || text.len() > 512 {
         return None;
     }
     text.chunks(2).map(|p| Some(digit(&p[0])? << 4 | digit(&p[1])?)).collect()
