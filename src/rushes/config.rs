@@ -116,10 +116,7 @@ type Values = BTreeMap<&'static str, (toml::Value, String)>;
 fn known(path: &str, from: &str) -> Result<&'static Key, Failure> {
     KEYS.iter().find(|k| k.path == path).ok_or_else(|| {
         let near = KEYS.iter().max_by(|a, b| {
-            let by = |k: &Key| {
-                strsim::jaro_winkler(path, k.path)
-                    .max(strsim::jaro_winkler(path, k.path.rsplit('.').next().unwrap_or(k.path)))
-            };
+            let by = |k: &Key| strsim::jaro_winkler(path, k.path);
             by(a).total_cmp(&by(b))
         });
         Failure(format!("{from}: unknown key {path:?}; did you mean {:?}?", near.map_or("", |k| k.path)))
@@ -130,9 +127,7 @@ fn flatten(table: &toml::Table, prefix: &str, from: &str, out: &mut Values) -> R
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
-            toml::Value::Table(t) if KEYS.iter().any(|k| k.path.starts_with(&format!("{path}."))) => {
-                flatten(t, &path, from, out)?
-            }
+            toml::Value::Table(t) if !t.is_empty() => flatten(t, &path, from, out)?,
             v => {
                 out.insert(known(&path, from)?.path, (v.clone(), from.to_owned()));
             }
