@@ -106,7 +106,7 @@ fn tracks_are_the_same_again() {
     let first = Arc::new(video("68ce0fc8"));
     let mut writer = Writer::new(Gaps::Keep);
     writer.declare(&declared);
-    let [file, _] = write(writer, &[fragment(&[first.clone()], &[(1, 0, 0, Idr, NAL)])]);
+    let [file, _] = write(writer, &[fragment(std::slice::from_ref(&first), &[(1, 0, 0, Idr, NAL)])]);
     let (events, end) = events(&file, 1);
     assert_eq!(end, Ok(()));
     let read: Vec<Track> = tracks(&events).iter().map(|t| t.track(t.number as u8).unwrap()).collect();
@@ -178,7 +178,7 @@ fn what_patches_say_is_true() {
     let [file, patched] = write(Writer::new(Gaps::Keep), &[at(1), at(2), at(3)]);
     assert_eq!(file.len(), patched.len());
     let segment = file.windows(4).position(|w| w == SEGMENT.to_be_bytes()).unwrap() + 12;
-    let size = u64::from_be_bytes(patched[segment - 8..segment].try_into().unwrap()) & (1 << 56) - 1;
+    let size = u64::from_be_bytes(patched[segment - 8..segment].try_into().unwrap()) & ((1 << 56) - 1);
     assert_eq!(segment as u64 + size, file.len() as u64);
     // The SeekHead comes first; each place it names holds the element it names.
     let head = ebml::head(&patched[segment..]).unwrap().unwrap();
@@ -233,7 +233,7 @@ fn what_cannot_be_written() {
     let other = Arc::new(Track { codec: Codec::Other(*b"zzzz"), ..video("68ce0fc8") });
     let sound = Arc::new(aac::track(2, &[0x11, 0x90]).unwrap());
     let mut writer = Writer::new(Gaps::Keep);
-    let (table, payload) = fragment(&[other.clone()], &[(1, 0, 0, Idr, NAL)]);
+    let (table, payload) = fragment(std::slice::from_ref(&other), &[(1, 0, 0, Idr, NAL)]);
     assert!(writer.fragment(&table, &payload).is_err());
     let (table, payload) = fragment(&[other, sound.clone()], &[(1, 0, 0, Idr, NAL), (2, 0, 0, Idr, &[1])]);
     assert!(writer.fragment(&table, &payload).is_ok());

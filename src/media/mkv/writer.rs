@@ -13,6 +13,9 @@ use crate::{
     nals, salvage_length4, table,
 };
 
+/// What kind of NAL unit bytes are.
+type NalType = fn(&[u8]) -> u8;
+
 /// Bytes kept for a SeekHead, for Duration, and to tell the size of the Segment.
 const SEEK_SPACE: usize = 100;
 const DURATION_SPACE: usize = 11;
@@ -309,7 +312,7 @@ impl Writer {
             return invalid(WHAT, "a sample beyond the payload");
         }
         let mut data = payload.slice(start..end);
-        let (sps, delimiter, kind): (u8, u8, fn(&[u8]) -> u8) = match track.codec {
+        let (sps, delimiter, kind): (u8, u8, NalType) = match track.codec {
             Codec::H264 => (h264::SPS, h264::AUD, h264::nal_type),
             Codec::H265 => (h265::SPS, h265::AUD, h265::nal_type),
             _ => return Ok([Bytes::new(), Bytes::new(), data]),

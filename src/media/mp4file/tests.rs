@@ -76,7 +76,9 @@ fn write(gaps: Gaps, fragments: &[(Table, Bytes)], with_payload: bool) -> [Bytes
 }
 
 /// A fragment: (track, dts, pts − dts, duration, access, bytes).
-fn fragment(tracks: &[Arc<Track>], list: &[(u8, i64, i64, u32, RandomAccess, &[u8])]) -> (Table, Bytes) {
+type Unit<'a> = (u8, i64, i64, u32, RandomAccess, &'a [u8]);
+
+fn fragment(tracks: &[Arc<Track>], list: &[Unit<'_>]) -> (Table, Bytes) {
     let mut table = Table { tracks: tracks.to_vec(), samples: vec![] };
     let mut payload = vec![];
     for (track, dts, cts, duration, access, bytes) in list {
@@ -239,7 +241,7 @@ fn short_lengths_are_kept_and_annex_b_is_rewritten() {
 fn what_cannot_be_written() {
     assert!(Plan::default().finish().is_err());
     let other = Arc::new(Track { codec: Codec::Other(*b"av01"), ..video("68ce0fc8") });
-    let (alone, payload) = fragment(&[other.clone()], &[(1, 1, 0, 1, Idr, NAL)]);
+    let (alone, payload) = fragment(std::slice::from_ref(&other), &[(1, 1, 0, 1, Idr, NAL)]);
     let mut plan = Plan::default();
     plan.add(&alone, payload.len() as u64).unwrap();
     assert!(matches!(plan.finish().unwrap_err(), MediaError::Unsupported { .. }));

@@ -249,7 +249,7 @@ proptest! {
             dts += i64::from(*duration);
             fmp4::Piece { sample, data: Bytes::from(vec![7; *len]) }
         }).collect();
-        let init = fmp4::init(&[track.clone()]).unwrap();
+        let init = fmp4::init(std::slice::from_ref(&track)).unwrap();
         let at = next_box(&init).unwrap().unwrap().len.unwrap() as usize;
         let mut movie = Movie::parse(&init.slice(at + 8..)).unwrap();
         prop_assert_eq!(&movie.tracks[0].descriptions[0], &*track);
