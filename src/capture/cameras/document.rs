@@ -41,7 +41,9 @@ impl Source {
         let Source::Pull(p) = self else { return Ok(()) };
         let scheme = p.url.scheme();
         if !matches!(scheme, "rtsp" | "rtsps") {
-            return Err(SourceError(format!("{scheme}:// is not supported: a camera's URL begins with rtsp:// or rtsps://")));
+            return Err(SourceError(format!(
+                "{scheme}:// is not supported: a camera's URL begins with rtsp:// or rtsps://"
+            )));
         }
         if p.url.host_str().is_none_or(str::is_empty) {
             return Err(SourceError("the URL names no host".into()));
@@ -54,8 +56,17 @@ impl Source {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Stored {
-    Pull { sealed_url: Vec<u8>, transport: pull::Transport, tls_insecure: bool, enabled: bool, created: Timestamp },
-    Push { enabled: bool, created: Timestamp },
+    Pull {
+        sealed_url: Vec<u8>,
+        transport: pull::Transport,
+        tls_insecure: bool,
+        enabled: bool,
+        created: Timestamp,
+    },
+    Push {
+        enabled: bool,
+        created: Timestamp,
+    },
 }
 
 fn context(name: &str) -> Vec<u8> {
@@ -85,7 +96,9 @@ impl Camera {
     }
 
     pub(super) fn decode(doc: &Document, gate: &Gate) -> Result<Camera, SourceError> {
-        let bad = |e: &dyn std::fmt::Display| SourceError(format!("the document of camera {:?} is damaged: {e}", doc.id));
+        let bad = |e: &dyn std::fmt::Display| {
+            SourceError(format!("the document of camera {:?} is damaged: {e}", doc.id))
+        };
         let (source, enabled, created) = match serde_json::from_slice(&doc.body).map_err(|e| bad(&e))? {
             Stored::Push { enabled, created } => (Source::Push, enabled, created),
             Stored::Pull { sealed_url, transport, tls_insecure, enabled, created } => {

@@ -117,7 +117,9 @@ impl Cameras {
             // One unreadable camera must not keep the others from recording.
             match Camera::decode(&doc, &cameras.gate) {
                 Ok(c) => cameras.take(c),
-                Err(e) => tracing::error!(camera = doc.id, error = %e, "a camera's document cannot be read; it is left out"),
+                Err(e) => {
+                    tracing::error!(camera = doc.id, error = %e, "a camera's document cannot be read; it is left out")
+                }
             }
         }
         Ok(cameras)
@@ -144,7 +146,8 @@ impl Cameras {
 
     /// All names: cameras, and streams to which somebody publishes without having been added.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.known.lock().expect("no panic while it was held").keys().cloned().collect();
+        let mut names: Vec<_> =
+            self.known.lock().expect("no panic while it was held").keys().cloned().collect();
         if let Some(p) = &self.pushes {
             names.extend(p.streams());
         }
@@ -159,7 +162,13 @@ impl Cameras {
             return Some(c.clone());
         }
         let pushed = self.pushes.as_ref().and_then(|p| p.status(name))?;
-        Some(Camera { name: name.into(), source: Source::Push, enabled: true, created: pushed.since, version: 0 })
+        Some(Camera {
+            name: name.into(),
+            source: Source::Push,
+            enabled: true,
+            created: pushed.since,
+            version: 0,
+        })
     }
 
     /// What it is doing.
@@ -175,8 +184,13 @@ impl Cameras {
         if let Some(s) = self.pushes.as_ref().and_then(|p| p.status(name)) {
             return s;
         }
-        let enabled = self.known.lock().expect("no panic while it was held").get(name).is_none_or(|c| c.enabled);
-        let (state, detail) = if enabled { (State::Waiting, "nobody publishes to it") } else { (State::Stopped, "switched off") };
+        let enabled =
+            self.known.lock().expect("no panic while it was held").get(name).is_none_or(|c| c.enabled);
+        let (state, detail) = if enabled {
+            (State::Waiting, "nobody publishes to it")
+        } else {
+            (State::Stopped, "switched off")
+        };
         Status { state, detail: detail.into(), ..Status::default() }
     }
 
@@ -188,7 +202,8 @@ impl Cameras {
         if self.known.lock().expect("no panic while it was held").contains_key(name) {
             return Err(CameraError::Exists(name.into()));
         }
-        let camera = Camera { name: name.into(), source, enabled: true, created: self.world.clock.now(), version: 0 };
+        let camera =
+            Camera { name: name.into(), source, enabled: true, created: self.world.clock.now(), version: 0 };
         let camera = self.store(camera).await.map_err(|e| match e {
             CameraError::Catalog(CatalogError::Conflict { .. }) => CameraError::Exists(name.into()),
             e => e,
@@ -198,7 +213,13 @@ impl Cameras {
     }
 
     /// Switches a camera on or off, or gives it another source.
-    pub async fn update(&self, permit: Permit, name: &str, enabled: Option<bool>, source: Option<Source>) -> Result<Camera, CameraError> {
+    pub async fn update(
+        &self,
+        permit: Permit,
+        name: &str,
+        enabled: Option<bool>,
+        source: Option<Source>,
+    ) -> Result<Camera, CameraError> {
         debug_assert_eq!(permit.action(), actions::UPDATE_CAMERA);
         let _one = self.change.lock().await;
         let mut camera = self.own(name)?;
@@ -259,7 +280,13 @@ impl Cameras {
             tracing::info!(camera = camera.name, url = %redact(&source.url), "pulling");
             let (gate, arn) = (self.gate.clone(), self.home.video_stream(&camera.name));
             let permit = move || gate.internal(actions::PUT_MEDIA, &arn);
-            let handle = pull::spawn(self.world.clone(), source.clone(), camera.name.clone(), Arc::new(permit), self.sink.clone());
+            let handle = pull::spawn(
+                self.world.clone(),
+                source.clone(),
+                camera.name.clone(),
+                Arc::new(permit),
+                self.sink.clone(),
+            );
             self.pulls.lock().expect("no panic while it was held").insert(camera.name.clone(), handle);
         }
         self.known.lock().expect("no panic while it was held").insert(camera.name.clone(), camera);

@@ -29,7 +29,9 @@ impl Rates {
     }
 
     pub fn bits_per_second(&self, name: &str) -> u64 {
-        let Some((Some((t0, b0)), Some((t1, b1)))) = self.0.get(name).map(|r| (r.front(), r.back())) else { return 0 };
+        let Some((Some((t0, b0)), Some((t1, b1)))) = self.0.get(name).map(|r| (r.front(), r.back())) else {
+            return 0;
+        };
         let secs = t1.saturating_sub(*t0).as_secs_f64();
         if secs <= 0.0 { 0 } else { ((b1 - b0) as f64 * 8.0 / secs) as u64 }
     }
