@@ -479,6 +479,11 @@ impl Committer {
         c.rounds.fetch_add(1, Ordering::Relaxed);
         c.tail_bytes.store(self.tail_bytes as u64, Ordering::Relaxed);
         c.journal_bytes.fetch_add(size, Ordering::Relaxed);
+        let sealed = replies.iter_mut().filter_map(|(op, _)| match op {
+            Op::Batch(b) => Some(std::mem::take(&mut b.sealed)),
+            _ => None,
+        });
+        s.pool.give(sealed);
         for (op, committed) in replies {
             op.reply(Ok(committed));
         }

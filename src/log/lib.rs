@@ -29,6 +29,7 @@ mod open_segment;
 mod opening;
 mod payload;
 mod place;
+mod pool;
 mod read;
 mod recovery;
 mod retain;

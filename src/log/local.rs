@@ -233,7 +233,7 @@ impl Log for LocalLog {
         let sealer = shard.stream.sealer(&s.keys, &s.writer).await?;
         let want = (len + seal::TAG).min(s.limits.inflight_bytes) as u32;
         let room = s.room.clone().acquire_many_owned(want).await.map_err(|_| LogError::Down)?;
-        let mut sealed = Vec::with_capacity(seal::sealed_len(len as u64) as usize);
+        let mut sealed = s.pool.take(seal::sealed_len(len as u64) as usize);
         encode_records(&records, &mut sealed);
         let plain = Bytes::copy_from_slice(&sealed);
         drop(records);

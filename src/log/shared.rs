@@ -23,6 +23,7 @@ use crate::{
     keys::{Keys, lock},
     lru::Lru,
     open_segment::Segments,
+    pool::Pool,
 };
 
 /// A frame's file and directory.
@@ -112,6 +113,7 @@ pub(crate) struct Shared {
     pub segments: Segments,
     pub footers: Footers,
     pub queue: Queue,
+    pub pool: Pool,
     /// Permits are bytes that may be accepted.
     pub room: Arc<Semaphore>,
     pub counters: Counters,
@@ -164,6 +166,7 @@ impl Shared {
             directories: Mutex::new(Lru::new(DIRECTORIES)),
             segments: Segments::new(),
             queue: Queue::default(),
+            pool: Pool::default(),
             counters: Counters::default(),
             projection: tokio::sync::Mutex::default(),
             flush: Notify::new(),
