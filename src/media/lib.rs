@@ -1,4 +1,4 @@
-//! Floor 2: containers and codecs, without I/O: the neutral fragment, parameter sets, fMP4.
+//! Floor 2: containers and codecs, without I/O: the neutral fragment, parameter sets, fMP4, MP4 and Matroska files.
 //!
 //! What is stored is neutral: samples in decode order and their bytes as they came. Every output is made around the
 //! same payloads, without a transcode, and bit-exact (parameter sets by effect, delimiters and filler aside).
@@ -6,13 +6,14 @@
 //! **Time.** Sample times are in ticks of their track's timescale *since the Unix epoch by the producer's clock*
 //! (an `i64`; 90 kHz ticks of today are about 1.6 × 10¹⁴). So any two fragments of a stream stand on one time line
 //! and an output needs no state of the session that made them.
-
 //!
 //! **No input is trusted.** Nothing here panics, hangs, or asks for memory that is not in proportion to its input.
 //!
-//! Where to look: [`nals`] and [`to_length4`] for framing; [`h264`], [`h265`], [`aac`], [`opus`] for what a configuration says and how to
-//! make one; [`codec_string`] and its neighbours to ask that of any [`Track`]; [`DtsFiller`] for decode times;
-//! [`table`] for the stored sample table; [`fmp4`] for what players get.
+//! Where to look: [`nals`] and [`to_length4`] for framing; [`h264`], [`h265`], [`aac`], [`opus`] for what a
+//! configuration says and how to make one; [`codec_string`] and its neighbours to ask that of any [`Track`];
+//! [`DtsFiller`] for decode times; [`table`] for the stored sample table; [`fmp4`] for what players get. Files:
+//! [`mp4file`] and [`mkv::Writer`] for export, [`mp4read`] and [`mkv::Reader`] for import; `examples/containers` uses
+//! all four, and holds them against FFmpeg.
 
 pub mod aac;
 mod bits;

@@ -12,7 +12,7 @@ use crate::{Codec, LeftOut, MediaError, Sample, Table, Track, table};
 
 pub(super) const WHAT: &str = "MP4 file";
 
-/// Samples in one file: three days of a camera with sound, and about 800 MB while it is planned.
+/// Samples in one file: five days of a camera with sound. A day took 64 MB to plan, and 110 MB with its head.
 pub const MAX_SAMPLES: usize = 1 << 25;
 /// Sample descriptions of one file, and the bytes of their configurations together.
 const MAX_DESCRIPTIONS: usize = 4096;
@@ -224,7 +224,8 @@ impl Head {
         self.fragments.get(fragment).map_or(0, |f| f.bytes)
     }
 
-    /// A fragment's part of the file, from its table alone. Neighbouring ranges are joined: they are few.
+    /// A fragment's part of the file, from its table alone, in order. Neighbouring ranges are joined; where pictures and
+    /// sound alternate in the payload there is nevertheless one for nearly each picture.
     ///
     /// Fails if the table is not the one that was planned with, or if the payload has to be rewritten.
     pub fn parts(&self, fragment: usize, table: &Table) -> Result<Vec<Part>, MediaError> {
