@@ -5,7 +5,7 @@
 //! bound. So what the sink is too slow for is dropped at a bounded queue; it is then missing from the sequence of
 //! packets, where it is noticed and counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -149,9 +149,13 @@ fn build(
         src.set_property("user-id", user);
         src.set_property("user-pw", password);
     }
-    if source.tls_insecure {
-        src.set_property_from_str("tls-validation-flags", "0");
-    }
+    // Asked only where a certificate does not stand by itself. The error that follows a refusal does not say so.
+    let distrusted = Arc::new(AtomicBool::new(false));
+    let (insecure, note) = (source.tls_insecure, distrusted.clone());
+    src.connect("accept-certificate", false, move |_| {
+        note.store(!insecure, Ordering::Relaxed);
+        Some(insecure.to_value())
+    });
     let described = Mutex::new(Some(described));
     src.connect("on-sdp", false, move |args| {
         let text = args.get(1)?.get::<gst_sdp::SDPMessage>().ok()?.as_text().ok()?;
@@ -188,6 +192,10 @@ fn build(
     let lost = Mutex::new(None::<Trouble>);
     bus.set_sync_handler(move |_, message| {
         let trouble = match message.view() {
+            gst::MessageView::Error(_) if distrusted.load(Ordering::Relaxed) => Some(Trouble::new(
+                Kind::Setup,
+                "the camera's certificate is not one to trust; allow it if it is yours",
+            )),
             gst::MessageView::Error(e) => Some(trouble(e, had_credentials)),
             gst::MessageView::Eos(_) => Some(Trouble::new(Kind::Closed, "the camera closed the connection")),
             _ => None,

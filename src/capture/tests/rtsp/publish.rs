@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use capture::State;
@@ -204,22 +203,11 @@ async fn a_slow_sink_slows_a_tcp_publisher_and_loses_nothing() {
 async fn rtsps_is_spoken() {
     let site = Site::new().await;
     let server = site.server().await;
-    let cert = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
-    let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::Pkcs8(cert.signing_key.serialize_der().into());
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let tls = tokio_rustls::rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.cert.der().clone()], key)
-        .unwrap();
-    let at = server.listen_tls("127.0.0.1:0".parse().unwrap(), Arc::new(tls)).await.unwrap();
+    let at = server.listen_tls("127.0.0.1:0".parse().unwrap(), tls()).await.unwrap();
     let clip = clip(site.dir.path(), Recipe { seconds: 2, video: H264, audio: false }).await;
     let to = url(at, "tls").replace("rtsp://", "rtsps://");
-    let mut gst = Command::new("gst-launch-1.0");
-    gst.args(["-q", "filesrc", &format!("location={}", clip.path()), "!", "qtdemux", "!", "h264parse", "!"]);
-    gst.args(["rtspclientsink", "protocols=tcp", "tls-validation-flags=0", &format!("location={to}")]);
-    finish(gst).await;
+    // Not by rtspclientsink, which over TLS gives up in mid-packet now and then ("Received end-of-file" in sending).
+    by_ffmpeg(&clip, &to, "tcp", &["-re"]).await;
     clip.assert_received(&site.sink.ended("tls").await, Codec::H264, FFMPEG_KEEPS);
 }
 

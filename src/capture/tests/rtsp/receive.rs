@@ -171,3 +171,34 @@ async fn nothing_is_left_after_fifty_stops() {
         assert!(settled.is_ok(), "{engine:?}: {:?} after, {:?} before", count(), (tasks, files));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rtsps_is_received_if_its_certificate_may_be_anybodys() {
+    let site = Site::new().await;
+    let clip = clip(site.dir.path(), Recipe { seconds: 2, video: H264, audio: true }).await;
+    let camera = camera(&clip, None, true);
+    let far = camera.url().trim_start_matches("rtsp://").trim_end_matches("/main").to_string();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("rtsps://{}/main", listener.local_addr().unwrap());
+    let tls = tokio_rustls::TlsAcceptor::from(tls());
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let (tls, far) = (tls.clone(), far.clone());
+            tokio::spawn(async move {
+                let Ok(mut near) = tls.accept(near).await else { return };
+                let mut far = tokio::net::TcpStream::connect(far).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    let wary = site.pull(&url, "wary");
+    let mut status = wary.status();
+    let rejected = status.wait_for(|s| s.state == State::Rejected);
+    let words = tokio::time::timeout(PATIENCE, rejected).await.unwrap().unwrap().detail.clone();
+    assert!(words.contains("certificate"), "{words}");
+    wary.stop().await;
+    let trusting = site.pull_by(Source { tls_insecure: true, ..source(&url) }, "trusting");
+    site.sink.wait("trusting", "pictures", |e| e.len() > 100).await;
+    trusting.stop().await;
+    assert_repeats(&clip, &site.sink.events("trusting"), Codec::H264);
+}
