@@ -32,7 +32,12 @@ def test_ffmpeg_publishes(server, clips, transport, audio):
 @pytest.mark.parametrize("audio", [False, True], ids=["mute", "aac"])
 def test_gstreamer_publishes(server, clips, transport, audio):
     clip = clips(seconds=6, audio=audio)
-    publish(gst_publisher(clip, server.publish_url("door"), transport, audio))
+    try:
+        publish(gst_publisher(clip, server.publish_url("door"), transport, audio), timeout=40)
+    except subprocess.TimeoutExpired:
+        # rtspclientsink 1.22 does not always come to its end after it has sent everything (against gst-rtsp-server, too).
+        # It is killed then, and what it sent must be there all the same.
+        pass
     check_whole(server, "door", clip, audio)
 
 
