@@ -191,7 +191,10 @@ impl Committer {
         for c in cuts {
             c.closing.iter().for_each(|s| s.closed.store(true, Ordering::Release));
             let cut = self.cut(&c.shards, c.rows);
-            let _ = c.done.send(cut);
+            if let Err(Ok(cut)) = c.done.send(cut) {
+                // Whoever asked has given up.
+                self.shared.mark_dirty(&cut.rows);
+            }
         }
         let mut ops = ops.drain(..).peekable();
         while let Some(first) = ops.next() {

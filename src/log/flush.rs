@@ -7,7 +7,7 @@
 //! before the commit leaves orphans; what it did is done again from the journal.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -63,37 +63,26 @@ impl Shared {
         (4 * self.limits.journal_file).min(self.limits.journal_backlog / 4)
     }
 
+    /// Moves on what `scope` says. May be given up at any moment: what was prepared waits for the next flush, what was
+    /// only cut counts as not taken.
     pub async fn flush(self: &Arc<Self>, scope: Scope) -> Result<(), LogError> {
         let mut waiting = self.projection.lock().await;
-        while let Some(p) = waiting.front_mut() {
-            self.commit_flush(p).await?;
-            if let Some(p) = waiting.pop_front() {
-                self.finish_flush(p).await;
-            }
-        }
+        self.settle_doubts().await?;
+        self.commit_waiting(&mut waiting).await?;
         loop {
             let held = self.counters.journal_bytes.load(Ordering::Relaxed);
             let Some(wanted) = self.wanted(scope, held) else { return Ok(()) };
             let more = wanted.more;
             let closing = wanted.closing.clone();
             let (done, cut) = oneshot::channel();
+            let mut taken = Taken { shared: self, answer: Some(cut), rows: Vec::new() };
             self.queue.cut(CutRequest { shards: wanted.shards, closing: wanted.closing, rows: true, done });
-            let cut = cut.await.map_err(|_| LogError::Down)??;
-            let rows = cut.rows.clone();
+            let cut = taken.answer().await?;
             let s = self.clone();
-            let prepared = self.blocking(move || s.prepare(cut, closing)).await.and_then(|r| r);
-            let mut p = match prepared {
-                Ok(p) => p,
-                Err(e) => {
-                    self.mark_dirty(&rows);
-                    return Err(e);
-                }
-            };
-            if let Err(e) = self.commit_flush(&mut p).await {
-                waiting.push_back(p);
-                return Err(e);
-            }
-            self.finish_flush(p).await;
+            let p = self.blocking(move || s.prepare(cut, closing)).await.and_then(|r| r)?;
+            taken.rows.clear();
+            waiting.push_back(p);
+            self.commit_waiting(&mut waiting).await?;
             let left = self.counters.journal_bytes.load(Ordering::Relaxed);
             if !more || (scope == Scope::Due && left >= held) {
                 return Ok(());
@@ -101,12 +90,27 @@ impl Shared {
         }
     }
 
-    fn mark_dirty(&self, rows: &[ShardRow]) {
-        for r in rows {
-            if let Some(s) = self.find(r.shard) {
-                s.state().dirty = true;
+    async fn commit_waiting(self: &Arc<Self>, waiting: &mut VecDeque<Prepared>) -> Result<(), LogError> {
+        while let Some(p) = waiting.front_mut() {
+            self.commit_flush(p).await?;
+            if let Some(p) = waiting.pop_front() {
+                self.finish_flush(p).await;
             }
         }
+        Ok(())
+    }
+
+    /// Marks shards whose rows were taken and did not reach the catalog.
+    pub fn mark_dirty(&self, rows: &[ShardRow]) {
+        let mut newly = Vec::new();
+        for shard in rows.iter().filter_map(|r| self.find(r.shard)) {
+            let mut st = shard.state();
+            st.dirty = true;
+            if !std::mem::replace(&mut st.active, true) {
+                newly.push(shard.id);
+            }
+        }
+        lock(&self.active).extend(newly);
     }
 
     /// What a flush should take up now. `None`: nothing.
@@ -363,6 +367,40 @@ impl Shared {
                 tracing::warn!(error = %e, file = file.header.number, "a journal file could not be released");
             }
         }
+    }
+}
+
+/// Sees to it that the rows which a cut took are not forgotten if nothing comes of it: the journal's mark must never
+/// pass a change of a shard that the catalog does not know.
+struct Taken<'s> {
+    shared: &'s Shared,
+    answer: Option<oneshot::Receiver<Result<Cut, LogError>>>,
+    rows: Vec<ShardRow>,
+}
+
+impl Taken<'_> {
+    async fn answer(&mut self) -> Result<Cut, LogError> {
+        // In its place until it is there, so that one that comes too late is met on the way out.
+        let cut = match &mut self.answer {
+            Some(a) => a.await.map_err(|_| LogError::Down)??,
+            None => return Err(LogError::Down),
+        };
+        self.answer = None;
+        self.rows = cut.rows.clone();
+        Ok(cut)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(mut a) = self.answer.take() {
+            // From here on the committer cannot answer any more; it takes the rows back itself.
+            a.close();
+            if let Ok(Ok(cut)) = a.try_recv() {
+                self.rows = cut.rows;
+            }
+        }
+        self.shared.mark_dirty(&self.rows);
     }
 }
 

@@ -53,7 +53,19 @@ impl LocalLog {
     /// Moves everything that is in the journal and in open segments into closed ones, now.
     pub async fn flush(&self) -> Result<(), LogError> {
         self.shared.admit()?;
-        self.shared.flush(Scope::All).await
+        self.to_its_end(|s| async move { s.flush(Scope::All).await }).await
+    }
+
+    /// Runs something to its end even if nobody waits for it any more.
+    async fn to_its_end<F>(&self, f: impl FnOnce(Arc<Shared>) -> F) -> Result<(), LogError>
+    where
+        F: Future<Output = Result<(), LogError>> + Send + 'static,
+    {
+        let f = f(self.shared.clone());
+        if self.shared.inline {
+            return f.await;
+        }
+        tokio::spawn(f).await.map_err(|e| LogError::Io(format!("a task of the log failed: {e}")))?
     }
 
     /// Opens the log of a data folder, making it if there is none, and recovers what a crash left. Must be called on a
@@ -175,7 +187,7 @@ impl Log for LocalLog {
         if stream == JOURNAL {
             return Err(LogError::Refused("this id is reserved".into()));
         }
-        self.shared.delete_stream(stream).await
+        self.to_its_end(move |s| async move { s.delete_stream(stream).await }).await
     }
 
     async fn rotate_key(&self, stream: StreamUid) -> Result<u32, LogError> {
@@ -308,8 +320,11 @@ impl Log for LocalLog {
         let shard = self.shared.shard(shard)?;
         let s = shard.clone();
         self.control(|done| Op::Trim { shard: s, before, done }).await?;
-        self.shared.drop_runs(&shard).await;
-        Ok(())
+        self.to_its_end(move |s| async move {
+            s.drop_runs(&shard).await;
+            Ok(())
+        })
+        .await
     }
 
     async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, LogError> {
@@ -327,8 +342,8 @@ impl Log for LocalLog {
         if self.shared.down.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
         let flushed = self.shared.flush(Scope::All).await;
+        self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
         self.shared.queue.shut();
         self.join();
         let lease = lock(&self.lease).take();

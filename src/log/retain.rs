@@ -16,7 +16,7 @@ use crate::{
     LogError,
     committer::CutRequest,
     entry::SegmentId,
-    index::Shard,
+    index::{Shard, Stream},
     keys::lock,
     open_segment::{closed_name, open_name},
     shared::Shared,
@@ -26,49 +26,74 @@ use crate::{
 const INTENT: &str = "log-deletion";
 const ALL: RunQuery = RunQuery::Positions((0, i64::MAX as u64));
 
+/// A deletion under way. If it fails or is given up, the stream takes records again, unless its keys may be gone: what it
+/// took then could be lost.
+struct Leaving<'s> {
+    shared: &'s Shared,
+    stream: Arc<Stream>,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !lock(&self.shared.doubts).contains(&self.stream.uid) {
+            self.stream.leaving.store(false, Ordering::Release);
+        }
+    }
+}
+
+fn io(e: catalog::CatalogError) -> LogError {
+    LogError::Io(e.to_string())
+}
+
 impl Shared {
+    /// May be given up at any moment.
     pub async fn delete_stream(self: &Arc<Self>, stream: StreamUid) -> Result<(), LogError> {
         let _one = self.projection.lock().await;
-        let leaving = |yes| {
-            for s in self.shards(Some(stream)) {
-                s.stream.leaving.store(yes, Ordering::Release);
-            }
-        };
-        leaving(true);
-        let done = self.forget(stream).await;
-        // If it is unknown whether its keys are gone, it takes no more: what it took could be lost. Deleting it again,
-        // or a restart, settles that.
-        if let Err(e) = &done
-            && !matches!(e, LogError::Unknown(_))
-        {
-            leaving(false);
-        }
-        done
-    }
-
-    async fn forget(self: &Arc<Self>, stream: StreamUid) -> Result<(), LogError> {
-        let io = |e: catalog::CatalogError| LogError::Io(e.to_string());
+        let leaving = Leaving { shared: self, stream: self.stream(stream) };
+        leaving.stream.leaving.store(true, Ordering::Release);
         // The round under way may still open a shard of it; the next one will not.
         let (done, passed) = oneshot::channel();
         self.queue.cut(CutRequest { shards: Vec::new(), closing: Vec::new(), rows: false, done });
         passed.await.map_err(|_| LogError::Down)??;
-        let shards = self.shards(Some(stream));
         let mut segments = BTreeSet::new();
-        for s in &shards {
+        for s in self.shards(Some(stream)) {
             segments.extend(self.catalog.runs(s.id, ALL).await.map_err(io)?.iter().map(|r| r.segment));
         }
         // Keys and runs go in one transaction, the segments later: what was begun is found again after a stop.
-        let intent = self.intend(stream, &segments).await?;
+        self.intend(stream, &segments).await?;
+        lock(&self.doubts).insert(stream);
         if let Err(e) = self.catalog.forget_stream(stream).await {
             match self.catalog.keys(stream).await {
                 Ok(k) if k.is_empty() => {}
-                Ok(_) => return Err(io(e)),
+                Ok(_) => {
+                    lock(&self.doubts).remove(&stream);
+                    return Err(io(e));
+                }
                 Err(_) => return Err(LogError::Unknown(e.to_string())),
             }
         }
-        // From here on nothing of it can be opened, wherever it is.
+        self.forgotten(stream).await;
+        Ok(())
+    }
+
+    /// Finds out what became of deletions whose outcome is unknown. The projection's lock is held.
+    pub async fn settle_doubts(self: &Arc<Self>) -> Result<(), LogError> {
+        let doubts: Vec<StreamUid> = lock(&self.doubts).iter().copied().collect();
+        for stream in doubts {
+            if self.catalog.keys(stream).await.map_err(io)?.is_empty() {
+                self.forgotten(stream).await;
+            } else {
+                self.stream(stream).leaving.store(false, Ordering::Release);
+                lock(&self.doubts).remove(&stream);
+            }
+        }
+        Ok(())
+    }
+
+    /// A stream's keys are gone: nothing of it can be opened any more, wherever it is. Forgets it here, too.
+    async fn forgotten(self: &Arc<Self>, stream: StreamUid) {
         self.keys.forget(stream);
-        for s in &shards {
+        for s in self.shards(Some(stream)) {
             s.stream.forget_sealer().await;
             let mut st = s.state();
             st.gone = true;
@@ -80,39 +105,38 @@ impl Shared {
             lock(&self.active).remove(&s.id);
             *lock(&s.segment) = None;
         }
-        let open: Vec<SegmentId> =
-            self.segments.all().iter().filter(|s| s.shard.stream == stream).map(|s| s.id).collect();
-        for id in open {
-            if let Some(s) = self.segments.get(&id) {
-                s.closed.store(true, Ordering::Release);
-            }
-            self.segments.retire(&id);
-            self.remove_file(&id).await;
+        lock(&self.doubts).remove(&stream);
+        let open = self.segments.all().into_iter().filter(|s| s.shard.stream == stream);
+        for s in open {
+            s.closed.store(true, Ordering::Release);
+            self.segments.retire(&s.id);
+            self.remove_file(&s.id).await;
         }
-        if self.collect(segments).await
-            && let Some(version) = intent
-        {
-            self.done(stream.to_string(), version).await;
+        match self.catalog.get(INTENT, &stream.to_string()).await {
+            Ok(Some(doc)) => self.finish_deletion(doc).await,
+            Ok(None) => {}
+            Err(e) => tracing::warn!(error = %e, "a deletion's segments could not be looked up"),
         }
-        Ok(())
+    }
+
+    /// Removes the segments that a deleted stream was in, unless others are in them, and the note of them.
+    async fn finish_deletion(self: &Arc<Self>, doc: Document) {
+        let segments = doc.body.chunks_exact(16).filter_map(|c| c.try_into().ok()).collect();
+        if self.collect(segments).await {
+            self.done(doc.id, doc.version).await;
+        }
     }
 
     /// Notes which segments a stream was in before it is forgotten.
-    async fn intend(
-        &self,
-        stream: StreamUid,
-        segments: &BTreeSet<SegmentId>,
-    ) -> Result<Option<u64>, LogError> {
+    async fn intend(&self, stream: StreamUid, segments: &BTreeSet<SegmentId>) -> Result<(), LogError> {
         if segments.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        let io = |e: catalog::CatalogError| LogError::Io(e.to_string());
         let id = stream.to_string();
         let expect = self.catalog.get(INTENT, &id).await.map_err(io)?.map_or(0, |d| d.version);
         let body = segments.iter().flatten().copied().collect();
         let doc = Document { kind: INTENT.into(), id, version: 0, body, keys: Vec::new() };
-        self.catalog.commit(vec![Change::Put { doc, expect }]).await.map_err(io)?;
-        Ok(Some(expect + 1))
+        self.catalog.commit(vec![Change::Put { doc, expect }]).await.map_err(io)
     }
 
     async fn done(&self, id: String, expect: u64) {
@@ -146,9 +170,9 @@ impl Shared {
         for doc in left {
             let _one = self.projection.lock().await;
             // Noted, but not begun: the stream is still there, and whoever wanted it gone was told of the failure.
-            let begun = doc.id.parse().is_ok_and(|s: StreamUid| self.shards(Some(s)).is_empty());
-            let segments = doc.body.chunks_exact(16).filter_map(|c| c.try_into().ok()).collect();
-            if !begun || self.collect(segments).await {
+            if doc.id.parse().is_ok_and(|s: StreamUid| self.shards(Some(s)).is_empty()) {
+                self.finish_deletion(doc).await;
+            } else {
                 self.done(doc.id, doc.version).await;
             }
         }

@@ -119,6 +119,9 @@ pub(crate) struct Shared {
     pub counters: Counters,
     /// Held by whoever moves the catalog's projection, or forgets a stream.
     pub projection: tokio::sync::Mutex<VecDeque<crate::flush::Prepared>>,
+    /// Streams whose keys may be gone: a deletion was given up, or its outcome is unknown. Settled before anything of
+    /// them could get back into the catalog.
+    pub doubts: Mutex<BTreeSet<StreamUid>>,
     /// Wakes the flusher before its time.
     pub flush: Notify,
     /// No more work is accepted.
@@ -169,6 +172,7 @@ impl Shared {
             pool: Pool::default(),
             counters: Counters::default(),
             projection: tokio::sync::Mutex::default(),
+            doubts: Mutex::default(),
             flush: Notify::new(),
             down: AtomicBool::new(false),
             lost: AtomicBool::new(false),

@@ -145,7 +145,8 @@ enum Ack {
 #[derive(Default)]
 struct Acknowledged {
     /// By stream and first position.
-    all: BTreeMap<(u8, u64), Ack>,
+    all: BTreeMap<(u8, u64), (u64, Ack)>,
+    cycle: u64,
     trimmed: u64,
     maybe_trimmed: u64,
 }
@@ -166,7 +167,13 @@ impl Acknowledged {
             // The test harness's own words, or the last line, cut.
             _ => return,
         };
-        assert!(self.all.insert(at, ack).is_none(), "position {} of stream {} was given twice", at.1, at.0);
+        if let Some((cycle, old)) = self.all.insert(at, (self.cycle, ack)) {
+            let now = self.cycle;
+            panic!(
+                "position {} of stream {} was given in cycle {cycle} ({old:?}) and again in {now}: {line}",
+                at.1, at.0
+            );
+        }
     }
 }
 
@@ -225,7 +232,7 @@ async fn compare(log: &SharedLog, acks: &Acknowledged) {
             .filter_map(|i| if let Item::Payload(p) = i { Some(p.position) } else { None })
             .collect();
         assert_eq!(listed.iter().map(|p| p.position).collect::<Vec<_>>(), payloads);
-        for ((_, first), ack) in acks.all.range((n, oldest)..(n + 1, 0)) {
+        for ((_, first), (_, ack)) in acks.all.range((n, oldest)..(n + 1, 0)) {
             match ack {
                 Ack::Records { count, hash: want } => {
                     let records: Vec<&[u8]> = (*first..first + count)
@@ -296,6 +303,7 @@ async fn everything_acknowledged_survives_kill_9() {
             assert!(killed, "the child ended by itself: {said:?}");
             said
         });
+        acks.cycle = cycle;
         for line in read.await.unwrap() {
             acks.line(&line);
         }
