@@ -18,6 +18,7 @@ pub fn world(seed: u64) -> (World, Arc<TestClock>) {
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy(Mutex::new(seed))),
             disk: Arc::new(NoDisk),
+            store: None,
         },
         clock,
     )

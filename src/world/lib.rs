@@ -1,4 +1,4 @@
-//! Floor 0: the world outside: clock, randomness, disk, and the ids that name things.
+//! Floor 0: the world outside: clock, randomness, disk, object store, and the ids that name things.
 //!
 //! Everything that a simulated run must be able to replace or to fail is a trait here, and every room above takes
 //! a [`World`] instead of reaching for the system. `clippy.toml` bans the system's clock, sleeps and randomness
@@ -8,16 +8,19 @@
 //! error with the path that it happened on.
 
 mod clock;
+pub mod conformance;
 mod disk;
 mod ids;
 pub mod real;
 pub mod sim;
+mod store;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, Timestamp};
 pub use disk::{Disk, DiskFile, Entry, Mode, Space};
 pub use ids::{Arn, ArnError, Home, ShardId, StreamUid};
+pub use store::{Body, DiskStore, Object, Store};
 
 /// Unpredictable bytes, fit for keys and salts.
 pub trait Entropy: Send + Sync + 'static {
@@ -34,6 +37,8 @@ pub struct World {
     pub entropy: Arc<dyn Entropy>,
     /// The data folder.
     pub disk: Arc<dyn Disk>,
+    /// Where finished segments go; `None`: they stay in the data folder.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 impl World {

@@ -22,6 +22,7 @@ impl World {
             clock: Arc::new(SystemClock { origin: Instant::now() }),
             entropy: Arc::new(SystemEntropy(SystemRandom::new())),
             disk: Arc::new(Folder { root: root.into() }),
+            store: None,
         }
     }
 }

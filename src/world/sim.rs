@@ -15,6 +15,10 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+mod store;
+
+pub use store::{SimStore, StoreFaults};
+
 use crate::{Clock, Disk, DiskFile, Entropy, Entry, Mode, Space, Timestamp, World};
 
 /// What a disk loses or keeps as a whole when a write is torn.
@@ -28,6 +32,8 @@ pub struct Sim {
     pub clock: Arc<SimClock>,
     /// Its disk.
     pub disk: Arc<SimDisk>,
+    /// Its store.
+    pub store: Arc<SimStore>,
 }
 
 impl Sim {
@@ -36,7 +42,9 @@ impl Sim {
         let clock = Arc::new(SimClock::new(Timestamp(1_767_225_600_000_000)));
         let disk = Arc::new(SimDisk::new(seed ^ 0x5eed_d15c));
         let entropy = Arc::new(SimEntropy(Mutex::new(Dice::new(seed))));
-        Sim { world: World { clock: clock.clone(), entropy, disk: disk.clone() }, clock, disk }
+        let store = Arc::new(SimStore::new(seed ^ 0x0005_7043));
+        let world = World { clock: clock.clone(), entropy, disk: disk.clone(), store: Some(store.clone()) };
+        Sim { world, clock, disk, store }
     }
 }
 
@@ -382,7 +390,7 @@ impl Disk for SimDisk {
         let mut s = lock(&self.0);
         s.call(|| format!("open {path} {mode:?}"))?;
         let (dir, name) = split(path);
-        let there = s.folder(dir)?.seen.get(name).copied();
+        let there = s.folder(dir).map_err(|_| missing(path))?.seen.get(name).copied();
         let inode = match (there, mode) {
             (Some(_), Mode::CreateNew) => {
                 return Err(io::Error::new(ErrorKind::AlreadyExists, format!("{path}: exists")));
@@ -426,7 +434,7 @@ impl Disk for SimDisk {
         let mut s = lock(&self.0);
         s.call(|| format!("remove {path}"))?;
         let (dir, name) = split(path);
-        if !s.folder(dir)?.seen.contains_key(name) {
+        if !s.folders.get(dir).is_some_and(|f| f.seen.contains_key(name)) {
             return Err(missing(path));
         }
         s.change_name(dir, NameChange::Remove(name.into()))
@@ -435,7 +443,11 @@ impl Disk for SimDisk {
         let mut s = lock(&self.0);
         s.call(|| format!("mkdir {path}"))?;
         // Folders are durable at once: nothing here depends on losing one.
-        s.folders.entry(path.into()).or_default();
+        let mut at = path;
+        while !at.is_empty() {
+            s.folders.entry(at.into()).or_default();
+            at = split(at).0;
+        }
         Ok(())
     }
     fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
