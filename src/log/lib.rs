@@ -25,6 +25,8 @@ mod keys;
 mod local;
 mod lru;
 mod memory;
+#[allow(dead_code, reason = "its users follow")]
+mod objects;
 mod open_segment;
 mod opening;
 mod payload;

@@ -11,7 +11,7 @@ use std::{
 
 use world::{Disk, DiskFile, Mode, ShardId, Timestamp, World};
 
-use crate::{entry::SegmentId, keys::lock, lru::Lru, segment};
+use crate::{entry::SegmentId, keys::lock, lru::Lru, objects, segment};
 
 /// The folder that they live in.
 pub(crate) const DIR: &str = "segments";
@@ -165,17 +165,21 @@ impl Segments {
         lock(&self.open).remove(id);
     }
 
-    /// A handle to read from, whichever name the file has; writable while it is open.
-    pub fn file(&self, disk: &dyn Disk, id: &SegmentId) -> io::Result<Arc<dyn DiskFile>> {
+    /// A handle to read from, whichever name the file has, or of its object; writable while it is open.
+    pub fn file(&self, world: &World, id: &SegmentId) -> io::Result<Arc<dyn DiskFile>> {
         if let Some(f) = lock(&self.files).get(id) {
             return Ok(f);
         }
+        let disk = &*world.disk;
         let read = || disk.open(&closed_name(id), Mode::Read);
         let missing = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
         let f = match disk.open(&open_name(id), Mode::ReadWrite) {
             // It may be on its way from one name to the other, and back.
             Err(e) if missing(&e) => match read() {
-                Err(e) if missing(&e) => disk.open(&open_name(id), Mode::ReadWrite)?,
+                Err(e) if missing(&e) => match (disk.open(&open_name(id), Mode::ReadWrite), &world.store) {
+                    (Err(e), Some(store)) if missing(&e) => objects::object(store.clone(), id),
+                    (r, _) => r?,
+                },
                 r => r?,
             },
             r => r?,

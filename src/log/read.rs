@@ -286,7 +286,7 @@ impl Shared {
     }
 
     pub fn segment_file(&self, id: &SegmentId) -> Result<Arc<dyn DiskFile>, LogError> {
-        self.segments.file(&*self.world.disk, id).map_err(|e| match e.kind() {
+        self.segments.file(&self.world, id).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => {
                 LogError::Io(format!("{} or {} is missing", closed_name(id), open_name(id)))
             }
