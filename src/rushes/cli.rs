@@ -20,6 +20,12 @@ pub enum Command {
     /// List, add, inspect and remove cameras
     #[command(subcommand)]
     Camera(CameraCommand),
+    /// Write what was recorded in a range into an MP4 or Matroska file
+    ///
+    /// The file begins with the last key frame at or before --from, so that its first picture can be decoded, and ends
+    /// with the last frame that begins before --to. Nothing is encoded again: pictures and sound are those recorded.
+    /// Where nothing was recorded the last picture stands, unless --gaps close.
+    Export(ExportArgs),
     /// Print a link that opens the console signed in
     Link(ClientArgs),
     /// Print the configuration file, documented, with every default
@@ -237,6 +243,31 @@ pub enum CameraCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+}
+
+#[derive(Args)]
+pub struct ExportArgs {
+    /// The stream's name
+    pub name: String,
+    /// The file to write: its ending says which kind, .mp4 or .mkv
+    pub file: PathBuf,
+    /// RFC 3339, or milliseconds since 1970
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// The same [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Whose clock the times are: producer (when it was seen) or server (when it was received)
+    #[arg(long, default_value = "producer", value_parser = ["producer", "server"])]
+    pub by: String,
+    /// Time in which nothing was recorded: keep it in the file, or close it up
+    #[arg(long, default_value = "keep", value_parser = ["keep", "close"])]
+    pub gaps: String,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 #[derive(Args)]

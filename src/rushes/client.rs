@@ -5,7 +5,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, header};
+use hyper::{
+    Method, Request, Response,
+    body::{Body, Incoming},
+    header,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -67,32 +71,70 @@ impl Client {
 
     /// Asks; the answer is JSON, or null where there is no body.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        let bytes = body.as_ref().map(|b| b.to_string().into_bytes()).unwrap_or_default();
+        let kind = body.is_some().then_some("application/json");
+        let response = self.send(method, path, kind, Full::new(Bytes::from(bytes))).await?;
+        self.json(response).await
+    }
+
+    /// Asks, with a body that may be made while it is sent; the answer as it comes, if it is a success.
+    pub async fn send<B>(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: B,
+    ) -> Result<Response<Incoming>, Failure>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let host =
             self.url.host_str().ok_or_else(|| Failure(format!("{}: has no host", self.url)))?.to_owned();
         let https = self.url.scheme() == "https";
         let port = self.url.port_or_known_default().unwrap_or(80);
-        let bytes = body.as_ref().map(|b| b.to_string().into_bytes()).unwrap_or_default();
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, format!("{host}:{port}"))
+            .header(header::TE, "trailers")
             .header(header::AUTHORIZATION, &self.authorization);
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
         }
-        let request = request.body(Full::new(Bytes::from(bytes))).map_err(Failure::new)?;
+        let request = request.body(body).map_err(Failure::new)?;
         let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port))
             .await
             .map_err(|e| Failure(format!("{} does not answer: {e}; is `rushes serve` running?", self.url)))?;
-        if https {
+        let response = if https {
             let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls()?));
             let name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                 .map_err(Failure::new)?;
             let tls =
                 connector.connect(name, tcp).await.map_err(|e| Failure(format!("{}: {e}", self.url)))?;
-            self.exchange(TokioIo::new(tls), request).await
+            self.exchange(TokioIo::new(tls), request).await?
         } else {
-            self.exchange(TokioIo::new(tcp), request).await
+            self.exchange(TokioIo::new(tcp), request).await?
+        };
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+    }
+
+    /// A whole answer.
+    pub async fn json(&self, response: Response<Incoming>) -> Result<Value, Failure> {
+        let body = http_body_util::Limited::new(response.into_body(), LIMIT)
+            .collect()
+            .await
+            .map_err(|e| Failure(format!("{}: {e}", self.url)))?
+            .to_bytes();
+        Ok(if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    }
+
+    async fn refused(&self, response: Response<Incoming>) -> Failure {
+        let status = response.status();
+        match self.json(response).await.ok().and_then(|v| v["error"]["message"].as_str().map(str::to_owned)) {
+            Some(m) => Failure(m),
+            None => Failure(format!("{} answered {status}", self.url)),
         }
     }
 
@@ -113,28 +155,24 @@ impl Client {
         Ok(config.with_root_certificates(roots).with_no_client_auth())
     }
 
-    async fn exchange<I>(&self, io: I, request: Request<Full<Bytes>>) -> Result<Value, Failure>
+    async fn exchange<I, B>(&self, io: I, request: Request<B>) -> Result<Response<Incoming>, Failure>
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let broken = |e: hyper::Error| Failure(format!("{}: the connection broke: {e}", self.url));
+        let broken = |e: hyper::Error| {
+            // What made a body fail is more telling than that it did.
+            let why = std::error::Error::source(&e).map(|s| s.to_string()).unwrap_or_default();
+            Failure(format!(
+                "{}: the connection broke: {e}{}{why}",
+                self.url,
+                if why.is_empty() { "" } else { ": " }
+            ))
+        };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(broken)?;
         tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = http_body_util::Limited::new(response.into_body(), LIMIT)
-            .collect()
-            .await
-            .map_err(|e| Failure(format!("{}: {e}", self.url)))?
-            .to_bytes();
-        let value =
-            if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) };
-        if status.is_success() {
-            return Ok(value);
-        }
-        match value["error"]["message"].as_str() {
-            Some(m) => Err(Failure(m.to_owned())),
-            None => Err(Failure(format!("{} answered {status}", self.url))),
-        }
+        sender.send_request(request).await.map_err(broken)
     }
 }

@@ -11,6 +11,7 @@ mod demo;
 mod folder;
 mod listen;
 mod metrics;
+mod progress;
 mod serve;
 mod storage;
 mod tls;
@@ -54,6 +55,7 @@ fn run(cli: cli::Cli) -> Result<(), Failure> {
             cli::Command::Serve(args) => serve::run(args).await,
             cli::Command::Stream(c) => commands::stream::run(c).await,
             cli::Command::Camera(c) => commands::camera::run(c).await,
+            cli::Command::Export(args) => commands::export::run(args).await,
             cli::Command::Link(c) => commands::link::run(c).await,
             cli::Command::Config => {
                 print!("{}", config::documented());

@@ -19,8 +19,8 @@ use world::Timestamp;
 
 use crate::{Ask, By, Frames, Mode, StreamConfig, StreamInfo, Video, VideoError, index::InitHash};
 
-type Answer = Result<Response, ApiError>;
-type Shared = State<Arc<Video>>;
+pub(crate) type Answer = Result<Response, ApiError>;
+pub(crate) type Shared = State<Arc<Video>>;
 
 /// Fragments listed at most, and unless told.
 const MAX_LISTED: usize = 10_000;
@@ -43,6 +43,7 @@ pub fn router(video: Arc<Video>) -> Router {
         .route("/v1/streams/{name}/sessions", post(session))
         .route("/v1/streams/{name}/still.jpg", get(still))
         .route("/v1/streams/{name}/fragments", get(fragments))
+        .route("/v1/streams/{name}/export", get(crate::export::handler))
         .merge(hls)
         .with_state(video)
 }
@@ -70,7 +71,12 @@ impl From<VideoError> for ApiError {
 }
 
 impl Video {
-    async fn admit(&self, caller: &Caller, action: Action, name: &str) -> Result<Permit, ApiError> {
+    pub(crate) async fn admit(
+        &self,
+        caller: &Caller,
+        action: Action,
+        name: &str,
+    ) -> Result<Permit, ApiError> {
         caller.admit(&self.gate, action, &self.home.video_stream(name)).await
     }
 
@@ -136,7 +142,7 @@ struct RangeAsk {
     limit: Option<usize>,
 }
 
-fn time(what: &str, text: &Option<String>) -> Result<Option<Timestamp>, ApiError> {
+pub(crate) fn time(what: &str, text: &Option<String>) -> Result<Option<Timestamp>, ApiError> {
     let parsed = text.as_deref().map(wire::time::parse).transpose();
     parsed.map_err(|e| ApiError::bad_request(format!("{what}: {e}")))
 }
@@ -391,7 +397,7 @@ fn matches(headers: &HeaderMap, name: HeaderName, etag: &str) -> bool {
     tags.any(|t| t.trim() == etag || t.trim() == "*")
 }
 
-fn set(r: &mut Response, name: HeaderName, value: &str) {
+pub(crate) fn set(r: &mut Response, name: HeaderName, value: &str) {
     // Digits, hexadecimal and fixed texts: all are header values.
     if let Ok(v) = HeaderValue::from_str(value) {
         r.headers_mut().insert(name, v);

@@ -16,6 +16,7 @@
 mod builder;
 mod describe;
 mod error;
+mod export;
 pub mod hls;
 mod http;
 pub mod index;
@@ -32,6 +33,7 @@ mod video;
 pub use builder::{BuildError, Closed, FragmentBuilder, MAX_CONFIG, MAX_UNIT, Rules};
 pub use describe::TrackView;
 pub use error::VideoError;
+pub use export::{Export, ExportAsk, Form};
 pub use hls::token::{Frames, Mode, Session as Playback};
 pub use http::router;
 pub use ingest::Session;

@@ -282,3 +282,31 @@ impl Stream {
         Ok(Found { items, more })
     }
 }
+
+/// Goes through a stretch of fragments, a page at a time.
+pub(crate) struct Paging {
+    at: u64,
+    to: u64,
+    page: std::vec::IntoIter<Arc<Fragment>>,
+}
+
+impl Paging {
+    /// Both ends inclusive.
+    pub fn new(from: u64, to: u64) -> Paging {
+        Paging { at: from, to, page: Vec::new().into_iter() }
+    }
+
+    pub async fn next(
+        &mut self,
+        stream: &Stream,
+        log: &SharedLog,
+    ) -> Result<Option<Arc<Fragment>>, VideoError> {
+        if self.page.len() == 0 && self.at <= self.to {
+            let page = stream.page(log, self.at, self.to, PAGE).await?;
+            // The end, or a page of which nothing can be read.
+            self.at = page.last().map_or(u64::MAX, |f| f.position().saturating_add(1));
+            self.page = page.into_iter();
+        }
+        Ok(self.page.next())
+    }
+}

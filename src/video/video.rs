@@ -9,7 +9,7 @@ use world::{Home, Timestamp, World};
 
 use crate::{
     By, Fragment, Frames, IngestStatus, KeyFrame, Mode, Playback, Rules, Session, Stills, StreamConfig,
-    StreamInfo, Timeline, TrackView, VideoError,
+    StreamInfo, Timeline, TrackView, VideoError, export,
     hls::{self, Segment, Source},
     index::InitHash,
     mp4,
@@ -92,13 +92,15 @@ pub struct Video {
     pub(crate) gate: Gate,
     pub(crate) home: Home,
     pub(crate) log: SharedLog,
-    config: Config,
-    streams: Streams,
-    tables: Tables,
+    pub(crate) config: Config,
+    pub(crate) streams: Streams,
+    pub(crate) tables: Tables,
     stills: Option<Arc<dyn Stills>>,
     album: Album,
     /// Segments that are rewritten in memory at one time.
     rewriting: Semaphore,
+    /// Exports under way.
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 impl Video {
@@ -125,11 +127,12 @@ impl Video {
             stills,
             album: Album::default(),
             rewriting: Semaphore::new(4),
+            exports: Arc::new(Semaphore::new(export::AT_ONCE)),
         }))
     }
 
     /// Whether a permit is for what it is used for.
-    fn check(&self, permit: &Permit, wanted: &[Action], name: &str) -> Result<(), VideoError> {
+    pub(crate) fn check(&self, permit: &Permit, wanted: &[Action], name: &str) -> Result<(), VideoError> {
         if wanted.contains(&permit.action()) && *permit.resource() == self.home.video_stream(name) {
             return Ok(());
         }

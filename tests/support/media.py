@@ -124,3 +124,32 @@ def publish(command, timeout=120):
     r = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
     assert r.returncode == 0, f"{command[0]} ended with {r.returncode}: {r.stderr[-1500:]}"
     return r.stderr
+
+
+# ---- files, as FFmpeg decodes them
+
+
+def frames(source, kind="v"):
+    """A hash of each decoded picture (or the one of all decoded sound), in the order in which they are shown."""
+    if kind == "a":
+        return ffmpeg("-i", source, "-map", "0:a:0", "-c", "pcm_s16le", "-f", "md5", "-").decode().strip()
+    out = ffmpeg("-i", source, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-").decode()
+    return [line.split(",")[-1].strip() for line in out.splitlines() if not line.startswith("#")]
+
+
+def times(source):
+    """When each picture is shown, in seconds, ascending."""
+    out = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time",
+                          "-of", "csv=p=0", str(source)], capture_output=True, text=True, timeout=60, check=True).stdout
+    return sorted(float(t.strip(",")) for t in out.split())
+
+
+def silent(file):
+    """FFmpeg and ffprobe have nothing to say against a file."""
+    probe = subprocess.run(["ffprobe", "-v", "warning", "-show_format", "-show_streams", "-of", "compact", str(file)],
+                           capture_output=True, text=True, timeout=60)
+    decode = subprocess.run(["ffmpeg", "-nostdin", "-v", "warning", "-i", str(file), "-map", "0", "-fps_mode", "passthrough",
+                             "-f", "null", "-"], capture_output=True, text=True, timeout=120)
+    # Said of all uncompressed sound, whatever the file.
+    said = [l for l in (probe.stderr + decode.stderr).splitlines() if l.strip() and "Guessed Channel Layout" not in l]
+    assert not said and probe.returncode == decode.returncode == 0, f"{file}: {said[:10]}"

@@ -1,6 +1,7 @@
 //! What people type. Each command is one call of `docs/api.md` and a few lines of text.
 
 pub mod camera;
+pub mod export;
 pub mod link;
 pub mod stream;
 
