@@ -26,6 +26,12 @@ pub enum Command {
     /// with the last frame that begins before --to. Nothing is encoded again: pictures and sound are those recorded.
     /// Where nothing was recorded the last picture stands, unless --gaps close.
     Export(ExportArgs),
+    /// Put MP4 or Matroska files into a stream, with their times
+    ///
+    /// A file's time is its creation time (MP4) or date (Matroska); else it is taken to have ended when it was last
+    /// written to; --start says otherwise. Nothing is encoded again. Where the stream has recordings already nothing is
+    /// imported; --resume goes on with a file whose import was cut off.
+    Import(ImportArgs),
     /// Print a link that opens the console signed in
     Link(ClientArgs),
     /// Print the configuration file, documented, with every default
@@ -266,6 +272,23 @@ pub struct ExportArgs {
     /// Replace the file if it is there
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+#[derive(Args)]
+pub struct ImportArgs {
+    /// The stream's name; it is made if it is not there
+    pub name: String,
+    /// Files, .mp4, .mov, .mkv or .webm, in the order in which they were recorded
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// When the first file begins (RFC 3339, or milliseconds since 1970); others follow one another
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// Go on with a file whose import was cut off: what is there already is passed over
+    #[arg(long)]
+    pub resume: bool,
     #[command(flatten)]
     pub client: ClientArgs,
 }

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod demo;
 mod folder;
+mod import;
 mod listen;
 mod metrics;
 mod progress;
@@ -56,6 +57,7 @@ fn run(cli: cli::Cli) -> Result<(), Failure> {
             cli::Command::Stream(c) => commands::stream::run(c).await,
             cli::Command::Camera(c) => commands::camera::run(c).await,
             cli::Command::Export(args) => commands::export::run(args).await,
+            cli::Command::Import(args) => commands::import::run(args).await,
             cli::Command::Link(c) => commands::link::run(c).await,
             cli::Command::Config => {
                 print!("{}", config::documented());

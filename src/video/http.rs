@@ -44,6 +44,7 @@ pub fn router(video: Arc<Video>) -> Router {
         .route("/v1/streams/{name}/still.jpg", get(still))
         .route("/v1/streams/{name}/fragments", get(fragments))
         .route("/v1/streams/{name}/export", get(crate::export::handler))
+        .route("/v1/streams/{name}/import", get(crate::import::look).post(crate::import::import))
         .merge(hls)
         .with_state(video)
 }

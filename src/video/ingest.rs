@@ -90,6 +90,21 @@ impl Session {
     /// Takes the stream over: whoever published to it until now gets [`VideoError::Superseded`].
     pub(crate) fn new(stream: Arc<Stream>, log: SharedLog) -> Session {
         let id = stream.session.fetch_add(1, SeqCst) + 1;
+        stream.publishing.store(id, SeqCst);
+        Session::with(stream, log, id)
+    }
+
+    /// Begins only if nobody publishes to the stream.
+    pub(crate) fn alone(stream: Arc<Stream>, log: SharedLog) -> Option<Session> {
+        // Held by a number that no session has until this one has its own.
+        stream.publishing.compare_exchange(0, u64::MAX, SeqCst, SeqCst).ok()?;
+        let id = stream.session.fetch_add(1, SeqCst) + 1;
+        // Whoever came in between takes over, as from any other session.
+        let _ = stream.publishing.compare_exchange(u64::MAX, id, SeqCst, SeqCst);
+        Some(Session::with(stream, log, id))
+    }
+
+    fn with(stream: Arc<Stream>, log: SharedLog, id: u64) -> Session {
         let builder = FragmentBuilder::new(stream.rules);
         Session {
             inner: Some(Inner {
@@ -158,6 +173,13 @@ impl Session {
         s.close(closed).await
     }
 
+    /// Ends it without its open fragment: what fragments there are is durable when this returns, the rest is forgotten.
+    pub async fn abandon(mut self) -> Result<(), VideoError> {
+        let Some(mut s) = self.inner.take() else { return Ok(()) };
+        s.writer = None;
+        s.committed().await
+    }
+
     /// Ends it: everything taken is durable when this returns.
     pub async fn end(mut self) -> Result<(), VideoError> {
         match self.inner.take() {
@@ -181,6 +203,13 @@ impl Drop for Session {
                 }
             });
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody publishes now, unless somebody has taken over.
+        let _ = self.stream.publishing.compare_exchange(self.id, 0, SeqCst, SeqCst);
     }
 }
 

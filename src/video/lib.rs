@@ -19,6 +19,7 @@ mod error;
 mod export;
 pub mod hls;
 mod http;
+mod import;
 pub mod index;
 mod ingest;
 mod live;
@@ -28,6 +29,7 @@ mod store;
 mod streams;
 mod tables;
 mod timeline;
+pub mod units;
 mod video;
 
 pub use builder::{BuildError, Closed, FragmentBuilder, MAX_CONFIG, MAX_UNIT, Rules};

@@ -77,6 +77,8 @@ pub(crate) struct Stream {
     pub deleted: AtomicBool,
     /// The number of the session that may publish.
     pub session: AtomicU64,
+    /// The session that publishes now; 0: none.
+    pub publishing: AtomicU64,
     /// What the next fragment continues; held while one is committed.
     pub tail: AsyncMutex<Option<Tail>>,
     pub live: Live,
@@ -99,6 +101,7 @@ impl Stream {
             window: info.config.window_s.map_or(config.window, Duration::from_secs),
             deleted: AtomicBool::new(false),
             session: AtomicU64::new(0),
+            publishing: AtomicU64::new(0),
             tail: AsyncMutex::default(),
             live: Live::default(),
             recent: AsyncMutex::default(),

@@ -2,6 +2,7 @@
 
 pub mod camera;
 pub mod export;
+pub mod import;
 pub mod link;
 pub mod stream;
 
