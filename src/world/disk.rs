@@ -1,4 +1,9 @@
-use std::{io, sync::Arc};
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+};
+
+use bytes::Bytes;
 
 /// How [`Disk::open`] treats what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,4 +79,13 @@ pub trait DiskFile: Send + Sync + 'static {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// Tells the system that these bytes will not be read again soon.
     fn forget(&self, _offset: u64, _len: u64) {}
+    /// The first `len` bytes, to be handed on (`UnexpectedEof` if the file is shorter). Only for a file that is
+    /// finished: until the last clone is dropped nobody may write or truncate it (removing and renaming are fine).
+    /// A real file is mapped, so that a large one does not fill the heap.
+    fn bytes(&self, len: u64) -> io::Result<Bytes> {
+        let len = usize::try_from(len).map_err(|_| io::Error::from(ErrorKind::OutOfMemory))?;
+        let mut buf = vec![0; len];
+        self.read_exact_at(&mut buf, 0)?;
+        Ok(buf.into())
+    }
 }

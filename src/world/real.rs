@@ -1,6 +1,8 @@
 //! The world as it is. The one room that may touch the system's clock and randomness.
 #![allow(clippy::disallowed_methods, reason = "this is the room they are banned from everywhere else for")]
 
+mod map;
+
 use std::{
     fs,
     io::{self, ErrorKind},
@@ -11,6 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::{Clock, Disk, DiskFile, Entropy, Entry, Mode, Space, Timestamp, World};
@@ -171,5 +174,8 @@ impl DiskFile for RealFile {
             std::num::NonZeroU64::new(len),
             rustix::fs::Advice::DontNeed,
         );
+    }
+    fn bytes(&self, len: u64) -> io::Result<Bytes> {
+        map::bytes(&self.file, len).map_err(at(&self.path))
     }
 }
