@@ -17,6 +17,11 @@ pub(crate) fn key_exists(key: &KeyRow) -> CatalogError {
     CatalogError::Conflict { kind: "key".into(), id: format!("{}/{}", key.stream, key.generation) }
 }
 
+/// The conflict of a key that does not exist.
+pub(crate) fn no_key(key: &KeyRow) -> CatalogError {
+    key_exists(key)
+}
+
 /// The conflict of a document.
 pub(crate) fn changed(change: &Change) -> CatalogError {
     let (kind, id) = match change {

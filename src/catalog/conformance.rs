@@ -28,6 +28,7 @@ pub async fn run(engine: &mut dyn Engine) {
     keys(engine).await;
     projection(engine).await;
     spans(engine).await;
+    rewrapping(engine).await;
     forgetting(engine).await;
     refusals(engine).await;
 }
@@ -56,6 +57,36 @@ fn conflict<T: std::fmt::Debug>(r: Result<T, CatalogError>, kind: &str, id: &str
         Err(CatalogError::Conflict { kind: k, id: i }) => assert_eq!((&*k, &*i), (kind, id)),
         r => panic!("expected a conflict over {kind} {id}, got {r:?}"),
     }
+}
+
+async fn rewrapping(e: &mut dyn Engine) {
+    let (world, _) = testing::world(11);
+    let c = e.fresh(world.clone());
+    let key = |n: u8, generation: u32, provider: &str| KeyRow {
+        stream: StreamUid([n; 16]),
+        generation,
+        provider: provider.into(),
+        wrapped: format!("{provider} {n} {generation}").into(),
+        created: Timestamp(i64::from(n)),
+    };
+    assert_eq!(c.all_keys().await.unwrap(), []);
+    for (n, g) in [(2, 1), (1, 2), (1, 1), (255, 1), (0, 1)] {
+        c.put_key(key(n, g, "old")).await.unwrap();
+    }
+    let all =
+        |p: &'static str| [(0, 1), (1, 1), (1, 2), (2, 1), (255, 1)].map(|(n, g)| key(n, g, p)).to_vec();
+    assert_eq!(c.all_keys().await.unwrap(), all("old"), "by stream and generation");
+    // One that is not there: none is changed.
+    let mut more = all("new");
+    more.push(key(3, 1, "new"));
+    assert!(matches!(c.rewrap(more).await, Err(CatalogError::Conflict { .. })));
+    assert_eq!(c.all_keys().await.unwrap(), all("old"));
+    c.rewrap(all("new")).await.unwrap();
+    c.rewrap(all("new")).await.unwrap();
+    c.rewrap(Vec::new()).await.unwrap();
+    let c = e.reopen(c, world);
+    assert_eq!(c.all_keys().await.unwrap(), all("new"));
+    assert_eq!(c.keys(StreamUid([1; 16])).await.unwrap(), [key(1, 1, "new"), key(1, 2, "new")]);
 }
 
 async fn documents(e: &mut dyn Engine) {

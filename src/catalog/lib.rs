@@ -85,6 +85,12 @@ pub trait Catalog: Send + Sync + 'static {
     async fn put_key(&self, key: KeyRow) -> Result<(), CatalogError>;
     /// All generations of a stream, ascending.
     async fn keys(&self, stream: StreamUid) -> Result<Vec<KeyRow>, CatalogError>;
+    /// Every wrapped key, by stream and generation.
+    async fn all_keys(&self) -> Result<Vec<KeyRow>, CatalogError>;
+    /// Puts these in the place of the keys of the same stream and generation, all or none, as another master key wraps
+    /// them now. Fails with `Conflict` if one of them is not there. When this returns, what was there before is in none
+    /// of the catalog's files any more; on an error, do it again.
+    async fn rewrap(&self, keys: Vec<KeyRow>) -> Result<(), CatalogError>;
     /// Forgets a stream: keys, shards, runs; `secure_delete`. Segments without runs stay listed for removal. When this
     /// returns, the wrapped keys are in none of the catalog's files any more; on an error, do it again.
     async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError>;

@@ -157,6 +157,19 @@ impl Catalog for MemoryCatalog {
         Ok(self.state().keys.range((stream, 0)..=(stream, u32::MAX)).map(|(_, k)| k.clone()).collect())
     }
 
+    async fn all_keys(&self) -> Result<Vec<KeyRow>, CatalogError> {
+        Ok(self.state().keys.values().cloned().collect())
+    }
+
+    async fn rewrap(&self, keys: Vec<KeyRow>) -> Result<(), CatalogError> {
+        let mut s = self.state();
+        if let Some(k) = keys.iter().find(|k| !s.keys.contains_key(&(k.stream, k.generation))) {
+            return Err(check::no_key(k));
+        }
+        s.keys.extend(keys.into_iter().map(|k| ((k.stream, k.generation), k)));
+        Ok(())
+    }
+
     async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError> {
         let mut s = self.state();
         s.keys.retain(|k, _| k.0 != stream);

@@ -25,7 +25,7 @@ pub(crate) struct Keys {
 }
 
 /// Binds a wrapped key to its place.
-fn context(stream: StreamUid, generation: u32) -> Vec<u8> {
+pub(crate) fn context(stream: StreamUid, generation: u32) -> Vec<u8> {
     [&b"rushes data key v1"[..], &stream.0, &generation.to_be_bytes()].concat()
 }
 

@@ -13,10 +13,13 @@
 //! [`world::World`], so that a simulated run can drive and fail them.
 
 mod api;
+mod archive;
+mod blocks;
 mod codec;
 mod committer;
 mod entry;
 mod find;
+mod findings;
 mod flush;
 mod footers;
 mod index;
@@ -32,6 +35,7 @@ mod opening;
 mod payload;
 mod place;
 mod pool;
+mod progress;
 mod read;
 mod recovery;
 mod retain;
@@ -42,8 +46,13 @@ mod sim;
 #[cfg(test)]
 mod testing;
 mod tier;
+mod verify;
+mod verify_journal;
 
 pub use api::*;
+pub use archive::{Archive, SegmentEntry, SegmentRun, segment_id, segment_name};
+pub use findings::{Finding, Report, Seen, Severity};
 pub use local::LocalLog;
 pub use memory::MemoryLog;
 pub use opening::OpenError;
+pub use verify::Verify;

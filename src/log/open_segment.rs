@@ -16,7 +16,7 @@ use crate::{entry::SegmentId, keys::lock, lru::Lru, objects, segment};
 /// The folder that they live in.
 pub(crate) const DIR: &str = "segments";
 
-fn hex(id: &SegmentId) -> String {
+pub(crate) fn hex(id: &SegmentId) -> String {
     id.iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -34,6 +34,28 @@ pub(crate) fn header(id: &SegmentId, created: Timestamp) -> Vec<u8> {
     b
 }
 
+/// Checks a file's first [`HEADER`] bytes.
+pub(crate) fn check_header(b: &[u8], id: &SegmentId) -> Result<(), FooterError> {
+    let mut r = Reader::new(b);
+    if &r.array::<8>()? != MAGIC {
+        return Err(Malformed("is not there: the file does not begin as a segment does").into());
+    }
+    let version = r.u32()?;
+    if version != VERSION {
+        return Err(FooterError::Newer(version));
+    }
+    let _zero = r.u32()?;
+    let (own, _made) = (r.array::<16>()?, r.u64()?);
+    let used = b.len() - r.remaining();
+    if r.u32()? != crc32c::crc32c(&b[..used]) {
+        return Err(Malformed("is damaged").into());
+    }
+    if own != *id {
+        return Err(Malformed("is another segment's").into());
+    }
+    Ok(())
+}
+
 /// Lowest and highest of something, both inclusive.
 pub(crate) type Span = (Timestamp, Timestamp);
 
@@ -66,6 +88,12 @@ pub(crate) struct Run {
 pub(crate) struct Root {
     pub writers: Vec<Arc<Writer>>,
     pub runs: Vec<Run>,
+    /// Where the pages begin, which is where the blocks end.
+    pub base: u64,
+    /// Where the trailer begins.
+    pub end: u64,
+    /// The checksum of pages and root that the trailer has.
+    pub index_crc: u32,
     key: BlockKey,
     id: SegmentId,
 }
@@ -310,7 +338,7 @@ pub(crate) fn read_root(
     }
     let (own, salt) = (r.array::<16>()?, r.array::<32>()?);
     let (base, at, len) = (r.u64()?, r.u64()?, r.u32()?);
-    let _index_crc = r.u32()?;
+    let index_crc = r.u32()?;
     if r.u32()? != crc32c::crc32c(&trailer[..TRAILER as usize - 8]) {
         return Err(Malformed("is damaged").into());
     }
@@ -332,7 +360,7 @@ pub(crate) fn read_root(
     let key = BlockKey::new(&data, &salt, JOURNAL, generation);
     let plain = key.open_chunk(&block(id, ROOT), 0, true, &mut sealed)?;
     let (writers, runs) = parse_root(plain, base, at)?;
-    Ok(Root { writers, runs, key, id: *id })
+    Ok(Root { writers, runs, base, end: total - TRAILER, index_crc, key, id: *id })
 }
 
 fn parse_root(plain: &[u8], base: u64, limit: u64) -> Result<(Vec<Arc<Writer>>, Vec<Run>), Malformed> {

@@ -32,6 +32,13 @@ pub enum Command {
     /// written to; --start says otherwise. Nothing is encoded again. Where the stream has recordings already nothing is
     /// imported; --resume goes on with a file whose import was cut off.
     Import(ImportArgs),
+    /// Check every checksum and seal of a data folder
+    ///
+    /// Reads the catalog, every finished segment and, while no server runs on the folder, the journal; opens every
+    /// block. Says what is wrong where, whose records it is and how much, and goes on after each. Nothing is changed but
+    /// the file verify.state, by which an interrupted check can go on. Exits with 0 if all is sound, 1 if something is
+    /// damaged, 2 if something could not be checked.
+    Verify(VerifyArgs),
     /// Print a link that opens the console signed in
     Link(ClientArgs),
     /// Print the configuration file, documented, with every default
@@ -121,6 +128,26 @@ pub struct ClientArgs {
     /// Print JSON, as the API answers
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// Which data folder to look at.
+#[derive(Args, Clone)]
+pub struct FolderArgs {
+    /// The data folder; a server may be running on it
+    #[arg(long, env = "RUSHES_DATA", value_name = "DIR", default_value = "rushes-data", global = true)]
+    pub data: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub folder: FolderArgs,
+    /// Go on with an interrupted check: skip segments that it found sound
+    #[arg(long)]
+    pub resume: bool,
 }
 
 #[derive(Subcommand)]

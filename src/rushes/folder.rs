@@ -20,33 +20,60 @@ const B64: base64::engine::GeneralPurpose = base64::engine::general_purpose::STA
 /// An open data folder. The lock is held as long as this lives.
 pub struct DataFolder {
     pub path: PathBuf,
-    _lock: File,
+    lock: Option<File>,
 }
 
 fn at(path: &Path) -> impl Fn(std::io::Error) -> Failure + '_ {
     move |e| Failure(format!("{}: {e}", path.display()))
 }
 
+/// `None`: another process has it.
+fn try_lock(path: &Path) -> Result<Option<File>, Failure> {
+    let name = path.join("lock");
+    let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&name).map_err(at(&name))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(at(&name)(e.into())),
+    }
+}
+
 impl DataFolder {
     /// Makes it if it is absent, and locks it.
     pub fn open(path: &Path) -> Result<DataFolder, Failure> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
-        let lock_path = path.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(at(&lock_path))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        let lock = try_lock(path)?.ok_or_else(|| {
             Failure(format!(
                 "{}: another rushes is using this data folder; stop it, or give another folder with --data",
                 path.display()
             ))
         })?;
-        let folder = DataFolder { path: path.to_owned(), _lock: lock };
+        let folder = DataFolder { path: path.to_owned(), lock: Some(lock) };
         folder.check_format()?;
         Ok(folder)
+    }
+
+    /// One that exists, to be looked at: with its lock, so that no server starts meanwhile, or beside the process that
+    /// has it ([`DataFolder::alone`] says which).
+    pub fn visit(path: &Path) -> Result<DataFolder, Failure> {
+        for name in ["format", "catalog.sqlite"] {
+            let file = path.join(name);
+            if !file.exists() {
+                return Err(Failure(format!(
+                    "{}: is missing; is {} a rushes data folder? (--data)",
+                    file.display(),
+                    path.display()
+                )));
+            }
+        }
+        let folder = DataFolder { path: path.to_owned(), lock: try_lock(path)? };
+        folder.check_format()?;
+        Ok(folder)
+    }
+
+    /// Whether the lock is ours: nobody else uses the folder.
+    pub fn alone(&self) -> bool {
+        self.lock.is_some()
     }
 
     fn check_format(&self) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! Nothing of substance lives here. [`serve`] opens the rooms below in order and wires them to each other; the
 //! commands for people speak to a running server over `docs/api.md`.
 
+mod archive;
 mod cli;
 mod client;
 mod commands;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         frames::worker_main();
     }
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             eprintln!("rushes: {e}");
             ExitCode::FAILURE
@@ -49,15 +50,16 @@ impl Failure {
     }
 }
 
-fn run(cli: cli::Cli) -> Result<(), Failure> {
+fn run(cli: cli::Cli) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::new)?;
     let done = runtime.block_on(async {
-        match cli.command {
+        let done: Result<(), Failure> = match cli.command {
             cli::Command::Serve(args) => serve::run(args).await,
             cli::Command::Stream(c) => commands::stream::run(c).await,
             cli::Command::Camera(c) => commands::camera::run(c).await,
             cli::Command::Export(args) => commands::export::run(args).await,
             cli::Command::Import(args) => commands::import::run(args).await,
+            cli::Command::Verify(c) => return Ok(commands::verify::run(c).await),
             cli::Command::Link(c) => commands::link::run(c).await,
             cli::Command::Config => {
                 print!("{}", config::documented());
@@ -65,7 +67,8 @@ fn run(cli: cli::Cli) -> Result<(), Failure> {
             }
             cli::Command::Demo(args) => demo::run(args).await,
             cli::Command::FramesWorker => unreachable!("handled before the runtime starts"),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     });
     // Blocking calls that hang (a dead disk) must not keep a finished process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

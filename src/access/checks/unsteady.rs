@@ -58,6 +58,12 @@ impl Catalog for Unsteady {
     async fn keys(&self, stream: StreamUid) -> Result<Vec<KeyRow>, CatalogError> {
         self.step().await?.keys(stream).await
     }
+    async fn all_keys(&self) -> Result<Vec<KeyRow>, CatalogError> {
+        self.step().await?.all_keys().await
+    }
+    async fn rewrap(&self, keys: Vec<KeyRow>) -> Result<(), CatalogError> {
+        self.step().await?.rewrap(keys).await
+    }
     async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError> {
         self.step().await?.forget_stream(stream).await
     }

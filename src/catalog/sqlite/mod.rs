@@ -1,5 +1,6 @@
 //! The embedded engine.
 
+mod backup;
 mod documents;
 mod leases;
 mod readers;
@@ -30,8 +31,10 @@ use writer::{After, Writer};
 pub struct SqliteCatalog {
     world: World,
     // Before the readers, so that the writer's is the last connection but theirs, and the log is folded in at the end.
-    writer: Writer,
+    /// `None`: opened for reading only.
+    writer: Option<Writer>,
     readers: Readers,
+    path: PathBuf,
 }
 
 /// Why a piece of work failed, before it is known to whom it is told.
@@ -102,9 +105,46 @@ impl SqliteCatalog {
             .map_err(|e| io(path, e))?;
         let mut conn = connect(path).map_err(at)?;
         schema::migrate(&mut conn).map_err(at)?;
-        let readers = Readers::open(|| connect(path), lock.clone()).map_err(at)?;
+        let readers = Readers::open(|| connect(path), Some(lock.clone())).map_err(at)?;
         let writer = Writer::start(conn, lock).map_err(|e| io(path, e))?;
-        Ok(SqliteCatalog { world, writer, readers })
+        Ok(SqliteCatalog { world, writer: Some(writer), readers, path: path.to_owned() })
+    }
+
+    /// Opens a file that exists for reading, beside a process that may have it open: everything that would write fails.
+    /// It must have this program's format.
+    pub fn read_only(path: &Path, world: World) -> Result<SqliteCatalog, CatalogError> {
+        let at = |e: Fail| match CatalogError::from(e) {
+            CatalogError::Damaged(why) => CatalogError::Damaged(format!("{}: {why}", path.display())),
+            CatalogError::Engine(why) => CatalogError::Engine(format!("{}: {why}", path.display())),
+            e => e,
+        };
+        schema::expect(&connect(path).map_err(at)?).map_err(at)?;
+        let readers = Readers::open(|| connect(path), None).map_err(at)?;
+        Ok(SqliteCatalog { world, writer: None, readers, path: path.to_owned() })
+    }
+
+    fn writer(&self) -> Result<&Writer, CatalogError> {
+        self.writer
+            .as_ref()
+            .ok_or_else(|| CatalogError::Engine("the catalog was opened for reading only".into()))
+    }
+
+    /// What is wrong with it, a line each: pages and indexes as SQLite checks them, references between tables, sums.
+    pub async fn integrity(&self) -> Result<Vec<String>, CatalogError> {
+        self.readers.read(backup::integrity).await
+    }
+
+    /// Writes a copy, as of one moment, to a file that must not exist; it is readable by its owner alone, has no free
+    /// pages, and is durable when this returns. Blocks. What is committed meanwhile goes on.
+    pub fn copy_to(&self, to: &Path) -> Result<(), CatalogError> {
+        backup::copy(&self.path, to)
+    }
+
+    /// Makes a file that [`SqliteCatalog::copy_to`] wrote ready to be opened as a catalog: checks that it is whole, and
+    /// takes its leases away from whoever had them (their epochs stay used). Nobody has it open. Blocks.
+    pub fn ready(copy: &Path) -> Result<(), CatalogError> {
+        backup::check_copy(copy)?;
+        backup::free_leases(copy)
     }
 }
 
@@ -150,36 +190,44 @@ impl Catalog for SqliteCatalog {
         self.readers.read(move |c| documents::list(c, &filter)).await
     }
     async fn commit(&self, changes: Vec<Change>) -> Result<(), CatalogError> {
-        self.writer
+        self.writer()?
             .write(After::Nothing, move |c| changes.iter().try_for_each(|x| documents::apply(c, x)))
             .await
     }
 
     async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, CatalogError> {
         let (name, holder, clock) = (name.to_owned(), holder.to_owned(), self.world.clock.clone());
-        self.writer.write(After::Nothing, move |c| leases::acquire(c, name, holder, clock.now(), ttl)).await
+        self.writer()?
+            .write(After::Nothing, move |c| leases::acquire(c, name, holder, clock.now(), ttl))
+            .await
     }
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Lease, CatalogError> {
         let (lease, clock) = (lease.clone(), self.world.clock.clone());
-        self.writer.write(After::Nothing, move |c| leases::renew(c, lease, clock.now() + ttl)).await
+        self.writer()?.write(After::Nothing, move |c| leases::renew(c, lease, clock.now() + ttl)).await
     }
     async fn release(&self, lease: Lease) -> Result<(), CatalogError> {
-        self.writer.write(After::Nothing, move |c| leases::release(c, &lease)).await
+        self.writer()?.write(After::Nothing, move |c| leases::release(c, &lease)).await
     }
 
     async fn put_key(&self, key: KeyRow) -> Result<(), CatalogError> {
-        self.writer.write(After::Nothing, move |c| tables::put_key(c, &key)).await
+        self.writer()?.write(After::Nothing, move |c| tables::put_key(c, &key)).await
     }
     async fn keys(&self, stream: StreamUid) -> Result<Vec<KeyRow>, CatalogError> {
         self.readers.read(move |c| tables::keys(c, stream)).await
     }
+    async fn all_keys(&self) -> Result<Vec<KeyRow>, CatalogError> {
+        self.readers.read(tables::all_keys).await
+    }
+    async fn rewrap(&self, keys: Vec<KeyRow>) -> Result<(), CatalogError> {
+        self.writer()?.write(After::Truncate, move |c| tables::rewrap(c, &keys)).await
+    }
     async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError> {
-        self.writer.write(After::Truncate, move |c| tables::forget_stream(c, stream)).await
+        self.writer()?.write(After::Truncate, move |c| tables::forget_stream(c, stream)).await
     }
 
     async fn log_update(&self, update: LogUpdate) -> Result<(), CatalogError> {
         check::update(&update)?;
-        self.writer.write(After::Nothing, move |c| tables::update(c, &update)).await
+        self.writer()?.write(After::Nothing, move |c| tables::update(c, &update)).await
     }
     async fn mark(&self) -> Result<Mark, CatalogError> {
         self.readers.read(tables::mark).await

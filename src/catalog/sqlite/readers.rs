@@ -18,7 +18,7 @@ pub(super) struct Readers {
 struct Idle {
     conns: Mutex<Vec<Connection>>,
     // After the connections, as long as whose read outlives its caller's patience.
-    _lock: Arc<Lock>,
+    _lock: Option<Arc<Lock>>,
 }
 
 /// Gives the connection back however the read ends.
@@ -36,7 +36,7 @@ impl Drop for Loan {
 impl Readers {
     pub(super) fn open(
         connect: impl Fn() -> Result<Connection, Fail>,
-        lock: Arc<Lock>,
+        lock: Option<Arc<Lock>>,
     ) -> Result<Readers, Fail> {
         let conns = (0..CONNECTIONS).map(|_| connect()).collect::<Result<Vec<_>, _>>()?;
         for c in &conns {

@@ -32,6 +32,25 @@ pub(super) fn configure(conn: &Connection) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Whether it is a catalog of the format that this program writes.
+pub(super) fn expect(conn: &Connection) -> Result<(), Fail> {
+    let found: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    let application: i32 = conn.query_row("PRAGMA application_id", [], |r| r.get(0))?;
+    if application != APPLICATION {
+        return Err(CatalogError::Damaged("it is not a catalog".into()).into());
+    }
+    if found > FORMAT {
+        return Err(CatalogError::Newer { found, known: FORMAT }.into());
+    }
+    if found < FORMAT {
+        return Err(CatalogError::Engine(format!(
+            "it has format {found}; start the server once to bring it to format {FORMAT}"
+        ))
+        .into());
+    }
+    Ok(())
+}
+
 /// Creates the tables, or brings them up to date.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), Fail> {
     let found: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;

@@ -71,6 +71,36 @@ pub(super) fn keys(c: &Connection, stream: StreamUid) -> Result<Vec<KeyRow>, Fai
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+pub(super) fn all_keys(c: &Connection) -> Result<Vec<KeyRow>, Fail> {
+    let mut s = c.prepare_cached(
+        "SELECT uid, generation, provider, wrapped, created FROM keys JOIN streams ON no = stream
+         ORDER BY uid, generation",
+    )?;
+    let rows = s.query_map([], |r| {
+        Ok(KeyRow {
+            stream: StreamUid(r.get(0)?),
+            generation: r.get(1)?,
+            provider: r.get(2)?,
+            wrapped: r.get(3)?,
+            created: time(r, 4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn rewrap(c: &Connection, keys: &[KeyRow]) -> Result<(), Fail> {
+    let mut s = c.prepare_cached(
+        "UPDATE keys SET provider = ?3, wrapped = ?4
+         WHERE stream = (SELECT no FROM streams WHERE uid = ?1) AND generation = ?2",
+    )?;
+    for k in keys {
+        if s.execute(params![k.stream.0, k.generation, k.provider, k.wrapped])? == 0 {
+            return Err(check::no_key(k).into());
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn forget_stream(c: &Connection, stream: StreamUid) -> Result<(), Fail> {
     let Some(no) = find_stream(c, stream)? else { return Ok(()) };
     for sql in [

@@ -92,6 +92,13 @@ impl Catalog for FlakyCatalog {
         self.read().await?;
         self.inner.keys(stream).await
     }
+    async fn all_keys(&self) -> Result<Vec<KeyRow>, CatalogError> {
+        self.read().await?;
+        self.inner.all_keys().await
+    }
+    async fn rewrap(&self, keys: Vec<KeyRow>) -> Result<(), CatalogError> {
+        self.write(self.inner.rewrap(keys)).await
+    }
     async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError> {
         self.write(self.inner.forget_stream(stream)).await
     }

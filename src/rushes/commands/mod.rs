@@ -5,6 +5,7 @@ pub mod export;
 pub mod import;
 pub mod link;
 pub mod stream;
+pub mod verify;
 
 use serde_json::Value;
 
@@ -21,6 +22,10 @@ fn query(pairs: &[(&str, Option<&str>)]) -> String {
 
 fn text<'v>(v: &'v Value, name: &str) -> &'v str {
     v[name].as_str().unwrap_or("")
+}
+
+fn time(t: world::Timestamp) -> String {
+    wire::time::format(t)
 }
 
 /// A time without its microseconds.
