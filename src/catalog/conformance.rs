@@ -349,6 +349,10 @@ async fn projection(e: &mut dyn Engine) {
         assert_eq!(c.segments(None, 1).await.unwrap(), [segment(1)]);
         assert_eq!(c.segments(Some([1; 16]), usize::MAX).await.unwrap(), [segment(2)]);
         assert_eq!(c.segments(None, 0).await.unwrap(), []);
+        let local = SegmentState::Local;
+        assert_eq!(c.segments_in(local, None, 10).await.unwrap(), [segment(1), segment(2)]);
+        assert_eq!(c.segments_in(local, Some([1; 16]), 1).await.unwrap(), [segment(2)]);
+        assert_eq!(c.segments_in(SegmentState::Stored, None, 10).await.unwrap(), []);
         assert_eq!(c.runs(a, all).await.unwrap(), first.runs[..2]);
         assert_eq!(c.stored_bytes(Some(a.stream)).await.unwrap(), 25);
         assert_eq!(c.stored_bytes(None).await.unwrap(), 25);
@@ -370,6 +374,8 @@ async fn projection(e: &mut dyn Engine) {
     assert_eq!(c.mark().await.unwrap(), Mark { file: 2, offset: 30 }, "never backwards");
     assert_eq!(c.shards(Some(a.stream)).await.unwrap(), [closed, child]);
     assert_eq!(c.segments(None, 10).await.unwrap(), [stored.clone(), segment(3)]);
+    assert_eq!(c.segments_in(SegmentState::Stored, None, 10).await.unwrap(), std::slice::from_ref(&stored));
+    assert_eq!(c.segments_in(SegmentState::Local, None, 10).await.unwrap(), [segment(3)]);
     assert_eq!(c.segment([2; 16]).await.unwrap(), Some(stored));
     assert_eq!(c.segment([1; 16]).await.unwrap(), None);
     assert_eq!(c.runs(a, all).await.unwrap(), [merged]);

@@ -111,6 +111,13 @@ pub trait Catalog: Send + Sync + 'static {
     async fn segment(&self, id: [u8; 16]) -> Result<Option<SegmentRow>, CatalogError>;
     /// Segments in the order of their ids, after one, at most `limit`.
     async fn segments(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<SegmentRow>, CatalogError>;
+    /// The same, those in one state only.
+    async fn segments_in(
+        &self,
+        state: SegmentState,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SegmentRow>, CatalogError>;
     /// Bytes held in segments by a stream's runs, and in all.
     async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, CatalogError>;
 }

@@ -9,7 +9,7 @@ use world::{ShardId, StreamUid, Timestamp, World};
 
 use crate::{
     Catalog, CatalogError, Change, Document, Filter, KeyRow, Lease, LogUpdate, Mark, RunQuery, RunRow,
-    SegmentRow, ShardRow, check,
+    SegmentRow, SegmentState, ShardRow, check,
 };
 
 /// The engine that forgets everything when dropped: for tests, simulations, and as the plain statement of what the
@@ -234,6 +234,18 @@ impl Catalog for MemoryCatalog {
             .take(limit)
             .map(|(_, r)| r.clone())
             .collect())
+    }
+
+    async fn segments_in(
+        &self,
+        state: SegmentState,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SegmentRow>, CatalogError> {
+        let mut all = self.segments(after, usize::MAX).await?;
+        all.retain(|r| r.state == state);
+        all.truncate(limit);
+        Ok(all)
     }
 
     async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, CatalogError> {

@@ -240,6 +240,14 @@ pub struct Limits {
     pub segment_age: Duration,
     /// Bytes of footers kept in memory.
     pub footer_bytes: usize,
+    /// Bytes of finished segments that may wait for the store; beyond it appends are refused.
+    pub upload_backlog: u64,
+    /// Bytes of stored segments kept as files, too.
+    pub cache_bytes: u64,
+    /// Segments smaller than this are small: in time they are rewritten into full ones (0: never).
+    pub small_segment: u64,
+    /// So many small ones are worth rewriting, or as many as make a full one.
+    pub small_segments: usize,
     /// Whether records are moved from the journal to segments (tests and benchmarks hold it back).
     pub tiering: bool,
 }
@@ -256,6 +264,10 @@ impl Default for Limits {
             segment_bytes: 256 << 20,
             segment_age: Duration::from_secs(600),
             footer_bytes: 32 << 20,
+            upload_backlog: 64 << 30,
+            cache_bytes: 16 << 30,
+            small_segment: 32 << 20,
+            small_segments: 32,
             tiering: true,
         }
     }
@@ -280,6 +292,18 @@ pub struct Stats {
     pub tail_bytes: u64,
     /// Open segments.
     pub open_segments: u64,
+    /// Bytes of finished segments that wait for the store.
+    pub upload_backlog: u64,
+    /// Segments brought to the store.
+    pub uploads: u64,
+    /// Their bytes.
+    pub uploaded_bytes: u64,
+    /// Attempts at the store that failed.
+    pub upload_failures: u64,
+    /// Bytes of stored segments that are files here, too.
+    pub cached_bytes: u64,
+    /// Segments rewritten into others.
+    pub compacted: u64,
 }
 
 /// A shared log.

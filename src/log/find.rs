@@ -29,21 +29,40 @@ impl Shared {
             // Runs do not overlap in arrival but at their ends: the first that meets the span has the answer, if any has.
             let q = RunQuery::Arrival((arrival, Timestamp::MAX));
             let runs = self.catalog.runs(id, q).await.map_err(|e| LogError::Io(e.to_string()))?;
+            let mut moved = false;
             for run in runs.iter().filter(|r| r.end > trim && r.first < flushed) {
-                let (root, ordinal) = self.root_of(run).await?;
-                let pages = &root.runs[ordinal].pages;
-                for p in pages.partition_point(|p| p.arrival.1 < arrival)..pages.len() {
-                    let entries = self.page(&run.segment, &root, ordinal, p).await?;
-                    if let Some(e) = entries.iter().find(|e| e.arrival() >= arrival && e.end() > trim) {
-                        return Ok(e.first().max(trim));
+                match self.seek_run(run, arrival, trim).await {
+                    Ok(Some(found)) => return Ok(found),
+                    Ok(None) => {}
+                    Err(e) if self.there(run).await? => return Err(e),
+                    Err(_) => {
+                        moved = true;
+                        break;
                     }
                 }
             }
-            if shard.state().flushed == flushed {
+            if !moved && shard.state().flushed == flushed {
                 return Ok(fallback);
             }
         }
         Err(LogError::Io(format!("shard {id} changed too often while it was read")))
+    }
+
+    async fn seek_run(
+        self: &Arc<Self>,
+        run: &RunRow,
+        arrival: Timestamp,
+        trim: u64,
+    ) -> Result<Option<u64>, LogError> {
+        let (root, ordinal) = self.root_of(run).await?;
+        let pages = &root.runs[ordinal].pages;
+        for p in pages.partition_point(|p| p.arrival.1 < arrival)..pages.len() {
+            let entries = self.page(&run.segment, &root, ordinal, p).await?;
+            if let Some(e) = entries.iter().find(|e| e.arrival() >= arrival && e.end() > trim) {
+                return Ok(Some(e.first().max(trim)));
+            }
+        }
+        Ok(None)
     }
 
     pub async fn payloads(
@@ -53,6 +72,22 @@ impl Shared {
         limit: usize,
         from_end: bool,
     ) -> Result<Vec<Payload>, LogError> {
+        for _ in 0..TRIES {
+            if let Some(found) = self.try_payloads(id, query, limit, from_end).await? {
+                return Ok(found);
+            }
+        }
+        Err(LogError::Io(format!("shard {id} changed too often while it was read")))
+    }
+
+    /// `None` if a run was moved or removed meanwhile.
+    async fn try_payloads(
+        self: &Arc<Self>,
+        id: ShardId,
+        query: Query,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<Option<Vec<Payload>>, LogError> {
         let shard = self.shard(id)?;
         // What is recent at this moment; everything before `flushed` is in runs already.
         let (recent, flushed, trim) = {
@@ -88,7 +123,13 @@ impl Shared {
                 if out.len() >= limit {
                     break;
                 }
-                self.payloads_of_run(&shard, run, &query, trim, limit, from_end, &mut out).await?;
+                let done = self.payloads_of_run(&shard, run, &query, trim, limit, from_end, &mut out).await;
+                if let Err(e) = done {
+                    if self.there(run).await? {
+                        return Err(e);
+                    }
+                    return Ok(None);
+                }
             }
         }
         if from_end {
@@ -98,7 +139,7 @@ impl Shared {
             let room = limit.saturating_sub(out.len());
             out.extend(recent.iter().take(room).map(|l| l.payload(id)));
         }
-        Ok(out)
+        Ok(Some(out))
     }
 
     #[allow(clippy::too_many_arguments, reason = "one step of one caller")]

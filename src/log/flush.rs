@@ -90,7 +90,12 @@ impl Shared {
         }
     }
 
-    async fn commit_waiting(self: &Arc<Self>, waiting: &mut VecDeque<Prepared>) -> Result<(), LogError> {
+    /// Brings what was prepared to the catalog. Whoever removes runs does this first: a flush whose commit seemed to fail
+    /// is committed again, and would bring them back.
+    pub(crate) async fn commit_waiting(
+        self: &Arc<Self>,
+        waiting: &mut VecDeque<Prepared>,
+    ) -> Result<(), LogError> {
         while let Some(p) = waiting.front_mut() {
             self.commit_flush(p).await?;
             if let Some(p) = waiting.pop_front() {
@@ -321,6 +326,9 @@ impl Shared {
             let mut st = shard.state();
             st.flushed = st.flushed.max(*end);
             st.drop_recent(*end);
+        }
+        if self.world.store.is_some() {
+            self.uploads.add(&p.update.segments);
         }
         for id in &p.retired {
             self.segments.retire(id);

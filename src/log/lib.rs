@@ -15,8 +15,10 @@
 mod api;
 mod archive;
 mod blocks;
+mod cache;
 mod codec;
 mod committer;
+mod compact;
 mod entry;
 mod find;
 mod findings;
@@ -28,7 +30,6 @@ mod keys;
 mod local;
 mod lru;
 mod memory;
-#[allow(dead_code, reason = "its users follow")]
 mod objects;
 mod open_segment;
 mod opening;
@@ -46,6 +47,7 @@ mod sim;
 #[cfg(test)]
 mod testing;
 mod tier;
+mod uploads;
 mod verify;
 mod verify_journal;
 

@@ -29,6 +29,16 @@ use crate::{
 /// How often the flusher looks.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 
+/// Segments on their way to the store at once.
+const UPLOADS: usize = 3;
+/// The pause after a failure of the store, at first and at most.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(60);
+/// How often small segments are looked for.
+const COMPACT_EVERY: Duration = Duration::from_secs(60);
+/// How often the store is looked through for what nobody knows.
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// The local engine.
 pub struct LocalLog {
     shared: Arc<Shared>,
@@ -91,8 +101,13 @@ impl LocalLog {
         let lease = Arc::new(Mutex::new(Some(lease)));
         let renewing = tokio::spawn(renew(shared.clone(), lease.clone())).abort_handle();
         let flushing = tokio::spawn(keep_flushing(shared.clone(), strays)).abort_handle();
+        let mut tasks =
+            vec![renewing, flushing, tokio::spawn(keep_compacting(shared.clone())).abort_handle()];
+        if shared.world.store.is_some() {
+            tasks.extend((0..UPLOADS).map(|_| tokio::spawn(keep_storing(shared.clone())).abort_handle()));
+        }
         let committer = Mutex::new(Some(thread));
-        Ok(Arc::new(LocalLog { shared, committer, tasks: vec![renewing, flushing], lease }))
+        Ok(Arc::new(LocalLog { shared, committer, tasks, lease }))
     }
 
     async fn control(&self, op: impl FnOnce(Done) -> Op) -> Result<Committed, LogError> {
@@ -141,7 +156,14 @@ async fn renew(shared: Arc<Shared>, lease: Arc<Mutex<Option<Lease>>>) {
 /// Looks twice a second, and when asked, whether something is to be moved on.
 async fn keep_flushing(shared: Arc<Shared>, strays: Vec<([u8; 16], bool)>) {
     shared.sweep(strays).await;
+    let mut swept = None;
     loop {
+        let now = shared.world.clock.monotonic();
+        if swept.is_none_or(|at| now - at >= SWEEP_EVERY) {
+            swept = Some(now);
+            let s = shared.clone();
+            tokio::spawn(async move { s.sweep_objects().await });
+        }
         tokio::select! {
             () = shared.world.clock.sleep(FLUSH_EVERY) => {}
             () = shared.flush.notified() => {}
@@ -149,6 +171,44 @@ async fn keep_flushing(shared: Arc<Shared>, strays: Vec<([u8; 16], bool)>) {
         if let Err(e) = shared.flush(Scope::Due).await {
             tracing::warn!(error = %e, "the journal could not be moved to segments; trying again");
             shared.world.clock.sleep(10 * FLUSH_EVERY).await;
+        }
+    }
+}
+
+/// Brings to the store what is finished, as it comes; after a failure ever more slowly, up to once a minute.
+async fn keep_storing(shared: Arc<Shared>) {
+    let mut pause = RETRY;
+    loop {
+        match shared.store_step().await {
+            Ok(true) => pause = RETRY,
+            Ok(false) => {
+                pause = RETRY;
+                tokio::select! {
+                    () = shared.uploads.wake.notified() => {}
+                    () = shared.world.clock.sleep(RETRY_MOST) => {}
+                }
+            }
+            Err(_) => {
+                shared.world.clock.sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MOST);
+            }
+        }
+    }
+}
+
+/// Rewrites small segments, once a minute if there are any worth it.
+async fn keep_compacting(shared: Arc<Shared>) {
+    loop {
+        shared.world.clock.sleep(COMPACT_EVERY).await;
+        loop {
+            match shared.compact().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) => {
+                    tracing::warn!(error = %e, "small segments could not be rewritten; trying again");
+                    break;
+                }
+            }
         }
     }
 }
@@ -163,6 +223,7 @@ impl Drop for LocalLog {
         self.shared.dead.store(true, Ordering::Release);
         // Whoever is at the disk finishes first: the folder may be opened again at once.
         drop(lock(&self.shared.busy));
+        self.shared.compaction.wait();
         for s in self.shared.segments.all() {
             s.closed.store(true, Ordering::Release);
             drop(s.shut());

@@ -45,6 +45,9 @@ pub enum OpenError {
     /// A key is missing, or the master key is another one.
     #[error("{0}")]
     Key(String),
+    /// The store is missing, or another's.
+    #[error("{0}")]
+    Store(String),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -163,6 +166,7 @@ impl Parts {
         let end = found.end;
         take_files(&shared, found);
         let strays = adopt_segments(&shared, &touched)?;
+        shared.attach_store().await?;
         let committer = Committer::new(shared.clone(), end);
         Ok(Parts { shared, committer, lease, strays })
     }

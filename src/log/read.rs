@@ -8,7 +8,7 @@ use seal::{BlockKey, CHUNK, TAG};
 use world::{DiskFile, ShardId, Timestamp};
 
 use crate::{
-    Item, LogError, Page, Payload, Record,
+    Item, LogError, Page, Payload, Query, Record,
     entry::{Batch, Directory, Entry, Event, Large, SegmentId, decode_records},
     index::{Recent, Shard, TailData, TailItem},
     journal::{JournalFile, file_name},
@@ -111,9 +111,17 @@ impl Shared {
                     }
                 }
                 Plan::Runs => {
-                    self.read_runs(&shard, &mut g).await?;
-                    if !g.items.is_empty() {
-                        return Ok(g.page());
+                    let Some(run) = self.run_at(&shard, g.next).await? else {
+                        // A hole up to what is recent.
+                        let flushed = shard.state().flushed;
+                        g.next = g.next.max(flushed);
+                        continue;
+                    };
+                    match self.read_run(&shard, &run, &mut g).await {
+                        // What was read is told before what could not be.
+                        _ if !g.items.is_empty() => return Ok(g.page()),
+                        Err(e) if self.there(&run).await? => return Err(e),
+                        _ => {}
                     }
                 }
             }
@@ -226,15 +234,9 @@ impl Shared {
     }
 
     /// Reads on in closed segments, at least to the end of one page of an index.
-    async fn read_runs(self: &Arc<Self>, shard: &Shard, g: &mut Gather) -> Result<(), LogError> {
-        let Some(run) = self.run_at(shard, g.next).await? else {
-            // A hole up to what is recent.
-            let st = shard.state();
-            g.next = g.next.max(st.flushed);
-            return Ok(());
-        };
+    async fn read_run(self: &Arc<Self>, shard: &Shard, run: &RunRow, g: &mut Gather) -> Result<(), LogError> {
         g.next = g.next.max(run.first);
-        let (root, ordinal) = self.root_of(&run).await?;
+        let (root, ordinal) = self.root_of(run).await?;
         let pages = &root.runs[ordinal].pages;
         let from = pages.partition_point(|p| p.end <= g.next);
         for (p, at) in pages.iter().enumerate().skip(from) {
@@ -272,6 +274,13 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether a run is still where it was: compaction and retention move and remove runs under a reader.
+    pub async fn there(&self, run: &RunRow) -> Result<bool, LogError> {
+        let q = RunQuery::Positions((run.first, run.first));
+        let now = self.catalog.runs(run.shard, q).await.map_err(|e| LogError::Io(e.to_string()))?;
+        Ok(now.iter().any(|r| r.first == run.first && r.segment == run.segment))
+    }
+
     /// The run that has `position`, or the next one.
     async fn run_at(&self, shard: &Shard, position: u64) -> Result<Option<RunRow>, LogError> {
         // Nearly always there is one; only at a hole are the later ones asked for.
@@ -286,6 +295,7 @@ impl Shared {
     }
 
     pub fn segment_file(&self, id: &SegmentId) -> Result<Arc<dyn DiskFile>, LogError> {
+        self.cache.touch(id);
         self.segments.file(&self.world, id).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => {
                 LogError::Io(format!("{} or {} is missing", closed_name(id), open_name(id)))
@@ -364,12 +374,29 @@ impl Shared {
                 return Ok(slice_chunks(chunks, from, to));
             }
         }
-        let key = self.keys.block(p.shard.stream, at.sealed.generation, &at.sealed.writer).await?;
-        let (s, id, position) = (self.clone(), p.shard, p.position);
-        let read = self.blocking(move || s.read_chunks(id, &at, &key, from, to)).await?;
-        read.inspect_err(|_| {
-            tracing::debug!(shard = %id, position, "a payload could not be read");
-        })
+        let e = match self.read_located(p.shard, at, from, to).await {
+            Ok(read) => return Ok(read),
+            Err(e) => e,
+        };
+        // It may have been moved since it was found.
+        let here = Query::Positions(p.position, p.position);
+        let now = self.payloads(p.shard, here, 1, false).await.unwrap_or_default();
+        match now.first().and_then(|now| Located::parse(&now.place).ok().filter(|_| now.place != p.place)) {
+            Some(at) => self.read_located(p.shard, at, from, to).await,
+            None => Err(e),
+        }
+    }
+
+    async fn read_located(
+        self: &Arc<Self>,
+        shard: ShardId,
+        at: Located,
+        from: u64,
+        to: u64,
+    ) -> Result<Bytes, LogError> {
+        let key = self.keys.block(shard.stream, at.sealed.generation, &at.sealed.writer).await?;
+        let s = self.clone();
+        self.blocking(move || s.read_chunks(shard, &at, &key, from, to)).await?
     }
 
     fn read_chunks(

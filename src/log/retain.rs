@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use catalog::{Change, Document, Filter, LogUpdate, RunQuery};
+use catalog::{Change, Document, Filter, LogUpdate, RunQuery, SegmentState};
 use tokio::sync::oneshot;
 use world::{ShardId, StreamUid};
 
@@ -18,6 +18,7 @@ use crate::{
     entry::SegmentId,
     index::{Shard, Stream},
     keys::lock,
+    objects,
     open_segment::{closed_name, open_name},
     shared::Shared,
 };
@@ -48,7 +49,8 @@ fn io(e: catalog::CatalogError) -> LogError {
 impl Shared {
     /// May be given up at any moment.
     pub async fn delete_stream(self: &Arc<Self>, stream: StreamUid) -> Result<(), LogError> {
-        let _one = self.projection.lock().await;
+        let mut waiting = self.projection.lock().await;
+        self.commit_waiting(&mut waiting).await?;
         let leaving = Leaving { shared: self, stream: self.stream(stream) };
         leaving.stream.leaving.store(true, Ordering::Release);
         // The round under way may still open a shard of it; the next one will not.
@@ -149,7 +151,13 @@ impl Shared {
     pub async fn sweep(self: &Arc<Self>, strays: Vec<(SegmentId, bool)>) {
         for (id, closed) in strays {
             let orphan = match self.catalog.segment(id).await {
-                Ok(row) => !closed || row.is_none(),
+                Ok(Some(row)) if closed => {
+                    if row.state == SegmentState::Stored {
+                        self.cache.add(id, row.bytes);
+                    }
+                    false
+                }
+                Ok(_) => true,
                 Err(e) => return tracing::warn!(error = %e, "stray segment files could not be looked up"),
             };
             if orphan {
@@ -178,10 +186,78 @@ impl Shared {
         }
     }
 
+    /// Looks through the store for segments that the catalog does not know, and removes those of which nothing is
+    /// wanted any more: an upload or a removal was interrupted. What the catalog may have forgotten stays.
+    pub async fn sweep_objects(self: &Arc<Self>) {
+        if let Err(e) = self.try_sweep_objects().await {
+            tracing::warn!(error = %e, "the store could not be looked through for orphans");
+        }
+    }
+
+    async fn try_sweep_objects(self: &Arc<Self>) -> Result<(), LogError> {
+        let Some(store) = self.world.store.clone() else { return Ok(()) };
+        let mut after: Option<String> = None;
+        loop {
+            let (s, from) = (store.clone(), after.clone());
+            let page = self
+                .blocking(move || s.list(objects::PREFIX, from.as_deref(), 1000))
+                .await?
+                .map_err(|e| LogError::Io(e.to_string()))?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.key.clone());
+            for id in page.iter().filter_map(|o| objects::parse_key(&o.key)) {
+                if self.uploads.knows(&id) || self.catalog.segment(id).await.map_err(io)?.is_some() {
+                    continue;
+                }
+                if self.wanted_by_nobody(&id).await? {
+                    tracing::info!(object = objects::key(&id), "removing an orphan from the store");
+                    self.uploads.remove(&id);
+                } else {
+                    tracing::warn!(
+                        object = objects::key(&id),
+                        "the catalog does not know this segment, and has nothing in its place: it is left alone"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether all that is in a segment is trimmed, or elsewhere.
+    async fn wanted_by_nobody(self: &Arc<Self>, id: &SegmentId) -> Result<bool, LogError> {
+        let root = match self.root(*id).await {
+            Ok(r) => r,
+            Err(LogError::Damaged(_)) => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        for r in &root.runs {
+            let Some(shard) = self.find(r.shard) else { continue };
+            let (trim, flushed) = {
+                let st = shard.state();
+                (st.trim, st.flushed)
+            };
+            let mut from = r.first.max(trim);
+            let q = RunQuery::Positions((from, r.end.saturating_sub(1)));
+            for run in self.catalog.runs(r.shard, q).await.map_err(io)? {
+                if run.first > from {
+                    break;
+                }
+                from = from.max(run.end);
+            }
+            // What comes after is in the journal, or was never acknowledged.
+            if from < r.end.min(flushed) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Takes the runs of a shard that are trimmed out of the catalog, and their segments if nothing else is in them.
     /// What fails here is made up for by the next trim or start.
     pub async fn drop_runs(self: &Arc<Self>, shard: &Shard) {
-        let _one = self.projection.lock().await;
+        let mut waiting = self.projection.lock().await;
+        if let Err(e) = self.commit_waiting(&mut waiting).await {
+            return tracing::warn!(error = %e, shard = %shard.id, "trimmed runs could not be removed yet");
+        }
         let trim = shard.state().trim;
         let runs = match self.catalog.runs(shard.id, RunQuery::Positions((0, trim.saturating_sub(1)))).await {
             Ok(r) => r,
@@ -198,7 +274,7 @@ impl Shared {
         for id in done.iter().map(|r| r.segment).collect::<BTreeSet<_>>() {
             match self.unreferenced(&id, &removed).await {
                 Ok(true) => empty.push(id),
-                Ok(false) => {}
+                Ok(false) => self.compaction.thin(id),
                 Err(e) => tracing::warn!(error = %e, "a segment could not be looked at for removal"),
             }
         }
@@ -210,7 +286,7 @@ impl Shared {
         match self.catalog.log_update(update).await {
             Ok(()) => {
                 for id in empty {
-                    self.remove_file(&id).await;
+                    self.remove_segment(&id).await;
                 }
             }
             Err(e) => tracing::warn!(error = %e, shard = %shard.id, "trimmed runs could not be removed"),
@@ -233,11 +309,11 @@ impl Shared {
                 }
             }
             match self.unreferenced(&id, &BTreeSet::new()).await {
-                Ok(false) => {}
+                Ok(false) => self.compaction.thin(id),
                 Ok(true) => {
                     let update = LogUpdate { removed_segments: vec![id], ..LogUpdate::default() };
                     match self.catalog.log_update(update).await {
-                        Ok(()) => self.remove_file(&id).await,
+                        Ok(()) => self.remove_segment(&id).await,
                         Err(e) => {
                             tracing::warn!(error = %e, "a segment without runs could not be removed");
                             all = false;
@@ -268,6 +344,15 @@ impl Shared {
             }
         }
         Ok(true)
+    }
+
+    /// Removes a segment that the catalog does not know any more: its file, and its object.
+    pub async fn remove_segment(self: &Arc<Self>, id: &SegmentId) {
+        self.cache.remove(id);
+        self.remove_file(id).await;
+        if self.world.store.is_some() {
+            self.uploads.remove(id);
+        }
     }
 
     /// Removes a segment's file, whichever name it has.

@@ -15,7 +15,9 @@ use world::{ShardId, StreamUid, World};
 
 use crate::{
     Limits, LogError, Stats,
+    cache::Cache,
     committer::{CutRequest, Op},
+    compact::Compaction,
     entry::{Directory, Writer},
     footers::Footers,
     index::{Shard, Stream},
@@ -24,6 +26,7 @@ use crate::{
     lru::Lru,
     open_segment::Segments,
     pool::Pool,
+    uploads::Uploads,
 };
 
 /// A frame's file and directory.
@@ -37,6 +40,10 @@ pub(crate) struct Counters {
     pub sync_failures: AtomicU64,
     pub journal_bytes: AtomicU64,
     pub tail_bytes: AtomicU64,
+    pub uploads: AtomicU64,
+    pub uploaded_bytes: AtomicU64,
+    pub upload_failures: AtomicU64,
+    pub compacted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -112,6 +119,9 @@ pub(crate) struct Shared {
     directories: Mutex<Lru<Loc, Arc<Directory>>>,
     pub segments: Segments,
     pub footers: Footers,
+    pub uploads: Uploads,
+    pub cache: Cache,
+    pub compaction: Compaction,
     pub queue: Queue,
     pub pool: Pool,
     /// Permits are bytes that may be accepted.
@@ -154,6 +164,9 @@ impl Shared {
         Shared {
             room: Arc::new(Semaphore::new(limits.inflight_bytes)),
             footers: Footers::new(limits.footer_bytes),
+            uploads: Uploads::default(),
+            cache: Cache::new(limits.cache_bytes),
+            compaction: Compaction::default(),
             world,
             limits,
             catalog,
@@ -232,7 +245,7 @@ impl Shared {
                 self.limits.journal_backlog
             )));
         }
-        Ok(())
+        self.admit_backlog()
     }
 
     /// Runs something that blocks, off the runtime.
@@ -272,6 +285,12 @@ impl Shared {
             journal_bytes: get(&c.journal_bytes),
             tail_bytes: get(&c.tail_bytes),
             open_segments: self.segments.count() as u64,
+            upload_backlog: self.uploads.backlog(),
+            uploads: get(&c.uploads),
+            uploaded_bytes: get(&c.uploaded_bytes),
+            upload_failures: get(&c.upload_failures),
+            cached_bytes: self.cache.bytes(),
+            compacted: get(&c.compacted),
         }
     }
 }

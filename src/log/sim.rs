@@ -7,6 +7,7 @@ mod flaky;
 mod model;
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -14,11 +15,11 @@ use std::{
     time::Duration,
 };
 
-use catalog::{Catalog, MemoryCatalog};
+use catalog::{Catalog, MemoryCatalog, SegmentState};
 use seal::{DataKey, LocalKey};
 use world::{
-    ShardId, StreamUid,
-    sim::{Dice, Faults, Sim},
+    Disk as _, ShardId, StreamUid,
+    sim::{Dice, Faults, Sim, StoreFaults},
 };
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     flush::Scope,
     local::LocalLog,
     opening::{OpenError, Parts},
+    shared::Shared,
 };
 use flaky::FlakyCatalog;
 use model::Model;
@@ -40,6 +42,8 @@ struct Told {
     calls: u64,
     acknowledged: usize,
     restarts: usize,
+    uploads: u64,
+    compacted: u64,
     log: Vec<String>,
 }
 
@@ -54,6 +58,10 @@ fn limits() -> Limits {
         segment_bytes: 64 << 10,
         segment_age: Duration::from_secs(20),
         footer_bytes: 16 << 10,
+        upload_backlog: 1 << 20,
+        cache_bytes: 64 << 10,
+        small_segment: 16 << 10,
+        small_segments: 3,
         tiering: true,
     }
 }
@@ -89,7 +97,13 @@ fn history(seed: u64, keep: bool) -> Told {
     let sim = Sim::new(seed);
     if keep {
         sim.disk.keep_log();
+        sim.store.keep_log();
     }
+    let mut world = sim.world.clone();
+    if dice.once_in(2) {
+        world.store = None;
+    }
+    let stored = world.store.is_some();
     let inner = Arc::new(MemoryCatalog::new(sim.world.clone()));
     let catalog = Arc::new(FlakyCatalog::new(inner, sim.disk.clone(), seed));
     let model = Arc::new(Mutex::new(Model::default()));
@@ -99,13 +113,15 @@ fn history(seed: u64, keep: bool) -> Told {
     while opened < lives {
         told.restarts += 1;
         assert!(told.restarts < 100, "seed {seed}: it never opens");
-        // The power may go while it opens, too.
+        // The power may go while it opens, too, and the store be away.
+        sim.store.set_faults(StoreFaults { away: dice.once_in(4), ..StoreFaults::default() });
         let last = opened + 1 == lives;
         if !last && dice.once_in(3) {
             sim.disk.cut_after(dice.below(60) as u64);
         }
         let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
-        let parts = run(Parts::open(sim.world.clone(), catalog.clone(), keys, limits(), true));
+        let parts = run(Parts::open(world.clone(), catalog.clone(), keys, limits(), true));
+        sim.store.set_faults(StoreFaults::default());
         let Parts { shared, mut committer, lease: _, strays } = match parts {
             Ok(p) => p,
             Err(e) => {
@@ -121,6 +137,9 @@ fn history(seed: u64, keep: bool) -> Told {
             run(model::compare(&model, &log, seed, &sim.disk));
         }
         if last {
+            if stored {
+                run(nothing_is_left(&shared, &sim, strays, seed));
+            }
             break;
         }
         let mut tasks: Vec<Task> = Vec::new();
@@ -129,7 +148,13 @@ fn history(seed: u64, keep: bool) -> Told {
             tasks.push(Box::pin(c.run(4 + dice.below(12))));
         }
         let s = shared.clone();
-        tasks.push(Box::pin(async move { s.sweep(strays).await }));
+        tasks.push(Box::pin(async move {
+            s.sweep(strays).await;
+            s.sweep_objects().await;
+        }));
+        if dice.once_in(2) {
+            sim.store.set_faults(StoreFaults { fail: 5, late: 5, away: dice.once_in(6) });
+        }
         if dice.once_in(2) {
             let often = 20 + dice.below(200) as u32;
             let pick = dice.below(3);
@@ -164,6 +189,13 @@ fn history(seed: u64, keep: bool) -> Told {
                         sim.clock.set(now - Duration::from_secs(dice.below(5) as u64));
                     } else if dice.once_in(3) && tasks.len() < 8 {
                         let s = shared.clone();
+                        tasks.push(match dice.below(4) {
+                            0 => Box::pin(async move { _ = s.free_local(u64::MAX).await }),
+                            1 => Box::pin(async move { drop(s.compact().await) }),
+                            _ => Box::pin(async move { while let Ok(true) = s.store_step().await {} }),
+                        });
+                    } else if dice.once_in(3) && tasks.len() < 8 {
+                        let s = shared.clone();
                         let scope = if dice.once_in(2) { Scope::All } else { Scope::Due };
                         tasks.push(Box::pin(async move { drop(s.flush(scope).await) }));
                     }
@@ -178,6 +210,9 @@ fn history(seed: u64, keep: bool) -> Told {
         }
         drop(tasks);
         model.lock().unwrap().creating.clear();
+        let stats = shared.stats();
+        told.uploads += stats.uploads;
+        told.compacted += stats.compacted;
         log.die();
         drop((log, committer, shared, ops));
         sim.disk.set_faults(Faults::default());
@@ -192,7 +227,28 @@ fn history(seed: u64, keep: bool) -> Told {
     told.calls = sim.disk.calls();
     told.acknowledged = model.lock().unwrap().acknowledged;
     told.log = sim.disk.take_log();
+    told.log.extend(sim.store.take_log());
     told
+}
+
+/// When all is well again, files and objects are those that the catalog knows.
+async fn nothing_is_left(shared: &Arc<Shared>, sim: &Sim, strays: Vec<([u8; 16], bool)>, seed: u64) {
+    shared.sweep(strays).await;
+    while shared.store_step().await.unwrap_or_else(|e| panic!("seed {seed}: {e}")) {}
+    shared.sweep_objects().await;
+    while shared.store_step().await.unwrap_or_else(|e| panic!("seed {seed}: {e}")) {}
+    assert_eq!(shared.uploads.backlog(), 0, "seed {seed}");
+    let rows = shared.catalog.segments(None, usize::MAX).await.unwrap();
+    let wanted: BTreeMap<String, u64> = rows.iter().map(|r| (crate::objects::key(&r.id), r.bytes)).collect();
+    assert!(rows.iter().all(|r| r.state == SegmentState::Stored), "seed {seed}: something waits still");
+    let mut objects: BTreeMap<String, u64> =
+        sim.store.objects().into_iter().map(|o| (o.key, o.len)).collect();
+    objects.remove("rushes-store");
+    assert_eq!(objects, wanted, "seed {seed}: the store and the catalog differ");
+    for e in sim.disk.list("segments").unwrap() {
+        let name = format!("segments/{}", e.name);
+        assert!(name.ends_with(".open") || wanted.contains_key(&name), "seed {seed}: {name} is nobody's");
+    }
 }
 
 fn stream(n: u64) -> StreamUid {
@@ -201,23 +257,29 @@ fn stream(n: u64) -> StreamUid {
 
 fn seeds() -> std::ops::Range<u64> {
     let from = std::env::var("RUSHES_SEED").ok().and_then(|s| s.parse().ok());
-    let n = if std::env::var_os("RUSHES_SOAK").is_some() { 200_000 } else { 2_000 };
+    let n = if std::env::var_os("RUSHES_SOAK").is_some() { 1_000_000 } else { 20_000 };
     from.map_or(0..n, |f: u64| f..f + 1)
 }
 
 #[test]
 fn what_was_acknowledged_survives_every_history() {
-    let (mut acknowledged, mut restarts, mut calls) = (0, 0, 0);
+    let (mut acknowledged, mut restarts, mut calls, mut uploads, mut compacted) = (0, 0, 0, 0, 0);
     for seed in seeds() {
         let told = history(seed, false);
         acknowledged += told.acknowledged;
         restarts += told.restarts;
         calls += told.calls;
+        uploads += told.uploads;
+        compacted += told.compacted;
     }
-    println!("{acknowledged} acknowledged, {restarts} restarts, {calls} disk calls");
+    println!(
+        "{acknowledged} acknowledged, {restarts} restarts, {calls} disk calls, {uploads} uploads, {compacted} compacted"
+    );
     let n = seeds().count();
     if n > 1 {
         assert!(acknowledged > n * 5, "hardly anything was acknowledged: {acknowledged}");
+        assert!(uploads > n as u64 / 4, "hardly anything was stored: {uploads}");
+        assert!(compacted > n as u64 / 10, "hardly anything was compacted: {compacted}");
     }
 }
 

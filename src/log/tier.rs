@@ -86,6 +86,19 @@ impl Sink {
         Ok(to)
     }
 
+    /// Copies a payload's bytes; returns what it is here.
+    fn large(&mut self, from: &dyn DiskFile, l: &Large) -> Result<Entry, LogError> {
+        let mut extents: Vec<Extent> = Vec::new();
+        for e in &l.extents {
+            let offset = self.copy(from, e.offset, e.len)?;
+            match extents.last_mut() {
+                Some(x) if x.offset + x.len == offset => x.len += e.len,
+                _ => extents.push(Extent { offset, len: e.len }),
+            }
+        }
+        Ok(Entry::Large(Arc::new(l.moved(self.id, extents))))
+    }
+
     fn write(&mut self) -> Result<(), LogError> {
         self.file.write_all_at(&self.buf, self.at).map_err(io)?;
         self.at += self.buf.len() as u64;
@@ -173,15 +186,8 @@ impl<'s> Tier<'s> {
                 Piece::Large(l) if !failed => sink.index.add(&Entry::Large(l)),
                 Piece::Large(l) => {
                     let from = self.shared.segment_file(&l.segment)?;
-                    let mut extents: Vec<Extent> = Vec::new();
-                    for e in &l.extents {
-                        let offset = sink.copy(&*from, e.offset, e.len)?;
-                        match extents.last_mut() {
-                            Some(x) if x.offset + x.len == offset => x.len += e.len,
-                            _ => extents.push(Extent { offset, len: e.len }),
-                        }
-                    }
-                    sink.index.add(&Entry::Large(Arc::new(l.moved(sink.id, extents))));
+                    let moved = sink.large(&*from, &l)?;
+                    sink.index.add(&moved);
                 }
             }
         }
@@ -214,6 +220,44 @@ impl<'s> Tier<'s> {
                 begun = true;
             }
             sink.batch(&file, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Copies entries of a finished segment on. `fresh`: they begin a run, rather than go on with the last one.
+    pub fn copied(
+        &mut self,
+        shard: ShardId,
+        mut fresh: bool,
+        from: &dyn DiskFile,
+        entries: &[Entry],
+    ) -> Result<(), LogError> {
+        let limit = self.shared.limits.segment_bytes;
+        for e in entries {
+            if self.current.as_ref().is_some_and(|s| s.end() >= limit)
+                && let Some(full) = self.current.take()
+            {
+                self.close(full)?;
+            }
+            if self.current.is_none() {
+                self.current = Some(self.fresh()?);
+                fresh = true;
+            }
+            let Some(sink) = &mut self.current else { continue };
+            if std::mem::take(&mut fresh) {
+                sink.index.run(shard);
+            }
+            match e {
+                Entry::Batch(b) => {
+                    // Its checksum goes along: damage shows where it is read.
+                    let offset = sink.copy(from, b.offset, b.len.into())?;
+                    sink.index.add(&Entry::Batch(Batch { offset, ..b.clone() }));
+                }
+                Entry::Large(l) => {
+                    let moved = sink.large(from, l)?;
+                    sink.index.add(&moved);
+                }
+            }
         }
         Ok(())
     }

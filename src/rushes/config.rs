@@ -65,6 +65,12 @@ const KEYS: &[Key] = &[
     ),
     key("shard_log.segment_mib", "256", "A segment closes at this size ..."),
     key("shard_log.segment_seconds", "600", "... and at this age."),
+    key(
+        "shard_log.upload_backlog_mib",
+        "65536",
+        "Finished segments that may wait for the store; beyond it appends are refused.",
+    ),
+    key("shard_log.cache_mib", "16384", "Segments kept as files although the store has them."),
 ];
 
 /// The configuration in force.
@@ -268,6 +274,8 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             journal_backlog: r.mib("shard_log.journal_backlog_mib")?,
             segment_bytes: r.mib("shard_log.segment_mib")?,
             segment_age: r.seconds("shard_log.segment_seconds", 86_400.0)?,
+            upload_backlog: r.mib("shard_log.upload_backlog_mib")?,
+            cache_bytes: r.mib("shard_log.cache_mib")?,
             ..log::Limits::default()
         },
         root: None,

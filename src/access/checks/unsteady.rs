@@ -8,7 +8,7 @@ use std::{
 
 use catalog::{
     Catalog, CatalogError, Change, Document, Filter, KeyRow, Lease, LogUpdate, Mark, MemoryCatalog, RunQuery,
-    RunRow, SegmentRow, ShardRow,
+    RunRow, SegmentRow, SegmentState, ShardRow,
 };
 use world::{ShardId, StreamUid, World};
 
@@ -84,6 +84,14 @@ impl Catalog for Unsteady {
     }
     async fn segments(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<SegmentRow>, CatalogError> {
         self.step().await?.segments(after, limit).await
+    }
+    async fn segments_in(
+        &self,
+        state: SegmentState,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SegmentRow>, CatalogError> {
+        self.step().await?.segments_in(state, after, limit).await
     }
     async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, CatalogError> {
         self.step().await?.stored_bytes(stream).await

@@ -22,7 +22,7 @@ use world::{ShardId, StreamUid, World};
 
 use crate::{
     Catalog, CatalogError, Change, Document, Filter, KeyRow, Lease, LogUpdate, Mark, RunQuery, RunRow,
-    SegmentRow, ShardRow, check,
+    SegmentRow, SegmentState, ShardRow, check,
 };
 use readers::Readers;
 use writer::{After, Writer};
@@ -246,6 +246,14 @@ impl Catalog for SqliteCatalog {
     }
     async fn segments(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<SegmentRow>, CatalogError> {
         self.readers.read(move |c| tables::segments(c, after, limit)).await
+    }
+    async fn segments_in(
+        &self,
+        state: SegmentState,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SegmentRow>, CatalogError> {
+        self.readers.read(move |c| tables::segments_in(c, state, after, limit)).await
     }
     async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, CatalogError> {
         self.readers.read(move |c| tables::stored_bytes(c, stream)).await

@@ -66,6 +66,7 @@ CREATE TABLE segments (
     footer  INTEGER NOT NULL,
     created INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX segments_by_state ON segments (state, id);
 
 -- producer_class: how many bits the length of the producer's range has, see runs.rs.
 CREATE TABLE runs (

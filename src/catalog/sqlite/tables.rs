@@ -123,10 +123,7 @@ pub(super) fn update(c: &Connection, u: &LogUpdate) -> Result<(), Fail> {
     }
     u.shards.iter().try_for_each(|s| put_shard(c, s))?;
     for s in &u.segments {
-        let state = match s.state {
-            SegmentState::Local => 0,
-            SegmentState::Stored => 1,
-        };
+        let state = state_number(s.state);
         c.prepare_cached(
             "INSERT OR REPLACE INTO segments (id, state, bytes, footer, created) VALUES (?, ?, ?, ?, ?)",
         )?
@@ -230,6 +227,13 @@ pub(super) fn shards(c: &Connection, stream: Option<StreamUid>) -> Result<Vec<Sh
     Ok(found)
 }
 
+fn state_number(s: SegmentState) -> i64 {
+    match s {
+        SegmentState::Local => 0,
+        SegmentState::Stored => 1,
+    }
+}
+
 fn segment_row(r: &Row<'_>) -> rusqlite::Result<SegmentRow> {
     Ok(SegmentRow {
         id: r.get(0)?,
@@ -260,6 +264,21 @@ pub(super) fn segments(
         "SELECT id, state, bytes, footer, created FROM segments WHERE id > ? ORDER BY id LIMIT ?",
     )?;
     let rows = s.query_map(params![after, i64::try_from(limit).unwrap_or(i64::MAX)], segment_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn segments_in(
+    c: &Connection,
+    state: SegmentState,
+    after: Option<[u8; 16]>,
+    limit: usize,
+) -> Result<Vec<SegmentRow>, Fail> {
+    let after = after.as_ref().map_or(&[][..], |a| a);
+    let mut s = c.prepare_cached(
+        "SELECT id, state, bytes, footer, created FROM segments WHERE state = ? AND id > ? ORDER BY id LIMIT ?",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = s.query_map(params![state_number(state), after, limit], segment_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

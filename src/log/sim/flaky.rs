@@ -9,7 +9,7 @@ use std::{
 
 use catalog::{
     Catalog, CatalogError, Change, Document, Filter, KeyRow, Lease, LogUpdate, Mark, MemoryCatalog, RunQuery,
-    RunRow, SegmentRow, ShardRow,
+    RunRow, SegmentRow, SegmentState, ShardRow,
 };
 use world::{
     ShardId, StreamUid,
@@ -124,6 +124,15 @@ impl Catalog for FlakyCatalog {
     async fn segments(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<SegmentRow>, CatalogError> {
         self.read().await?;
         self.inner.segments(after, limit).await
+    }
+    async fn segments_in(
+        &self,
+        state: SegmentState,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SegmentRow>, CatalogError> {
+        self.read().await?;
+        self.inner.segments_in(state, after, limit).await
     }
     async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, CatalogError> {
         self.inner.stored_bytes(stream).await
