@@ -30,6 +30,9 @@ const PLAY_START_SLACK: i64 = 2 * SECOND;
 /// How long after one track's jump another's is taken to be the same.
 const SAME_JUMP: i64 = 10 * SECOND;
 
+/// How far after the latest time what follows a jump begins at the earliest: about a picture.
+const AFTER: i64 = 20_000_000;
+
 /// Nanoseconds.
 const SECOND: i64 = 1_000_000_000;
 /// Seconds from 1900 to 1970, as NTP counts (RFC 5905 §6).
@@ -74,8 +77,8 @@ struct Clock {
     play_start: Option<u32>,
     /// How far ahead of the server's clock the last unit stood.
     lead: i64,
-    /// The last time given.
-    time: i64,
+    /// The latest time given: pictures do not come in the order in which they are shown.
+    furthest: i64,
 }
 
 impl Timeline {
@@ -90,7 +93,7 @@ impl Timeline {
             early: None,
             play_start: None,
             lead: 0,
-            time: 0,
+            furthest: i64::MIN,
         };
         Timeline {
             tracks: rates.into_iter().map(clock).collect(),
@@ -227,7 +230,8 @@ impl Timeline {
     }
 
     fn anchor_anew(&mut self, track: usize, ticks: i64, step: i64, now: i64) -> Stamp {
-        let latest = self.tracks.iter().filter(|c| c.last.is_some()).map(|c| c.time).max().unwrap_or(now);
+        let given = self.tracks.iter().filter(|c| c.last.is_some()).map(|c| c.furthest);
+        let latest = given.max().map_or(now, |t| t.saturating_add(AFTER));
         let clock = &mut self.tracks[track];
         // What was known belongs to the time line that ended.
         clock.sender = None;
@@ -253,8 +257,9 @@ impl Timeline {
         let clock = &mut self.tracks[track];
         clock.offset = offset;
         clock.highest = clock.highest.max(ticks);
-        clock.time = to_ns(ticks, clock.rate).saturating_add(offset);
-        clock.lead = clock.time.saturating_sub(now);
+        let time = to_ns(ticks, clock.rate).saturating_add(offset);
+        clock.furthest = clock.furthest.max(time);
+        clock.lead = time.saturating_sub(now);
         Stamp { pts: ticks.saturating_add(to_ticks(offset, clock.rate)), jumped_ms }
     }
 }
@@ -406,6 +411,17 @@ mod tests {
         assert_eq!(back.pts, (T0 + 15_080_000) / 100 * 9);
         // Pictures that are shown before those that came earlier are no jump.
         assert_eq!(t.unit(0, 100u32.wrapping_sub(7200), at(15_120_000)).jumped_ms, None);
+    }
+
+    #[test]
+    fn after_a_jump_nothing_is_shown_before_what_was() {
+        let mut t = Timeline::new([90_000]);
+        // Shown far ahead of the server's clock, and reordered: the latest shown is not the last that came.
+        t.unit(0, 0, at(0));
+        let shown = t.unit(0, 80_000, at(0)).pts;
+        t.unit(0, 60_000, at(0));
+        let s = t.unit(0, 80_000_000, at(10_000));
+        assert!(s.jumped_ms.is_some() && s.pts > shown);
     }
 
     #[test]

@@ -153,6 +153,8 @@ struct Lane {
     waiting: VecDeque<usize>,
     /// Decode time of its latest sample, on the present time line.
     last: Option<i64>,
+    /// … and on the one before, as long as the present one has none.
+    before: Option<i64>,
     /// What a sample lasts when nobody says.
     usual: u32,
     /// Of the open fragment: its first decode time, and which sample is its latest.
@@ -175,6 +177,7 @@ impl Lane {
             waiting: VecDeque::new(),
             video,
             last: None,
+            before: None,
             usual,
             first: None,
             open: None,
@@ -197,12 +200,18 @@ impl Lane {
             }
         }
     }
+    /// A decode time that rises: also through a break after which time goes on, and players that keep no two time
+    /// lines apart see none go back.
+    fn rising(&mut self, dts: i64, pts: i64) -> i64 {
+        let before = self.before.take().filter(|before| pts > *before);
+        self.last.or(before).map_or(dts, |last| dts.max(last + 1))
+    }
     /// Settles samples that waited; the stamp that is left over belongs to the unit being taken.
     fn settle(&mut self, stamps: &[Stamp], samples: &mut [Sample], max: Duration) -> Option<Stamp> {
         let mut own = None;
         for s in stamps {
             let mut s = *s;
-            s.dts = self.last.map_or(s.dts, |last| s.dts.max(last + 1));
+            s.dts = self.rising(s.dts, s.pts);
             s.pts = s.pts.max(s.dts);
             let Some(i) = self.waiting.pop_front() else {
                 own = Some(s);
@@ -292,6 +301,7 @@ impl FragmentBuilder {
             let same =
                 old.iter().find(|o| o.track.id == lane.track.id && o.track.timescale == lane.track.timescale);
             lane.last = same.and_then(|o| o.last);
+            lane.before = same.and_then(|o| o.before);
         }
         self.primary = self.lanes.iter().position(|l| l.video);
         self.broken |= self.begun;
@@ -308,7 +318,7 @@ impl FragmentBuilder {
         let closed = self.close_at(None).0;
         self.broken |= self.begun;
         for lane in &mut self.lanes {
-            lane.last = None;
+            lane.before = lane.last.take().or(lane.before);
             lane.filler = DtsFiller::new(reorder_depth(&lane.track));
         }
         closed
@@ -368,7 +378,7 @@ impl FragmentBuilder {
             }
         };
         if let Some(s) = &mut stamp {
-            s.dts = lane.last.map_or(s.dts, |last| s.dts.max(last + 1));
+            s.dts = lane.rising(s.dts, s.pts);
             lane.reaches(s.dts, &mut self.samples, max);
         }
         if self.ends_before(at, stamp.map_or(unit.pts, |s| s.dts), unit) {

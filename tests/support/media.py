@@ -129,12 +129,18 @@ def publish(command, timeout=120):
 # ---- files, as FFmpeg decodes them
 
 
-def frames(source, kind="v"):
-    """A hash of each decoded picture (or the one of all decoded sound), in the order in which they are shown."""
-    if kind == "a":
-        return ffmpeg("-i", source, "-map", "0:a:0", "-c", "pcm_s16le", "-f", "md5", "-").decode().strip()
-    out = ffmpeg("-i", source, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-").decode()
-    return [line.split(",")[-1].strip() for line in out.splitlines() if not line.startswith("#")]
+def frames(source, silent=False, steady=True):
+    """A hash of each decoded picture, in the order in which they are shown, each in its own size. `silent`: FFmpeg has
+    nothing to say against the source (which is of a `steady` rate: FFmpeg counts by it)."""
+    r = subprocess.run([*FFMPEG, "-i", str(source), "-autoscale", "0", "-map", "0:v:0?", "-map", "0:a:0?", "-fps_mode", "passthrough",
+                        "-enc_time_base:v", "-1", "-f", "framemd5", "-"], capture_output=True, text=True, timeout=120)
+    # Of all uncompressed sound FFmpeg says that it guesses the channels' layout.
+    said = [l for l in r.stderr.splitlines() if l.strip() and "Guessed Channel Layout" not in l]
+    said = [l for l in said if steady or not l.startswith("[framemd5 @")]
+    assert r.returncode == 0 and not (silent and said), f"{source}: {said[:10]}"
+    kinds = {l.split(":")[0].split()[1]: l.split()[-1] for l in r.stdout.splitlines() if l.startswith("#media_type")}
+    rows = [[f.strip() for f in l.split(",")] for l in r.stdout.splitlines() if not l.startswith("#")]
+    return [row[-1] for row in rows if kinds.get(row[0]) == "video"]
 
 
 def times(source):
@@ -148,8 +154,5 @@ def silent(file):
     """FFmpeg and ffprobe have nothing to say against a file."""
     probe = subprocess.run(["ffprobe", "-v", "warning", "-show_format", "-show_streams", "-of", "compact", str(file)],
                            capture_output=True, text=True, timeout=60)
-    decode = subprocess.run(["ffmpeg", "-nostdin", "-v", "warning", "-i", str(file), "-map", "0", "-fps_mode", "passthrough",
-                             "-f", "null", "-"], capture_output=True, text=True, timeout=120)
-    # Said of all uncompressed sound, whatever the file.
-    said = [l for l in (probe.stderr + decode.stderr).splitlines() if l.strip() and "Guessed Channel Layout" not in l]
-    assert not said and probe.returncode == decode.returncode == 0, f"{file}: {said[:10]}"
+    assert probe.returncode == 0 and not probe.stderr.strip(), f"{file}: {probe.stderr}"
+    frames(file, silent=True)

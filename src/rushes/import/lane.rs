@@ -39,7 +39,7 @@ impl Lane {
     /// whether it brought other parameter sets along.
     pub fn look(&mut self, data: &[u8], sync: bool) -> (RandomAccess, bool) {
         let access = match media::random_access(&self.track, data) {
-            RandomAccess::None if sync => RandomAccess::Idr,
+            RandomAccess::None if sync && self.starts(data) => RandomAccess::Recovery,
             seen => seen,
         };
         let mut changed = false;
@@ -66,6 +66,21 @@ impl Lane {
         let changed = new != *self.track;
         self.track = Arc::new(new);
         (access, changed)
+    }
+}
+
+impl Lane {
+    /// Of a picture that only the file calls a start: whether it can be one. Encoders that refresh gradually call the
+    /// beginning of each refresh so, and say how many pictures it takes.
+    fn starts(&self, data: &[u8]) -> bool {
+        let mut units = media::nals(self.track.framing, data).map_while(Result::ok);
+        !match self.track.codec {
+            Codec::H264 => units.any(|n| {
+                h264::nal_type(n) == h264::SEI && h264::recovery_frame_count(n).is_some_and(|n| n > 0)
+            }),
+            Codec::H265 => units.any(|n| h265::recovery_poc_count(n).is_some_and(|n| n != 0)),
+            _ => false,
+        }
     }
 }
 

@@ -321,3 +321,33 @@ fn what_cannot_be_stored_is_refused_and_changes_nothing() {
     assert_eq!(b.tracks(vec![h264_track()]), Ok(None));
     assert!(!b.is_empty());
 }
+
+#[test]
+fn decode_times_rise_through_a_break_after_which_time_goes_on() {
+    // Without decode times, two pictures reordered: those of the first pictures are derived from before them.
+    let mut b = FragmentBuilder::new(Rules::default());
+    b.tracks(vec![h264_track()]).unwrap();
+    let picture = |pts: i64| AccessUnit {
+        track: 1,
+        pts,
+        dts: None,
+        duration: None,
+        access: RandomAccess::Idr,
+        data: Bytes::from_static(&[0, 0, 0, 1, 0x65]),
+    };
+    let start = 90_000 * 1_000_000;
+    let mut closed = Vec::new();
+    for again in [0, 60_000, -900_000] {
+        for n in [0, 3, 1, 2, 4, 7, 5, 6] {
+            closed.extend(b.push(&picture(start + again + 3600 * n)).unwrap());
+        }
+        closed.extend(b.discontinuity());
+    }
+    let times: Vec<Vec<_>> =
+        closed.iter().map(|c| c.table.samples.iter().map(|s| (s.dts, s.pts)).collect()).collect();
+    assert_eq!(times.len(), 3);
+    assert!(times[1][0].0 > times[0].last().unwrap().0, "{times:?}");
+    assert_eq!(times[1].iter().map(|t| t.1).min(), Some(start + 60_000), "what is shown when is as it was");
+    // Time that goes back goes back.
+    assert!(times[2][0].0 < times[0][0].0);
+}
