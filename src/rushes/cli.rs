@@ -66,7 +66,8 @@ pub struct ServeArgs {
     /// Address to which cameras and encoders publish by RTSP, or "off" [default: 127.0.0.1:8554]
     #[arg(long, env = "RUSHES_RTSP", value_name = "ADDR:PORT")]
     pub rtsp: Option<String>,
-    /// Where finished segments go; for now only the data folder itself, so leave it out
+    /// Where finished segments go: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, or a folder on
+    /// another disk [default: they stay in the data folder]
     #[arg(long, env = "RUSHES_STORE", value_name = "URL")]
     pub store: Option<String>,
     /// Certificate chain for HTTPS, PEM

@@ -29,11 +29,6 @@ const KEYS: &[Key] = &[
     ),
     key("listen", r#""127.0.0.1:4566""#, "HTTP: the console, the APIs, playback. Port 0 takes a free one."),
     key("rtsp", r#""127.0.0.1:8554""#, "RTSP, to which cameras and encoders publish; \"off\" for none."),
-    key(
-        "store",
-        r#""""#,
-        "Where finished segments go. Only the data folder itself is supported so far: leave it empty.",
-    ),
     key("account", r#""000000000000""#, "Account id in the names (ARNs) of resources: twelve digits."),
     key("region", r#""us-east-1""#, "Region in the names of resources."),
     key(
@@ -44,6 +39,36 @@ const KEYS: &[Key] = &[
     key("tls.certificate", r#""""#, "Certificate chain for HTTPS, PEM. With tls.key."),
     key("tls.key", r#""""#, "Its private key, PEM."),
     key("tls.self_signed", "false", "Make and use a self-signed certificate (kept in the data folder)."),
+    key(
+        "store.url",
+        r#""""#,
+        "Where finished segments go: s3://BUCKET/PREFIX, gs://, az://, or a folder on another disk. Empty: they stay in the data folder. (Also as store = URL, above the tables.)",
+    ),
+    key(
+        "store.endpoint",
+        r#""""#,
+        "Its server, if it is not AWS's, Google's or Azure's: http://127.0.0.1:9000.",
+    ),
+    key("store.region", r#""""#, "S3: the bucket's region. Empty: AWS_REGION, else us-east-1."),
+    key("store.path_style", "true", "S3: the bucket is in the path; false: in the host name."),
+    key(
+        "store.access_key_id",
+        r#""""#,
+        "S3: an access key. Empty: AWS_ACCESS_KEY_ID and its like, else what the container or machine is given.",
+    ),
+    key("store.secret_access_key", r#""""#, "Its secret."),
+    key("store.ca_file", r#""""#, "Certificates to trust besides the system's, PEM."),
+    key("store.connect_seconds", "5", "How long a connection may take to come about."),
+    key(
+        "store.request_seconds",
+        "30",
+        "How long a request may take, retries included; a large one longer by its bytes at 64 KiB/s.",
+    ),
+    key(
+        "store.conditional_writes",
+        "true",
+        "Refuse a store that lets what exists be created again. false: a second server on it is not noticed.",
+    ),
     key(
         "log.filter",
         r#""info""#,
@@ -87,7 +112,15 @@ pub struct Config {
     pub video: video::Config,
     pub still_workers: usize,
     pub limits: log::Limits,
+    pub store: Option<StoreConfig>,
     pub root: Option<(String, String)>,
+}
+
+/// Where finished segments go.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    pub url: String,
+    pub options: store::Options,
 }
 
 /// Where the certificate comes from.
@@ -120,6 +153,8 @@ pub fn documented() -> String {
 type Values = BTreeMap<&'static str, (toml::Value, String)>;
 
 fn known(path: &str, from: &str) -> Result<&'static Key, Failure> {
+    // Its URL is mostly all that is said of a store.
+    let path = if path == "store" { "store.url" } else { path };
     KEYS.iter().find(|k| k.path == path).ok_or_else(|| {
         let near = KEYS.iter().max_by(|a, b| {
             let by = |k: &Key| strsim::jaro_winkler(path, k.path);
@@ -208,13 +243,14 @@ pub fn load(args: &ServeArgs) -> Result<Config, Failure> {
     let text = |p: &Path| toml::Value::String(p.display().to_string());
     let mut flag = |path: &'static str, v: Option<toml::Value>| {
         if let Some(v) = v {
-            values.insert(path, (v, format!("--{}", path.replace(['.', '_'], "-"))));
+            let name = path.trim_end_matches(".url").replace(['.', '_'], "-");
+            values.insert(path, (v, format!("--{name}")));
         }
     };
     flag("data", args.data.as_deref().map(text));
     flag("listen", args.listen.map(|a| toml::Value::String(a.to_string())));
     flag("rtsp", args.rtsp.clone().map(toml::Value::String));
-    flag("store", args.store.clone().map(toml::Value::String));
+    flag("store.url", args.store.clone().map(toml::Value::String));
     flag("tls.certificate", args.tls_certificate.as_deref().map(text));
     flag("tls.key", args.tls_key.as_deref().map(text));
     flag("tls.self_signed", args.tls_self_signed.then_some(toml::Value::Boolean(true)));
@@ -226,9 +262,6 @@ pub fn load(args: &ServeArgs) -> Result<Config, Failure> {
 }
 
 fn read(r: &Reader) -> Result<Config, Failure> {
-    if !r.text("store")?.is_empty() {
-        return Err(r.wrong("store", "empty: segments stay in the data folder until object storage is there"));
-    }
     let account = r.text("account")?;
     if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
         return Err(r.wrong("account", "twelve digits"));
@@ -275,11 +308,33 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             segment_bytes: r.mib("shard_log.segment_mib")?,
             segment_age: r.seconds("shard_log.segment_seconds", 86_400.0)?,
             upload_backlog: r.mib("shard_log.upload_backlog_mib")?,
-            cache_bytes: r.mib("shard_log.cache_mib")?,
+            cache_bytes: r.number("shard_log.cache_mib", 0, 1 << 20)? << 20,
             ..log::Limits::default()
         },
+        store: store(r)?,
         root: None,
     })
+}
+
+fn store(r: &Reader) -> Result<Option<StoreConfig>, Failure> {
+    let some = |path: &str| r.text(path).map(|s| (!s.is_empty()).then_some(s));
+    let access_key = match (some("store.access_key_id")?, some("store.secret_access_key")?) {
+        (Some(id), Some(secret)) => Some((id, secret)),
+        (None, None) => None,
+        _ => return Err(Failure("store: access_key_id and secret_access_key go together".into())),
+    };
+    let options = store::Options {
+        endpoint: some("store.endpoint")?,
+        region: some("store.region")?,
+        path_style: r.flag("store.path_style")?,
+        access_key,
+        ca_file: some("store.ca_file")?.map(PathBuf::from),
+        connect_timeout: r.seconds("store.connect_seconds", 600.0)?,
+        request_timeout: r.seconds("store.request_seconds", 3600.0)?,
+        conditional_writes: r.flag("store.conditional_writes")?,
+        ..store::Options::default()
+    };
+    Ok(some("store.url")?.map(|url| StoreConfig { url, options }))
 }
 
 #[cfg(test)]
@@ -320,7 +375,9 @@ mod tests {
             ("[video]\ntarget_seconds = -1", "seconds"),
             ("[video]\nmax_seconds = 1", "at least"),
             ("account = \"12\"", "twelve digits"),
-            ("store = \"s3://x\"", "data folder"),
+            ("store = 3", "text in quotes"),
+            ("[store]\naccess_key_id = \"x\"", "together"),
+            ("[store]\nurls = \"s3://x\"", "store.url"),
             ("[tls]\nkey = \"k\"", "together"),
             ("data = ", "rushes.toml"),
         ] {
@@ -328,6 +385,18 @@ mod tests {
             assert!(e.contains(want), "{text}: {e}");
             assert!(!e.contains('\n'), "{e}");
         }
+    }
+
+    #[test]
+    fn a_store_is_its_url_or_a_table() {
+        let url = |text| with_file(text).unwrap().store.map(|s| s.url);
+        assert_eq!(url(""), None);
+        assert_eq!(url("store = \"s3://x/y\"").as_deref(), Some("s3://x/y"));
+        let table = "[store]\nurl = \"/mnt/x\"\naccess_key_id = \"a\"\nsecret_access_key = \"hidden\"";
+        assert_eq!(url(table).as_deref(), Some("/mnt/x"));
+        assert!(!format!("{:?}", with_file(table).unwrap()).contains("hidden"));
+        let args = ServeArgs { set: vec!["store=./z".into()], ..ServeArgs::default() };
+        assert_eq!(load(&args).unwrap().store.unwrap().url, "./z");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod metrics;
 mod progress;
 mod serve;
 mod storage;
+mod stores;
 mod tls;
 mod wiring;
 

@@ -9,9 +9,10 @@ use log::{LocalLog, Log};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
+use store::Counted;
 use video::Video;
 
 /// What is asked.
@@ -24,6 +25,7 @@ struct Sources {
     cameras: Arc<Cameras>,
     video: Arc<Video>,
     frames: Arc<Frames>,
+    store: Option<Arc<Counted>>,
 }
 
 impl fmt::Debug for Sources {
@@ -43,6 +45,10 @@ impl Collector for Sources {
         counter("log_appended_bytes", "Their bytes", s.appended_bytes)?;
         counter("log_rounds", "Group commits", s.rounds)?;
         counter("log_sync_failures", "Failed syncs of the journal or a segment", s.sync_failures)?;
+        counter("log_uploads", "Segments brought to the store", s.uploads)?;
+        counter("log_uploaded_bytes", "Their bytes", s.uploaded_bytes)?;
+        counter("log_upload_failures", "Attempts at the store that failed", s.upload_failures)?;
+        counter("log_compacted", "Segments rewritten into others", s.compacted)?;
         let f = self.frames.stats();
         counter("frames_pictures", "Pictures made", f.pictures)?;
         counter("frames_failed", "Pictures that could not be decoded", f.failed)?;
@@ -54,12 +60,46 @@ impl Collector for Sources {
         gauge("log_journal_bytes", "Journal not yet moved to segments", s.journal_bytes)?;
         gauge("log_tail_bytes", "Newest records and fragments in memory", s.tail_bytes)?;
         gauge("log_open_segments", "Segments being written", s.open_segments)?;
+        gauge("log_upload_backlog_bytes", "Finished segments that wait for the store", s.upload_backlog)?;
+        gauge("log_cached_bytes", "Stored segments that are in the data folder, too", s.cached_bytes)?;
         gauge("video_streams", "Video streams", self.video.stream_names().len() as u64)?;
-        self.cameras(&mut e)
+        self.cameras(&mut e)?;
+        self.store(&mut e)
     }
 }
 
 impl Sources {
+    fn store(&self, e: &mut DescriptorEncoder) -> fmt::Result {
+        let Some(store) = &self.store else { return Ok(()) };
+        let all = store.tallies();
+        let help = "Calls to the object store; refused: there is no such object, or there is one already";
+        let mut family = e.encode_descriptor("store_calls", help, None, MetricType::Counter)?;
+        for t in &all {
+            for (outcome, n) in [("ok", t.ok), ("refused", t.refused), ("failed", t.failed)] {
+                let labels = [("operation", t.operation), ("outcome", outcome)];
+                ConstCounter::new(n).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Bytes written to the object store and read from it";
+        let mut family = e.encode_descriptor("store_bytes", help, None, MetricType::Counter)?;
+        for t in &all {
+            ConstCounter::new(t.bytes).encode(family.encode_family(&[("operation", t.operation)])?)?;
+        }
+        let help = "How long calls to the object store took";
+        let mut family = e.encode_descriptor("store_seconds", help, None, MetricType::Histogram)?;
+        for t in &all {
+            let labels = [("operation", t.operation)];
+            let calls = t.ok + t.refused + t.failed;
+            let within = t.within.iter().sum::<u64>();
+            let mut buckets: Vec<_> = store::SECONDS.into_iter().zip(t.within).collect();
+            buckets.push((f64::MAX, calls.saturating_sub(within)));
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<[(&str, &str); 1]>(t.seconds, calls, &buckets, None)?;
+        }
+        Ok(())
+    }
+
     fn cameras(&self, e: &mut DescriptorEncoder) -> fmt::Result {
         let all: Vec<_> =
             self.cameras.names().into_iter().map(|n| (self.cameras.seen(&n).status, n)).collect();
@@ -72,19 +112,14 @@ impl Sources {
             ("camera_connects", "Connections made", |s| s.connects),
         ];
         for (name, help, read) in counters {
-            let mut family =
-                e.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?;
+            let mut family = e.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (status, camera) in &all {
                 let labels = [("camera", camera.as_str())];
                 ConstCounter::new(read(status)).encode(family.encode_family(&labels)?)?;
             }
         }
-        let mut family = e.encode_descriptor(
-            "camera_up",
-            "1 while frames arrive",
-            None,
-            prometheus_client::metrics::MetricType::Gauge,
-        )?;
+        let mut family =
+            e.encode_descriptor("camera_up", "1 while frames arrive", None, MetricType::Gauge)?;
         for (status, camera) in &all {
             let labels = [("camera", camera.as_str())];
             ConstGauge::new(i64::from(status.state == capture::State::Running))
@@ -95,9 +130,15 @@ impl Sources {
 }
 
 impl Metrics {
-    pub fn new(log: Arc<LocalLog>, cameras: Arc<Cameras>, video: Arc<Video>, frames: Arc<Frames>) -> Metrics {
+    pub fn new(
+        log: Arc<LocalLog>,
+        cameras: Arc<Cameras>,
+        video: Arc<Video>,
+        frames: Arc<Frames>,
+        store: Option<Arc<Counted>>,
+    ) -> Metrics {
         let mut registry = Registry::with_prefix("rushes");
-        registry.register_collector(Box::new(Sources { log, cameras, video, frames }));
+        registry.register_collector(Box::new(Sources { log, cameras, video, frames, store }));
         Metrics { registry }
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 use video::Video;
-use world::World;
+use world::{Store, World};
 
 use crate::{
     Failure,
@@ -27,7 +27,7 @@ use crate::{
     listen,
     metrics::Metrics,
     storage::Gauge,
-    tls,
+    stores, tls,
     wiring::{IntoStreams, Pictures, Publishers},
 };
 
@@ -120,7 +120,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     let config = config::load(&args)?;
     start_logging(&config)?;
     let folder = DataFolder::open(&config.data)?;
-    let world = World::real(&folder.path);
+    let mut world = World::real(&folder.path);
     // Ports first: a port that is taken is found out before anything is written.
     let listener = listen::bind(config.listen, "--listen").await?;
     let local = listener.local_addr().map_err(Failure::new)?;
@@ -135,6 +135,11 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     };
     // From here on a signal drains, however early it comes.
     let mut signals = Signals::new()?;
+    let store = match &config.store {
+        Some(a) => Some(stores::open(a, &world, &folder.path).await?),
+        None => None,
+    };
+    world.store = store.clone().map(|s| s as Arc<dyn Store>);
     let (running, pictures) = open(&world, &folder, &config, rtsp).await?;
     let (stop, stopped) = watch::channel(false);
     let rtsp = running.push.as_ref().map(|p| p.local_addr());
@@ -143,6 +148,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         running.cameras.clone(),
         running.video.clone(),
         running.frames.clone(),
+        store.clone(),
     ));
     let console = console::router(Console {
         world: world.clone(),
@@ -167,7 +173,8 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());
     let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), router, stopped));
-    announce(&args, &folder, &config, local, rtsp, tls.is_some(), &running.gate)?;
+    let store = store.map(|s| s.url());
+    announce(&args, &folder, &config, local, rtsp, tls.is_some(), store, &running.gate)?;
 
     signals.next().await;
     tracing::info!("stopping: finishing what was accepted (once more to stop at once)");
@@ -220,6 +227,7 @@ async fn drain(
     Ok(())
 }
 
+#[allow(clippy::too_many_arguments, reason = "each is one thing that is said, once")]
 fn announce(
     args: &ServeArgs,
     folder: &DataFolder,
@@ -227,6 +235,7 @@ fn announce(
     local: SocketAddr,
     rtsp: Option<SocketAddr>,
     tls: bool,
+    store: Option<String>,
     gate: &Gate,
 ) -> Result<(), Failure> {
     let scheme = if tls { "https" } else { "http" };
@@ -239,17 +248,18 @@ fn announce(
     let url = format!("{scheme}://{host}:{}", local.port());
     folder.write_address(&url)?;
     let link = format!("{url}/login?link={}", gate.one_time_link());
-    tracing::info!(http = %local, rtsp = ?rtsp, data = %folder.path.display(), "ready");
+    tracing::info!(http = %local, rtsp = ?rtsp, data = %folder.path.display(), store, "ready");
     let mut out = std::io::stdout().lock();
     let written = if args.ready_json {
-        let line = serde_json::json!({"listen": local.to_string(), "rtsp": rtsp.map(|a| a.to_string()), "url": url, "console": link, "tls": tls});
+        let line = serde_json::json!({"listen": local.to_string(), "rtsp": rtsp.map(|a| a.to_string()), "url": url, "console": link, "tls": tls, "store": store});
         writeln!(out, "{line}")
     } else {
         let rtsp = rtsp.map_or("off".into(), |a| format!("rtsp://ACCESS_KEY_ID:SECRET@{a}/NAME"));
         writeln!(
             out,
-            "Rushes is ready.\n  console  {link}\n           (signs you in once; later: rushes link --data {})\n  publish  {rtsp}\n  root key {}",
+            "Rushes is ready.\n  console  {link}\n           (signs you in once; later: rushes link --data {})\n  publish  {rtsp}\n  store    {}\n  root key {}",
             folder.path.display(),
+            store.as_deref().unwrap_or("the data folder"),
             folder.path.join("root-key.json").display()
         )
     };
