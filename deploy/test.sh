@@ -45,6 +45,11 @@ stage "web tests" vitest npm --prefix web test --silent
 stage "web build" one make --no-print-directory web
 stage "format" one cargo fmt --all --check
 stage "licences" one python3 deploy/licences.py
+# A real S3 server, for the tests of the store and of all that is kept in one.
+if stage "s3 server" one deploy/s3.sh; then
+  RUSHES_S3=$(deploy/s3.sh)
+  export RUSHES_S3
+fi
 stage "unit tests" cargo cargo test --workspace --locked --no-fail-fast
 stage "clippy" one cargo clippy --workspace --all-targets --locked -- -D warnings
 if stage "binary" one cargo build --locked -p rushes -p rushes-camera; then

@@ -6,6 +6,7 @@ RUSHES_BIN names the binary (target/debug/rushes otherwise); RUSHES_SOAK=1 makes
 import pytest
 
 from support import media
+from support.s3 import S3
 from support.server import BIN, ROOT, Server
 
 
@@ -39,6 +40,19 @@ def serve(tmp_path):
 def server(serve):
     """A server."""
     return serve()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    with S3(tmp_path_factory.mktemp("s3") / "objects") as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server):
+    """An S3 server whose bucket is empty."""
+    yield s3_server
+    s3_server.clear()
 
 
 @pytest.fixture(scope="session")

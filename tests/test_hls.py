@@ -9,6 +9,7 @@ import pytest
 from support import media
 from support.m3u8 import fetch, renditions, when
 from support.media import ffmpeg_publisher, publish, running
+from support.s3 import S3
 from support.server import ApiError, Server
 from support.wait import wait_until
 
@@ -26,14 +27,35 @@ def recorded(tmp_path_factory, clips):
         yield server
 
 
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory, clips):
+    """The same, all of it in an S3 bucket and nothing of it in the data folder, played by a fresh process."""
+    folder = tmp_path_factory.mktemp("hls-s3")
+    flags = [x for f in ("video.target_seconds=1", "shard_log.segment_seconds=1", "shard_log.cache_mib=0") for x in ("--set", f)]
+    with S3(folder / "s3") as s3, Server(folder / "data", *s3.flags(), *flags) as server:
+        clip = clips(seconds=10, audio=True)
+        publish(ffmpeg_publisher(clip, server.publish_url("door")))
+        server.quiet("door")
+        server.only_in_store()
+        server.restart()
+        server.clip = clip
+        yield server
+
+
+@pytest.fixture(params=["recorded", "archived"])
+def played(request):
+    """Recordings in the data folder, and in a bucket."""
+    return request.getfixturevalue(request.param)
+
+
 def times(server, name="door"):
     r = server.call("GET", f"/v1/streams/{name}")["recorded"]
     return when(r["from"]), when(r["to"])
 
 
-def test_all_of_it_on_demand(recorded):
-    p = fetch(recorded.http, recorded.whole("door"))
-    start, end = times(recorded)
+def test_all_of_it_on_demand(played):
+    p = fetch(played.http, played.whole("door"))
+    start, end = times(played)
     assert p.ended and p.kind == "VOD"
     assert abs(p.length - 10) < 0.2 and p.target >= max(s.duration for s in p.segments) - 0.5
     assert p.segments[0].time is not None, "no EXT-X-PROGRAM-DATE-TIME"
@@ -41,18 +63,18 @@ def test_all_of_it_on_demand(recorded):
     # Every date is where the durations before it lead.
     for a, b in zip(p.segments, p.segments[1:]):
         assert abs(a.end - b.time) < 0.02 * SECOND
-    fragments = recorded.fragments("door")
+    fragments = played.fragments("door")
     assert len(p.segments) == len(fragments) and all(s.init for s in p.segments)
-    sound = [fetch(recorded.http, u) for u in renditions(recorded.http, recorded.whole("door"))]
+    sound = [fetch(played.http, u) for u in renditions(played.http, played.whole("door"))]
     assert len(sound) == 1 and sound[0].ended and abs(sound[0].length - 10) < 0.3
 
 
-def test_both_ends_on_demand_are_exact(recorded):
-    start, _ = times(recorded)
+def test_both_ends_on_demand_are_exact(played):
+    start, _ = times(played)
     for a, b in [(2.5, 5.25), (0, 1), (9.5, 60)]:
         since, until = start + a * SECOND, start + b * SECOND
-        url = recorded.session("door", **{"from": since.isoformat(), "to": until.isoformat(), "by": "producer"})
-        p = fetch(recorded.http, url)
+        url = played.session("door", **{"from": since.isoformat(), "to": until.isoformat(), "by": "producer"})
+        p = fetch(played.http, url)
         first, last = p.segments[0], p.segments[-1]
         assert p.ended
         # As many whole fragments as the range touches, and none more.
@@ -85,9 +107,9 @@ def test_bad_sessions_are_refused(recorded):
     assert e.value.status == 404
 
 
-def test_media_ranges_and_headers(recorded):
-    http = recorded.http
-    p = fetch(http, recorded.whole("door"))
+def test_media_ranges_and_headers(played):
+    http = played.http
+    p = fetch(http, played.whole("door"))
     for uri in (p.segments[0].uri, p.segments[0].init):
         whole = http.get(uri)
         size = len(whole.content)
@@ -140,8 +162,8 @@ def test_tokens_are_authentic_and_expire(recorded):
         http.auth = auth
 
 
-def test_players_read_it_without_a_warning(recorded):
-    url = recorded.whole("door")
+def test_players_read_it_without_a_warning(played):
+    url = played.whole("door")
     for command in (
         ["ffprobe", "-hide_banner", "-v", "warning", "-show_streams", "-of", "json", url],
         ["ffmpeg", "-hide_banner", "-nostdin", "-v", "warning", "-i", url, "-f", "null", "-"],
@@ -153,10 +175,10 @@ def test_players_read_it_without_a_warning(recorded):
     assert r.returncode == 0 and not re.search("WARN|ERROR", r.stdout + r.stderr), r.stderr
 
 
-def test_key_frames_alone(recorded):
-    p = fetch(recorded.http, recorded.whole("door", frames="key"))
+def test_key_frames_alone(played):
+    p = fetch(played.http, played.whole("door", frames="key"))
     assert abs(p.length - 10) < 0.2
-    assert media.packets(p.url) == len(p.segments) == len(recorded.fragments("door"))
+    assert media.packets(p.url) == len(p.segments) == len(played.fragments("door"))
 
 
 def test_sequence_numbers_hold_over_a_restart(serve, clips):

@@ -1,4 +1,4 @@
-"""Nothing readable on the disk: a run with known plaintexts, then every byte of the data folder is searched."""
+"""Nothing readable on the disk or in the store: a run with known plaintexts, then every byte of both is searched."""
 
 import base64
 import json
@@ -24,8 +24,8 @@ def forms(secret):
     yield raw.hex().encode()
 
 
-def test_nothing_readable_is_on_the_disk(serve, clips):
-    server = serve("data", "--set", "video.target_seconds=1", "--set", "shard_log.segment_seconds=2", "--set", "shard_log.journal_file_mib=1", rtsp="127.0.0.1:0")
+def test_nothing_readable_is_on_the_disk_or_in_the_store(serve, clips, s3):
+    server = serve("data", *s3.flags(), "--set", "video.target_seconds=1", "--set", "shard_log.segment_seconds=2", "--set", "shard_log.journal_file_mib=1", rtsp="127.0.0.1:0")
     clip = clips(seconds=6, audio=True)
     password = "Correct-Horse-Battery-Staple-42"
     publish(ffmpeg_publisher(clip, server.publish_url("door")))
@@ -39,6 +39,8 @@ def test_nothing_readable_is_on_the_disk(serve, clips):
         assert still.ok and still.content[:2] == b"\xff\xd8"
         hls = server.session("door")
     media.same_video(clip, server.whole("door"))
+    server.stored()
+    assert s3.keys(below="segments/")
 
     needles = {"the camera's password": password, "the camera's path": "secret-path-of-the-camera",
                "the root key's secret": server.secret, "the publish token": token, "a playback token": hls.split("/hls/")[1].split("/")[0]}
@@ -49,7 +51,8 @@ def test_nothing_readable_is_on_the_disk(serve, clips):
 
     def search(when):
         searched = 0
-        for p in server.data.rglob("*"):
+        # Of the bucket all is searched, whatever its name: the server's owner is not the store's.
+        for p in [*server.data.rglob("*"), *s3.folder.rglob("*")]:
             if not p.is_file():
                 continue
             try:
@@ -57,13 +60,13 @@ def test_nothing_readable_is_on_the_disk(serve, clips):
             except FileNotFoundError:
                 # A segment that was finished meanwhile has another name.
                 continue
-            if p.name in CLEAR:
+            if p.name in CLEAR and server.data in p.parents:
                 assert mode == 0o600, f"{p.name} has mode {mode:o}"
                 continue
             searched += len(content)
             for what, secret in needles.items():
                 for form in forms(secret):
-                    assert form not in content, f"{when}: {what} is readable in {p.relative_to(server.data)}"
+                    assert form not in content, f"{when}: {what} is readable in {p}"
         assert searched > 100_000, "there was nothing to search"
         assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
 

@@ -169,6 +169,24 @@ class Server:
         assert len(found) < 10000, "more than one page"
         return found
 
+    def metric(self, name, **labels):
+        """A number of /metrics."""
+        for line in self.request("GET", "/metrics").text.splitlines():
+            found, _, value = line.rpartition(" ")
+            if found.split("{")[0] == name and all(f'{k}="{v}"' in found for k, v in labels.items()):
+                return float(value)
+        raise AssertionError(f"there is no {name} {labels}")
+
+    def stored(self, seconds=30):
+        """Waits until all that is recorded is in the store."""
+        open_or_waiting = ("rushes_log_open_segments", "rushes_log_upload_backlog_bytes")
+        wait_until("everything is in the store", lambda: self.metric("rushes_log_uploads_total") and not any(map(self.metric, open_or_waiting)), seconds)
+
+    def only_in_store(self):
+        """Waits until all that is recorded is in the store, and nothing of it in the data folder (with no cache)."""
+        self.stored()
+        wait_until("no segment is left in the data folder", lambda: not list((self.data / "segments").glob("*.seg")))
+
     def session(self, name, **how):
         """A playable URL."""
         return self.url + self.call("POST", f"/v1/streams/{name}/sessions", {"protocol": "hls", **how})["url"]

@@ -1,21 +1,69 @@
-//! The suite that every store must pass, on a real server: `RUSHES_TEST_STORE` is the URL of an empty bucket or prefix
-//! (`RUSHES_TEST_ENDPOINT` its server, credentials from the environment). Without it there is nothing to do: the
-//! end-to-end tests start servers and run this.
+//! The suite that every store must pass, on a real server: the S3 server that `RUSHES_S3` names (deploy/s3.sh), or
+//! whatever `RUSHES_TEST_STORE` is the URL of, an empty bucket or prefix (`RUSHES_TEST_ENDPOINT` its server, credentials
+//! from the environment). Without either there is nothing to speak to, and the first test does nothing.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-use std::{io::ErrorKind, sync::Arc};
+use std::{
+    io::ErrorKind,
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use store::{Answer, Options, probe};
 use world::{Body, Disk, Mode, Store, real::Folder};
 
-fn options() -> Option<(String, Options)> {
-    let url = std::env::var("RUSHES_TEST_STORE").ok()?;
-    Some((url, Options { endpoint: std::env::var("RUSHES_TEST_ENDPOINT").ok(), ..Options::default() }))
+/// A server in a process of its own.
+struct Server {
+    process: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const KEY: &str = "test-access-key";
+
+fn start(binary: &str) -> (Server, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("bucket")).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let process = Command::new(binary)
+        .args(["--port", &address, "--access", KEY, "--secret", "test-secret", "--quiet", "posix"])
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Server { process, _folder: folder };
+    let listens = (0..200).any(|_| {
+        #[allow(clippy::disallowed_methods, reason = "another process is waited for")]
+        std::thread::sleep(Duration::from_millis(50));
+        TcpStream::connect(&address).is_ok()
+    });
+    assert!(listens, "the server does not listen");
+    (server, format!("http://{address}"))
 }
 
 #[test]
 fn a_server_conforms() {
-    let Some((url, options)) = options() else { return };
+    let env = |name| std::env::var(name).ok();
+    let access_key = |id: &str| Some((id.to_owned(), "test-secret".to_owned()));
+    let (url, options, _server) = match (env("RUSHES_TEST_STORE"), env("RUSHES_S3")) {
+        (Some(url), _) => {
+            (url, Options { endpoint: env("RUSHES_TEST_ENDPOINT"), ..Options::default() }, None)
+        }
+        (None, Some(binary)) => {
+            let (server, endpoint) = start(&binary);
+            let o = Options { endpoint: Some(endpoint), access_key: access_key(KEY), ..Options::default() };
+            ("s3://bucket/prefix".to_owned(), o, Some(server))
+        }
+        (None, None) => return,
+    };
     let s = store::open(&url, &options).unwrap();
     probe(&*s, [1; 16]).unwrap();
     world::conformance::store(&*s);
@@ -30,13 +78,13 @@ fn a_server_conforms() {
     world::conformance::store(&*below);
     s.delete("inner-neighbour").unwrap();
 
-    files(&s);
-    threads(&s);
+    files(&s, &url, &options);
+    threads(&s, &url, &options);
     many(&*s);
     refusals(&url, &options);
 }
 
-fn files(s: &Arc<dyn Store>) {
+fn files(s: &Arc<dyn Store>, url: &str, options: &Options) {
     let dir = tempfile::tempdir().unwrap();
     let disk = Folder::new(dir.path());
     let file = disk.open("segment", Mode::CreateNew).unwrap();
@@ -50,8 +98,7 @@ fn files(s: &Arc<dyn Store>) {
     let e = s.put("from/a file", Body::File(&*file, 9_000_002)).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::UnexpectedEof, "{e}");
     // In parts.
-    let (url, options) = options().unwrap();
-    let parts = store::open(&url, &Options { largest_put: 5 << 20, ..options }).unwrap();
+    let parts = store::open(url, &Options { largest_put: 5 << 20, ..options.clone() }).unwrap();
     parts.put("from/a file", Body::File(&*file, 9_000_001)).unwrap();
     let mut there = vec![0; 9_000_001];
     s.read_exact_at("from/a file", &mut there, 0).unwrap();
@@ -60,13 +107,12 @@ fn files(s: &Arc<dyn Store>) {
 }
 
 /// From a runtime's blocking threads, from plain ones, and dropped on a worker.
-fn threads(s: &Arc<dyn Store>) {
+fn threads(s: &Arc<dyn Store>, url: &str, options: &Options) {
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     let racing = |n: u8| {
         let s = s.clone();
         move || s.create("raced", &[n]).is_ok()
     };
-    let (url, made) = (s.url(), options());
     let won = runtime.block_on(async {
         let tasks: Vec<_> = (0..4).map(|n| tokio::task::spawn_blocking(racing(n))).collect();
         let plain: Vec<_> = (4..8).map(|n| std::thread::spawn(racing(n))).collect();
@@ -75,7 +121,7 @@ fn threads(s: &Arc<dyn Store>) {
             won += usize::from(t.await.unwrap());
         }
         won += plain.into_iter().map(|p| usize::from(p.join().unwrap())).sum::<usize>();
-        drop(made.map(|(_, o)| store::open(&url, &o).unwrap()));
+        drop(store::open(url, options).unwrap());
         won
     });
     assert_eq!(won, 1, "of several creations at once exactly one succeeds");
@@ -118,18 +164,19 @@ fn refusals(url: &str, options: &Options) {
         let s = store::open(url, options).unwrap();
         assert_eq!(s.put(key, Body::Bytes(b"")).unwrap_err().kind(), ErrorKind::InvalidInput, "{key:?}");
     }
-    if std::env::var("RUSHES_TEST_CREDENTIALS").is_ok() {
-        let wrong =
-            Options { access_key: Some(("nobody".into(), "hidden-secret".into())), ..options.clone() };
-        let e = probe(&*store::open(url, &wrong).unwrap(), [3; 16]).unwrap_err();
-        assert!(e.is_final() && e.to_string().contains("credentials were refused"), "{e}");
-        assert!(!e.to_string().contains("hidden-secret"));
+    if let Some((ours, _)) = &options.access_key {
+        for id in ["nobody", ours] {
+            let wrong = Options { access_key: Some((id.into(), "hidden-secret".into())), ..options.clone() };
+            let e = probe(&*store::open(url, &wrong).unwrap(), [3; 16]).unwrap_err();
+            assert!(e.is_final() && e.to_string().contains("credentials were refused"), "{e}");
+            assert!(!e.to_string().contains("hidden-secret"));
+        }
     }
 }
 
 #[test]
 fn a_server_that_is_away_is_said_to_be() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let o = Options {
         endpoint: Some(format!("http://127.0.0.1:{port}")),
         access_key: Some(("id".into(), "hidden-secret".into())),
@@ -147,11 +194,11 @@ fn a_server_that_is_away_is_said_to_be() {
 /// Takes everything and never answers.
 #[test]
 fn a_server_that_does_not_answer_is_given_up() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let o = Options {
         endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
         access_key: Some(("id".into(), "secret".into())),
-        request_timeout: std::time::Duration::from_millis(300),
+        request_timeout: Duration::from_millis(300),
         ..Options::default()
     };
     let s = store::open("s3://bucket", &o).unwrap();

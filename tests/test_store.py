@@ -1,0 +1,185 @@
+"""Kept in an S3 bucket: what plays from there alone, and the days on which the bucket does not do what it should."""
+
+import contextlib
+import datetime
+
+import pytest
+
+from support import media
+from support.m3u8 import fetch, when
+from support.media import ffmpeg_publisher, publish, running
+from support.s3 import SECRET, Proxy
+from support.server import ApiError, run
+from support.wait import stays, wait_until
+
+# Segments close soon, and a store that is away is given up soon.
+SOON = [x for kv in ("video.target_seconds=0.5", "shard_log.segment_seconds=1", "store.request_seconds=3", "store.connect_seconds=1")
+        for x in ("--set", kv)]
+# What is stored is not kept in the data folder, too.
+BARE = [*SOON, "--set", "shard_log.cache_mib=0"]
+
+
+def test_all_of_it_from_the_bucket_alone(serve, clips, s3):
+    clip = clips(seconds=8, gop=12, audio=True)
+    with Proxy(s3.port) as proxy:
+        server = serve("data", *s3.flags(endpoint=proxy.endpoint), *BARE)
+        publish(ffmpeg_publisher(clip, server.publish_url("door")))
+        server.quiet("door")
+        server.only_in_store()
+        segments = s3.keys(below="segments/")
+        assert segments
+        # One request for each segment, and a few at the start (the probe, the marker).
+        assert proxy.count("PUT") <= len(segments) + 8, proxy.requests
+        listed = server.fragments("door")
+        server.restart()
+        assert server.fragments("door") == listed
+        media.same_video(clip, server.whole("door"))
+        media.same_audio(clip, server.whole("door"))
+        assert server.metric("rushes_store_calls_total", operation="read", outcome="ok") > 0
+        assert server.metric("rushes_store_bytes_total", operation="read") > 100_000
+
+        # An object that is gone is named, and what is elsewhere plays.
+        lost = s3.path(segments[len(segments) // 2])
+        content = lost.read_bytes()
+        lost.unlink()
+        server.restart()
+        r = server.http.get(server.whole("door"), timeout=30)
+        assert r.status_code >= 500 and f"{lost.name}: no such object" in r.text, r.text
+        start = when(server.call("GET", "/v1/streams/door")["recorded"]["from"])
+        first = {"from": start.isoformat(), "to": (start + datetime.timedelta(seconds=1)).isoformat()}
+        assert media.packets(server.session("door", **first)) >= 25
+        lost.write_bytes(content)
+
+        # Deleting the stream deletes its objects.
+        server.call("DELETE", "/v1/streams/door")
+        wait_until("its objects are deleted", lambda: not s3.keys(below="segments/"))
+
+
+def test_a_store_that_misbehaves(serve, clips, s3):
+    """Recording goes on whatever it does, and in the end everything is there."""
+    clip = clips(seconds=12, gop=12)
+    with Proxy(s3.port) as proxy:
+        server = serve("data", *s3.flags(endpoint=proxy.endpoint), *SOON)
+        with running(ffmpeg_publisher(clip, server.publish_url("door"))) as publisher:
+            wait_until("something is stored", lambda: server.metric("rushes_log_uploads_total") >= 1)
+            for mode in ("503", "late", "away"):
+                failures = server.metric("rushes_log_upload_failures_total")
+                proxy.mode = mode
+                wait_until(f"the store is seen to fail ({mode})", lambda: server.metric("rushes_log_upload_failures_total") > failures)
+                before = server.metric("rushes_log_appended_total")
+                wait_until(f"recording goes on ({mode})", lambda: server.metric("rushes_log_appended_total") >= before + 2)
+                proxy.mode = "through"
+            assert publisher.wait(60) == 0
+        server.quiet("door")
+        server.stored()
+        media.same_video(clip, server.whole("door"))
+
+        # It starts without its store, plays what is here, and records.
+        server.stop()
+        proxy.mode = "away"
+        server.start()
+        media.same_video(clip, server.whole("door"))
+        short = clips(seconds=4, gop=12)
+        for name in ("gate", "door"):
+            publish(ffmpeg_publisher(short, server.publish_url(name)))
+            server.quiet(name)
+        assert server.metric("rushes_log_upload_backlog_bytes") > 0
+        proxy.mode = "through"
+        server.stored(90)
+        server.stop()
+        # A fresh process, without the files.
+        for file in (server.data / "segments").iterdir():
+            file.unlink()
+        server.start()
+        media.same_video(short, server.whole("gate"))
+        assert media.nal_units(server.whole("door")) == media.nal_units(clip) + media.nal_units(short)
+        proxy.mode = "away"
+        server.restart()
+        with pytest.raises(ApiError) as e:
+            server.whole("door")
+        assert e.value.status == 503 and "s3://rushes/archive/segments/" in e.value.words, e.value
+
+
+def test_a_full_backlog_refuses_and_recovers(serve, clips, s3):
+    clip = clips(seconds=10, gop=12, size="1280x720", extra=("-b:v", "4M", "-minrate", "4M"))
+    with Proxy(s3.port) as proxy:
+        server = serve("data", *s3.flags(endpoint=proxy.endpoint), *BARE, "--set", "shard_log.upload_backlog_mib=1")
+        proxy.mode = "503"
+        with running(ffmpeg_publisher(clip, server.publish_url("door"), loop=True)):
+            wait_until("the backlog is full", lambda: server.metric("rushes_log_upload_backlog_bytes") > 1 << 20)
+            full = wait_until("nothing more is taken", lambda: settled(server))
+        proxy.mode = "through"
+        server.stored()
+        with contextlib.suppress(AssertionError):
+            server.quiet("door")
+        with running(ffmpeg_publisher(clip, server.publish_url("door"), loop=True)):
+            wait_until("it records again", lambda: len(server.fragments("door")) > full)
+
+
+def settled(server):
+    """How many fragments there are, if that no longer grows while somebody publishes."""
+    n = len(server.fragments("door"))
+    try:
+        stays("no more fragments", lambda: len(server.fragments("door")) == n, 1.5)
+        return n
+    except AssertionError:
+        return 0
+
+
+def refusal(tmp_path, *flags):
+    r = run("serve", "--data", tmp_path / "refused", "--listen", "127.0.0.1:0", "--rtsp", "127.0.0.1:0", *flags, timeout=30, RUSHES_LOG="error")
+    lines = r.stderr.strip().splitlines()
+    assert r.returncode == 1 and len(lines) == 1 and r.stdout == "", r
+    assert SECRET not in lines[0] and "panicked" not in lines[0]
+    return lines[0]
+
+
+def test_what_will_not_do_is_said_at_the_start(tmp_path, serve, s3):
+    def with_store(url, **keys):
+        settings = dict(f.split("=", 1) for f in s3.flags()[3::2]) | {f"store.{k}": v for k, v in keys.items()}
+        return ("--store", url, *(x for k, v in settings.items() for x in ("--set", f"{k}={v}")))
+
+    line = refusal(tmp_path, *with_store("s3://no-such-bucket/x"))
+    assert "no-such-bucket" in line and "does not exist" in line, line
+    line = refusal(tmp_path, *with_store("s3://rushes/x", secret_access_key="wrong-secret"))
+    assert "credentials were refused" in line and "wrong-secret" not in line, line
+    line = refusal(tmp_path, *with_store("s3://rushes/x", access_key_id="somebody"))
+    assert "credentials were refused" in line, line
+    line = refusal(tmp_path, "--store", "rushes")
+    assert "s3://BUCKET" in line, line
+    line = refusal(tmp_path, "--store", tmp_path / "refused" / "inside")
+    assert "within" in line, line
+    with Proxy(s3.port) as proxy:
+        for mode in ("unconditional", "unsupported"):
+            proxy.mode = mode
+            line = refusal(tmp_path, *with_store("s3://rushes/x", endpoint=proxy.endpoint))
+            assert "no conditional writes" in line and "store.conditional_writes = false" in line, line
+        server = serve("looks", *with_store("s3://rushes/x", endpoint=proxy.endpoint, conditional_writes="false"))
+        assert server.ready["store"] == "s3://rushes/x"
+    # A bucket that another data folder uses.
+    line = refusal(tmp_path, *with_store("s3://rushes/x"))
+    assert "another data folder" in line, line
+
+
+def test_a_folder_as_the_store(tmp_path, serve, clips):
+    clip = clips(seconds=4, gop=12)
+    store = tmp_path / "archive"
+    server = serve("data", "--store", store, *BARE)
+    publish(ffmpeg_publisher(clip, server.publish_url("door")))
+    server.quiet("door")
+    server.only_in_store()
+    assert list((store / "segments").iterdir())
+    line = refusal(tmp_path, "--store", store)
+    assert "another rushes" in line, line
+    server.restart()
+    media.same_video(clip, server.whole("door"))
+    # Without it, it says where the recordings are.
+    server.stop()
+    line = refusal_of(server)
+    assert str(store) in line, line
+
+
+def refusal_of(server):
+    r = run("serve", "--data", server.data, "--listen", "127.0.0.1:0", "--rtsp", "off", timeout=30, RUSHES_LOG="error")
+    assert r.returncode == 1, r
+    return r.stderr.strip()
