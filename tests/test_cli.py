@@ -14,7 +14,7 @@ from support.simulator import Simulator
 from support.wait import wait_until
 
 COMMANDS = [
-    [], ["serve"], ["config"], ["link"], ["verify"],
+    [], ["serve"], ["config"], ["link"], ["verify"], ["export"], ["import"],
     ["stream"], *(["stream", c] for c in ("list", "add", "show", "remove", "hls-url", "timeline")),
     ["camera"], *(["camera", c] for c in ("list", "add", "probe", "show", "remove", "enable", "disable")),
 ]
