@@ -114,8 +114,14 @@ fn answered(url: String, e: &Error, status: u16, name: &str, body: &str) -> (Err
 fn unanswered(url: String, e: &Error, said: &str) -> (ErrorKind, Answer) {
     // Several objects are deleted by one request, which has an answer for each.
     if let Some(code) = said.split("(code: ").nth(1).and_then(|c| c.split(')').next()) {
-        let denied = matches!(code, "AccessDenied" | "InvalidAccessKeyId" | "ExpiredToken");
-        let kind = if denied { ErrorKind::PermissionDenied } else { ErrorKind::Other };
+        let kind = match code {
+            // Azure gives the status instead of a code.
+            "AccessDenied" | "InvalidAccessKeyId" | "ExpiredToken" | "401" | "403" => {
+                ErrorKind::PermissionDenied
+            }
+            "404" if said.contains("blob does not exist") => ErrorKind::NotFound,
+            _ => ErrorKind::Other,
+        };
         let words = format!("the store answered {}", shortened(&deepest(e)));
         return (kind, Answer { url, status: None, code: code.to_owned(), words });
     }

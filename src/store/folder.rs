@@ -15,10 +15,18 @@ use crate::OpenError;
 /// The folder's lock is held as long as this lives.
 pub(crate) struct Folder {
     store: DiskStore,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Folder {
+    /// One that is there, to look at.
+    pub(crate) fn visit(path: &Path) -> Result<Folder, OpenError> {
+        let absolute =
+            path.canonicalize().map_err(|source| OpenError::Folder { path: path.into(), source })?;
+        let disk = Arc::new(world::real::Folder::new(&absolute));
+        Ok(Folder { store: DiskStore::visit(disk, absolute.display().to_string()), _lock: None })
+    }
+
     pub(crate) fn open(path: &Path) -> Result<Folder, OpenError> {
         let at = |source| OpenError::Folder { path: path.to_owned(), source };
         let absolute = std::path::absolute(path).map_err(at)?;
@@ -40,7 +48,7 @@ impl Folder {
         }
         let disk = Arc::new(world::real::Folder::new(&absolute));
         let store = DiskStore::new(disk, absolute.display().to_string()).map_err(at)?;
-        Ok(Folder { store, _lock: lock })
+        Ok(Folder { store, _lock: Some(lock) })
     }
 }
 
@@ -83,7 +91,16 @@ mod tests {
         let url = format!("file://{}", path.display());
         let again = crate::open(&url, &crate::Options::default()).unwrap();
         again.create("kept", b"x").unwrap();
-        drop(again);
+        std::fs::write(path.join(".incoming-7"), b"half").unwrap();
+        // Beside its user it can be looked at, and nothing is changed by that.
+        let looked =
+            crate::open(&url, &crate::Options { read_only: true, ..crate::Options::default() }).unwrap();
+        assert_eq!(looked.list("", None, 9).unwrap().len(), 1);
+        for refused in [looked.put("x", Body::Bytes(b"")), looked.create("x", b""), looked.delete("kept")] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+        }
+        assert!(path.join(".incoming-7").exists());
+        drop((again, looked));
         assert_eq!(Folder::open(&path).unwrap().len("kept").unwrap(), Some(1));
         assert!(matches!(Folder::open(&dir.path().join("no/such")), Err(OpenError::Folder { .. })));
     }

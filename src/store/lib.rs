@@ -12,6 +12,7 @@ mod error;
 mod folder;
 mod open;
 mod probe;
+mod read_only;
 mod remote;
 
 pub use counted::{Counted, SECONDS, Tally};

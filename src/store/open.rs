@@ -14,6 +14,7 @@ use world::Store;
 
 use crate::{
     folder::Folder,
+    read_only::ReadOnly,
     remote::{Remote, Service},
 };
 
@@ -44,6 +45,9 @@ pub struct Options {
     /// Whether to rely on the store for [`Store::create`]. If not, it looks first and then writes: two that create the
     /// same object at the same moment may both succeed.
     pub conditional_writes: bool,
+    /// Only to look at it, perhaps beside the server that uses it: writes and deletions are refused (`Unsupported`), and
+    /// a folder is neither made nor locked nor tidied.
+    pub read_only: bool,
 }
 
 impl Default for Options {
@@ -59,6 +63,7 @@ impl Default for Options {
             retries: 3,
             largest_put: 512 << 20,
             conditional_writes: true,
+            read_only: false,
         }
     }
 }
@@ -66,7 +71,15 @@ impl Default for Options {
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Options { endpoint, region, path_style, access_key, ca_file, .. } = self;
-        let Options { connect_timeout, request_timeout, retries, largest_put, conditional_writes, .. } = self;
+        let Options {
+            connect_timeout,
+            request_timeout,
+            retries,
+            largest_put,
+            conditional_writes,
+            read_only,
+            ..
+        } = self;
         f.debug_struct("Options")
             .field("endpoint", endpoint)
             .field("region", region)
@@ -78,6 +91,7 @@ impl std::fmt::Debug for Options {
             .field("retries", retries)
             .field("largest_put", largest_put)
             .field("conditional_writes", conditional_writes)
+            .field("read_only", read_only)
             .finish()
     }
 }
@@ -172,7 +186,8 @@ pub fn local_path(url: &str) -> Option<PathBuf> {
 /// The store's calls block: they may be made from any thread but an async runtime's workers (`spawn_blocking` is fine).
 /// A folder is made if its parent exists, and locked: it has one user. Requests run on two threads of the store's own.
 pub fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, OpenError> {
-    Ok(match target(url)? {
+    let store: Arc<dyn Store> = match target(url)? {
+        Target::Folder(path) if options.read_only => Arc::new(Folder::visit(&path)?),
         Target::Folder(path) => Arc::new(Folder::open(&path)?),
         Target::Bucket { service, bucket, prefix } => {
             let scheme = match service {
@@ -183,7 +198,8 @@ pub fn open(url: &str, options: &Options) -> Result<Arc<dyn Store>, OpenError> {
             let url = format!("{scheme}://{bucket}/{prefix}").trim_end_matches('/').to_owned();
             Arc::new(remote(service, url, &bucket, prefix, options)?)
         }
-    })
+    };
+    Ok(if options.read_only { Arc::new(ReadOnly(store)) } else { store })
 }
 
 fn client(url: &str, o: &Options, http: bool) -> Result<ClientOptions, OpenError> {

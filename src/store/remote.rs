@@ -226,14 +226,16 @@ impl Store for Remote {
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> io::Result<Vec<Object>> {
         let full = format!("{}{prefix}", self.prefix);
-        // Not every store can begin in the middle, and Google's own name for it is another.
-        let offset = after.filter(|_| self.service == Service::S3).map(|a| format!("{}{a}", self.prefix));
+        // Not everyone begins where it is told (Azure's emulator does not): what is before is left out here, too, and
+        // is then passed over in large steps.
+        let offset = after.map(|a| format!("{}{a}", self.prefix));
+        let obeys = self.service == Service::S3 || after.is_none();
         let mut out: Vec<Object> = Vec::new();
         let mut page_token: Option<String> = None;
         while out.len() < limit {
             let options = PaginatedListOptions {
                 offset: offset.clone().filter(|_| page_token.is_none()),
-                max_keys: Some(PAGE.min(limit - out.len())),
+                max_keys: Some(if obeys { PAGE.min(limit - out.len()) } else { PAGE }),
                 page_token: page_token.take(),
                 ..PaginatedListOptions::default()
             };
@@ -250,6 +252,7 @@ impl Store for Remote {
                 break;
             }
         }
+        out.truncate(limit);
         Ok(out)
     }
 }

@@ -82,13 +82,18 @@ fn folder(key: &str) -> &str {
 impl DiskStore {
     /// On a folder that exists. Removes what an earlier process left half written: a folder has one user.
     pub fn new(disk: Arc<dyn Disk>, url: impl Into<String>) -> io::Result<DiskStore> {
-        let store = DiskStore { disk, url: url.into(), next: AtomicU64::new(0) };
+        let store = DiskStore::visit(disk, url);
         let (mut all, mut half) = (Vec::new(), Vec::new());
         store.walk("", &mut all, &mut half)?;
         for name in half {
             store.disk.remove(&name)?;
         }
         Ok(store)
+    }
+
+    /// On a folder that another may be using; it is not tidied.
+    pub fn visit(disk: Arc<dyn Disk>, url: impl Into<String>) -> DiskStore {
+        DiskStore { disk, url: url.into(), next: AtomicU64::new(0) }
     }
 
     fn write(&self, temporary: &str, body: &Body<'_>) -> io::Result<()> {

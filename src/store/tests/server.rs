@@ -174,6 +174,44 @@ fn refusals(url: &str, options: &Options) {
     }
 }
 
+/// How much memory a large segment takes (`cargo test -p store --test server -- --ignored --nocapture`).
+#[test]
+#[ignore = "a measurement"]
+fn memory_of_a_large_put() {
+    let Ok(binary) = std::env::var("RUSHES_S3") else { return };
+    let (_server, endpoint) = start(&binary);
+    let access_key = Some((KEY.to_owned(), "test-secret".to_owned()));
+    let s =
+        store::open("s3://bucket/x", &Options { endpoint: Some(endpoint), access_key, ..Options::default() });
+    let s = s.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = Folder::new(dir.path()).open("segment", Mode::CreateNew).unwrap();
+    for n in 0..256 {
+        file.write_all_at(&vec![n as u8; 1 << 20], n << 20).unwrap();
+    }
+    let anonymous = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|l| l.starts_with("RssAnon:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let (before, done) = (anonymous(), std::sync::atomic::AtomicBool::new(false));
+    let peak = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut peak = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                peak = peak.max(anonymous());
+            }
+            peak
+        });
+        s.put("segment", Body::File(&*file, 256 << 20)).unwrap();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        watch.join().unwrap()
+    });
+    assert_eq!(s.len("segment").unwrap(), Some(256 << 20));
+    eprintln!("256 MiB put: {} KiB of heap at most", peak.saturating_sub(before));
+    assert!(peak < before + (32 << 10), "{before} KiB before, {peak} at most");
+}
+
 #[test]
 fn a_server_that_is_away_is_said_to_be() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
