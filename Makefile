@@ -50,7 +50,7 @@ audit: ## advisories, licences and sources by cargo-deny
 bench: ## the figures: a table and target/bench.json
 	@deploy/install.sh test
 	@$(MAKE) --no-print-directory web
-	cargo build --locked --release -p rushes -p rushes-camera -p rushes-log --bins --examples
+	cargo build --locked --release -p rushes -p rushes-camera -p rushes-log -p video --bins --examples
 	python=$$(deploy/venv.sh) && $$python tests/bench/bench.py $(TARGET)/release/rushes \
 	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json $(BENCH)
 

@@ -1,6 +1,6 @@
 """The figures: ratios against a peer or a limit in the same run, since machines differ and are noisy.
 
-Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,memory]
+Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,archive]
 Prints a table; writes all that was measured as JSON.
 """
 
@@ -16,6 +16,8 @@ import tempfile
 import time
 import urllib.request
 from base64 import b64encode
+
+import archive
 
 HZ = os.sysconf("SC_CLK_TCK")
 CAMERAS = 30
@@ -132,11 +134,12 @@ class Simulator:
 def log_figures(args, work):
     say("log: throughput (60 s of each, alternating) and latency")
 
-    def measure(what, seconds):
-        out = subprocess.run([args.logbench, what, "--dir", str(work), "--seconds", str(seconds)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    def measure(what, seconds, *more):
+        out = subprocess.run([args.logbench, what, "--dir", str(work), "--seconds", str(seconds), *more], check=True, stdout=subprocess.PIPE, text=True).stdout
         return json.loads(out.strip().splitlines()[-1])
 
-    return {"throughput": measure("throughput", args.log_seconds), "latency": measure("latency", args.log_seconds // 3)}
+    return {"throughput": measure("throughput", args.log_seconds), "tiering": measure("throughput", args.log_seconds // 2, "--tiering"),
+            "latency": measure("latency", args.log_seconds // 3)}
 
 
 def rushes_cpu(args, work, url, seconds):
@@ -237,6 +240,10 @@ def click_figures(args, work):
     return {"live_ms": sorted(live), "recorded_ms": sorted(recorded)}
 
 
+def archive_figures(args, work):
+    return archive.figures(args, Server, str(pathlib.Path(args.logbench).with_name("archive")), work, say)
+
+
 def median(xs):
     xs = sorted(xs)
     return xs[len(xs) // 2]
@@ -246,6 +253,8 @@ def rows(results):
     out = []
     if log := results.get("log"):
         out.append(("log: MB/s over bare 1 MiB write + fdatasync", f"{log['throughput']['ratio']:.2f}", "≥ 0.6"))
+        if tiering := log.get("tiering"):
+            out.append(("log: the same with tiering", f"{tiering['ratio']:.2f}", "≥ 0.4"))
         out.append(("log: p99 of an append over bare 4 KiB + fdatasync", f"{log['latency']['ratio_p99']:.2f}", "≤ 3"))
     if v := results.get("video"):
         ratio = median([a["cpu_s_per_camera_minute"] / b["cpu_s_per_camera_minute"] for a, b in zip(v["rushes"], v["ffmpeg"])])
@@ -258,6 +267,8 @@ def rows(results):
     if c := results.get("click"):
         out.append(("click to first picture, live, ms (median)", f"{median(c['live_ms']):.0f}", "≤ 1000"))
         out.append(("click to first picture, recorded, ms (median)", f"{median(c['recorded_ms']):.0f}", "≤ 1000"))
+    if a := results.get("archive"):
+        out += archive.rows(a)
     return out
 
 
@@ -266,15 +277,17 @@ def main():
     p.add_argument("rushes")
     p.add_argument("logbench")
     p.add_argument("out", type=pathlib.Path)
-    p.add_argument("--only", default="log,video,click")
+    p.add_argument("--only", default="log,video,click,archive")
     p.add_argument("--log-seconds", type=int, default=60)
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--warm-up", type=int, default=20)
     p.add_argument("--rounds", type=int, default=2)
     p.add_argument("--clicks", type=int, default=5)
+    p.add_argument("--fragments", type=int, default=1_000_000)
+    p.add_argument("--payload-mib", type=int, default=4096)
     args = p.parse_args()
     results = {}
-    for name, figure in (("log", log_figures), ("video", video_figures), ("click", click_figures)):
+    for name, figure in (("log", log_figures), ("video", video_figures), ("click", click_figures), ("archive", archive_figures)):
         if name in args.only.split(","):
             # Beside the output, not in /tmp: that may be memory.
             work = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=args.out.parent))
