@@ -8,7 +8,7 @@ import pytest
 from support import media
 from support.m3u8 import fetch, when
 from support.media import ffmpeg_publisher, publish, running
-from support.s3 import SECRET, Proxy
+from support.s3 import S3, SECRET, Proxy
 from support.server import ApiError, run
 from support.wait import stays, wait_until
 
@@ -159,6 +159,21 @@ def test_what_will_not_do_is_said_at_the_start(tmp_path, serve, s3):
     # A bucket that another data folder uses.
     line = refusal(tmp_path, *with_store("s3://rushes/x"))
     assert "another data folder" in line, line
+
+
+def test_over_tls(tmp_path, serve):
+    # Rushes' own certificate serves as anybody's.
+    made = serve("made", "--tls-self-signed")
+    made.stop()
+    certificate = made.data / "self-signed.pem"
+    with S3(tmp_path / "s3", tls=certificate) as s3:
+        server = serve("data", *s3.flags(), "--set", f"store.ca_file={certificate}")
+        assert server.metric("rushes_store_calls_total", operation="create", outcome="ok") > 0
+        server.stop()
+        # One that nobody has vouched for is not spoken to; recording does not wait for that to be mended.
+        server = serve("other", *s3.flags("other"))
+        assert server.metric("rushes_store_calls_total", operation="create", outcome="ok") == 0
+        assert "certificate" in server.log.read_text()
 
 
 def test_a_folder_as_the_store(tmp_path, serve, clips):

@@ -20,8 +20,9 @@ BUCKET = "rushes"
 class S3:
     """A real S3 server (RUSHES_S3, by deploy/s3.sh) on a folder: each object is the file `objects / its key`."""
 
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder, tls=None):
+        """`tls`: the file of a certificate and its key."""
+        self.folder, self.tls = pathlib.Path(folder), tls
         self.objects = self.folder / BUCKET
         self.process = None
 
@@ -29,10 +30,11 @@ class S3:
         server = os.environ.get("RUSHES_S3") or pytest.fail("say RUSHES_S3=$(deploy/s3.sh): the S3 server that the tests use")
         self.objects.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.endpoint = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        tls = ["--cert", self.tls, "--key", self.tls] if self.tls else []
         self.log = self.folder.with_suffix(".log").open("ab")
         self.process = subprocess.Popen(
-            [server, "--port", f"127.0.0.1:{self.port}", "--access", KEY, "--secret", SECRET, "--quiet", "posix", self.folder],
+            [server, "--port", f"127.0.0.1:{self.port}", "--access", KEY, "--secret", SECRET, "--quiet", *tls, "posix", self.folder],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         wait_until("the S3 server listens", self._listens)
         return self
