@@ -15,7 +15,7 @@ from support.wait import wait_until
 
 COMMANDS = [
     [], ["serve"], ["config"], ["link"], ["verify"], ["export"], ["import"],
-    ["stream"], *(["stream", c] for c in ("list", "add", "show", "remove", "hls-url", "timeline")),
+    ["stream"], *(["stream", c] for c in ("list", "add", "show", "set", "pin", "unpin", "pins", "remove", "hls-url", "timeline")),
     ["camera"], *(["camera", c] for c in ("list", "add", "probe", "show", "remove", "enable", "disable")),
 ]
 

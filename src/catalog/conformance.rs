@@ -428,6 +428,30 @@ async fn spans(e: &mut dyn Engine) {
     ] {
         assert_eq!(firsts(RunQuery::Positions((lo, hi))).await, want, "{lo}..={hi}");
     }
+    for (after, limit, want) in [
+        (0, 99, &[10, 20, 40, 60, 70, 90][..]),
+        (0, 2, &[10, 20]),
+        (19, 1, &[10]),
+        (20, 2, &[20, 40]),
+        (30, 1, &[40]),
+        (30, 0, &[]),
+        (95, 9, &[]),
+        (u64::MAX, 9, &[]),
+    ] {
+        let found = c.first_runs(s, after, limit).await.unwrap();
+        assert_eq!(found.iter().map(|r| r.first).collect::<Vec<_>>(), want, "{limit} after {after}");
+    }
+    for ((lo, hi), want) in [
+        ((0, u64::MAX), &[(30, 40), (50, 60), (61, 70), (80, 90)][..]),
+        ((25, 45), &[(30, 40)]),
+        ((45, 60), &[(50, 60)]),
+        ((30, 45), &[]),
+        ((31, 39), &[]),
+        ((99, u64::MAX), &[]),
+        ((u64::MAX, u64::MAX), &[]),
+    ] {
+        assert_eq!(c.gaps(s, (lo, hi)).await.unwrap(), want, "gaps in {lo}..={hi}");
+    }
     let at = |s: i64| Timestamp(s * 1_000_000);
     for ((lo, hi), want) in [
         ((Timestamp::MIN, Timestamp::MAX), &[10, 20, 40, 60, 70, 90][..]),

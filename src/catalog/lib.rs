@@ -107,6 +107,22 @@ pub trait Catalog: Send + Sync + 'static {
     async fn shards(&self, stream: Option<StreamUid>) -> Result<Vec<ShardRow>, CatalogError>;
     /// Runs of a shard that meet a span, ascending by first position. An inverted span meets nothing.
     async fn runs(&self, shard: ShardId, query: RunQuery) -> Result<Vec<RunRow>, CatalogError>;
+    /// The first runs of a shard that end after a position, ascending, at most `limit`.
+    async fn first_runs(
+        &self,
+        shard: ShardId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<RunRow>, CatalogError> {
+        let mut found = self.runs(shard, RunQuery::Positions((after, u64::MAX))).await?;
+        found.truncate(limit);
+        Ok(found)
+    }
+    /// Positions between two runs that meet a span and that are in neither: (end of the one, first of the other).
+    async fn gaps(&self, shard: ShardId, span: Span<u64>) -> Result<Vec<(u64, u64)>, CatalogError> {
+        let runs = self.runs(shard, RunQuery::Positions(span)).await?;
+        Ok(runs.windows(2).filter(|w| w[0].end < w[1].first).map(|w| (w[0].end, w[1].first)).collect())
+    }
     /// One segment.
     async fn segment(&self, id: [u8; 16]) -> Result<Option<SegmentRow>, CatalogError>;
     /// Segments in the order of their ids, after one, at most `limit`.

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use world::{ShardId, StreamUid, Timestamp};
 
+use crate::{Pin, Removed, Retention};
+
 /// Why the log did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
@@ -191,11 +193,36 @@ pub trait Log: Send + Sync + 'static {
         limit: usize,
         from_end: bool,
     ) -> Result<Vec<Payload>, LogError>;
+    /// Positions within a stretch that hold nothing between others that do, as (first, one past the last): removed by
+    /// retention, or never used.
+    async fn gaps(&self, shard: ShardId, from: u64, to: u64) -> Result<Vec<(u64, u64)>, LogError>;
     /// A range of a payload's plain bytes; only the chunks that it meets are read and opened.
     async fn read_payload(&self, payload: &Payload, range: Range<u64>) -> Result<Bytes, LogError>;
 
     /// Follows a shard's head: changes whenever something becomes readable.
     fn watch(&self, shard: ShardId) -> Result<watch::Receiver<Head>, LogError>;
+    /// Says how long a stream's records stay, from now on; durable when it returns. Whoever makes a stream says so: unless
+    /// told, it keeps everything.
+    async fn set_retention(&self, stream: StreamUid, retention: Retention) -> Result<(), LogError>;
+    /// What was said last.
+    async fn retention(&self, stream: StreamUid) -> Result<Retention, LogError>;
+    /// Keeps what has arrived and will arrive between two moments from retention, whatever that says; what is gone
+    /// already stays gone. Durable when it returns. A deletion of the stream, and [`Log::trim`], do not heed it.
+    async fn pin(
+        &self,
+        stream: StreamUid,
+        from: Timestamp,
+        to: Timestamp,
+        note: &str,
+    ) -> Result<Pin, LogError>;
+    /// Takes a pin away; `false` if there is none of this id.
+    async fn unpin(&self, stream: StreamUid, id: &str) -> Result<bool, LogError>;
+    /// A stream's pins, the earliest first.
+    async fn pins(&self, stream: StreamUid) -> Result<Vec<Pin>, LogError>;
+    /// Does now what the log does by itself every few seconds: removes what the rules say, and settles whether there is
+    /// room. What goes goes in whole runs, or as it arrived where it is in no closed segment yet; beyond something
+    /// pinned this leaves holes.
+    async fn enforce(&self) -> Result<(), LogError>;
     /// Forgets everything before `before`.
     async fn trim(&self, shard: ShardId, before: u64) -> Result<(), LogError>;
     /// Sealed bytes held for a stream, or in all.
@@ -304,6 +331,8 @@ pub struct Stats {
     pub cached_bytes: u64,
     /// Segments rewritten into others.
     pub compacted: u64,
+    /// What retention has removed.
+    pub removed: Removed,
 }
 
 /// A shared log.

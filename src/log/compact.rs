@@ -120,25 +120,19 @@ impl Shared {
         Ok(live.into_values().collect())
     }
 
-    /// Joins runs that follow each other in their shard.
-    async fn stretches(&self, runs: &BTreeMap<(ShardId, u64), RunRow>) -> Result<Vec<Stretch>, LogError> {
+    /// Joins runs that follow each other in their shard. Where there is a hole between two they stay apart: it is how the
+    /// hole is known.
+    fn stretches(runs: &BTreeMap<(ShardId, u64), RunRow>) -> Vec<Stretch> {
         let mut out: Vec<Stretch> = Vec::new();
         for r in runs.values() {
-            let last = out.last().and_then(|s| s.last()).filter(|l| l.shard == r.shard && l.end <= r.first);
-            let joined = match last {
-                Some(l) if l.end == r.first => true,
-                Some(l) => {
-                    let between = RunQuery::Positions((l.end, r.first - 1));
-                    self.catalog.runs(r.shard, between).await.map_err(io)?.is_empty()
-                }
-                None => false,
-            };
             match out.last_mut() {
-                Some(s) if joined => s.push(r.clone()),
+                Some(s) if s.last().is_some_and(|l| l.shard == r.shard && l.end == r.first) => {
+                    s.push(r.clone())
+                }
                 _ => out.push(vec![r.clone()]),
             }
         }
-        Ok(out)
+        out
     }
 
     /// Copies what is left of these segments into as few as can be, and removes them.
@@ -149,7 +143,7 @@ impl Shared {
                 runs.insert((r.shard, r.first), r);
             }
         }
-        let stretches = self.stretches(&runs).await?;
+        let stretches = Shared::stretches(&runs);
         let s = self.clone();
         let written = self.blocking(move || s.copy(&stretches)).await??;
         self.replace(group, runs, written).await
@@ -231,6 +225,7 @@ impl Shared {
             self.remove_file(&s.id).await;
         }
         let removed = update.removed_segments.clone();
+        self.note_removals(&removed, false).await?;
         if let Err(e) = self.catalog.log_update(update).await {
             // It may have taken effect: then the old ones are gone.
             for id in &removed {

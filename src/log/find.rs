@@ -65,6 +65,25 @@ impl Shared {
         Ok(None)
     }
 
+    pub async fn gaps(&self, id: ShardId, from: u64, to: u64) -> Result<Vec<(u64, u64)>, LogError> {
+        let shard = self.shard(id)?;
+        let io = |e: catalog::CatalogError| LogError::Io(e.to_string());
+        let (flushed, recent) = {
+            let st = shard.state();
+            (st.flushed, st.recent.front().map(Recent::first))
+        };
+        let mut gaps = self.catalog.gaps(id, (from, to)).await.map_err(io)?;
+        // What is in no closed segment yet has no holes; there may be one before it.
+        let (Some(recent), Some(last)) = (recent, flushed.checked_sub(1)) else { return Ok(gaps) };
+        if (from..=to).contains(&recent)
+            && self.catalog.runs(id, RunQuery::Positions((last, last))).await.map_err(io)?.is_empty()
+        {
+            let runs = self.catalog.runs(id, RunQuery::Positions((from, last))).await.map_err(io)?;
+            gaps.extend(runs.last().filter(|r| r.end < recent).map(|r| (r.end, recent)));
+        }
+        Ok(gaps)
+    }
+
     pub async fn payloads(
         self: &Arc<Self>,
         id: ShardId,

@@ -363,7 +363,11 @@ impl Spares {
                         _ => {}
                     }
                     let f = disk.open(&fresh, Mode::CreateNew)?;
-                    f.allocate(size)?;
+                    if let Err(e) = f.allocate(size) {
+                        // On a full disk nothing must be left of an attempt.
+                        let _ = disk.remove(&fresh);
+                        return Err(e);
+                    }
                     break (fresh, f);
                 }
             }

@@ -7,7 +7,8 @@
 //! queue; one committer takes everything that waits, gives positions, writes one frame to the journal, syncs, publishes
 //! it to the index and the tail, and wakes the waiters. Large payloads are written to their shard's open segment as they
 //! arrive and synced before the frame that commits them. A flusher moves what is in the journal into segments and the
-//! catalog, and lets go of the journal's files. `docs/formats/journal.md` and `docs/formats/segment.md` are the layouts.
+//! catalog, and lets go of the journal's files. Retention removes what is too old or too much, as each stream's rules, the
+//! store's policy and the disk say. `docs/formats/journal.md` and `docs/formats/segment.md` are the layouts.
 //!
 //! The committer, the recovery and the flusher's steps are synchronous and take time, randomness and disk from
 //! [`world::World`], so that a simulated run can drive and fail them.
@@ -19,6 +20,7 @@ mod cache;
 mod codec;
 mod committer;
 mod compact;
+mod enforce;
 mod entry;
 mod find;
 mod findings;
@@ -35,11 +37,15 @@ mod open_segment;
 mod opening;
 mod payload;
 mod place;
+mod policy;
 mod pool;
 mod progress;
 mod read;
 mod recovery;
+mod reserve;
 mod retain;
+mod retention;
+mod rules;
 mod segment;
 mod shared;
 #[cfg(test)]
@@ -47,6 +53,7 @@ mod sim;
 #[cfg(test)]
 mod testing;
 mod tier;
+mod tombstones;
 mod uploads;
 mod verify;
 mod verify_journal;
@@ -57,4 +64,5 @@ pub use findings::{Finding, Report, Seen, Severity};
 pub use local::LocalLog;
 pub use memory::MemoryLog;
 pub use opening::OpenError;
+pub use retention::{MAX_NOTE, MAX_PINS, OnFull, PIN_MARGIN, Pin, Removed, Retention, StorePolicy};
 pub use verify::Verify;

@@ -14,8 +14,10 @@ use tokio::sync::{oneshot, watch};
 use world::{ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Committed, Head, Limits, Log, LogError, Page, Payload, PayloadWriter, Query, Stats,
+    Committed, Head, Limits, Log, LogError, Page, Payload, PayloadWriter, Pin, Query, Retention, Stats,
+    StorePolicy,
     committer::{BatchOp, Done, Fail, Op},
+    enforce::keep_enforcing,
     entry::{encode_records, records_len},
     flush::Scope,
     index::Shard,
@@ -66,6 +68,16 @@ impl LocalLog {
         self.to_its_end(|s| async move { s.flush(Scope::All).await }).await
     }
 
+    /// Says what holds for the whole store, from now on. Not kept: whoever opens the log says it each time.
+    pub fn set_store_policy(&self, policy: StorePolicy) {
+        self.shared.rules.set_store(policy);
+    }
+
+    /// What holds for the whole store.
+    pub fn store_policy(&self) -> StorePolicy {
+        self.shared.rules.store()
+    }
+
     /// Runs something to its end even if nobody waits for it any more.
     async fn to_its_end<F>(&self, f: impl FnOnce(Arc<Shared>) -> F) -> Result<(), LogError>
     where
@@ -88,6 +100,7 @@ impl LocalLog {
     ) -> Result<Arc<LocalLog>, OpenError> {
         let Parts { shared, mut committer, lease, strays } =
             Parts::open(world, catalog, keys, limits, false).await?;
+        shared.load_rules().await?;
         let s = shared.clone();
         let thread = std::thread::Builder::new()
             .name("log-committer".into())
@@ -101,8 +114,9 @@ impl LocalLog {
         let lease = Arc::new(Mutex::new(Some(lease)));
         let renewing = tokio::spawn(renew(shared.clone(), lease.clone())).abort_handle();
         let flushing = tokio::spawn(keep_flushing(shared.clone(), strays)).abort_handle();
-        let mut tasks =
-            vec![renewing, flushing, tokio::spawn(keep_compacting(shared.clone())).abort_handle()];
+        let enforcing = tokio::spawn(keep_enforcing(shared.clone())).abort_handle();
+        let compacting = tokio::spawn(keep_compacting(shared.clone())).abort_handle();
+        let mut tasks = vec![renewing, flushing, enforcing, compacting];
         if shared.world.store.is_some() {
             tasks.extend((0..UPLOADS).map(|_| tokio::spawn(keep_storing(shared.clone())).abort_handle()));
         }
@@ -170,6 +184,8 @@ async fn keep_flushing(shared: Arc<Shared>, strays: Vec<([u8; 16], bool)>) {
         }
         if let Err(e) = shared.flush(Scope::Due).await {
             tracing::warn!(error = %e, "the journal could not be moved to segments; trying again");
+            // It may be for want of room.
+            shared.rules.wake.notify_one();
             shared.world.clock.sleep(10 * FLUSH_EVERY).await;
         }
     }
@@ -248,7 +264,12 @@ impl Log for LocalLog {
         if stream == JOURNAL {
             return Err(LogError::Refused("this id is reserved".into()));
         }
-        self.to_its_end(move |s| async move { s.delete_stream(stream).await }).await
+        self.to_its_end(move |s| async move {
+            s.delete_stream(stream).await?;
+            s.forget_rules(stream).await;
+            Ok(())
+        })
+        .await
     }
 
     async fn rotate_key(&self, stream: StreamUid) -> Result<u32, LogError> {
@@ -303,6 +324,8 @@ impl Log for LocalLog {
             _ => return Err(LogError::Refused("a batch has at least one record".into())),
         };
         let shard = s.shard(shard)?;
+        // Once in the journal, once in a segment.
+        s.rules.admit(shard.id.stream, 2 * len as u64)?;
         let sealer = shard.stream.sealer(&s.keys, &s.writer).await?;
         let want = (len + seal::TAG).min(s.limits.inflight_bytes) as u32;
         let room = s.room.clone().acquire_many_owned(want).await.map_err(|_| LogError::Down)?;
@@ -335,6 +358,7 @@ impl Log for LocalLog {
         if shard.state().closing {
             return Err(LogError::Closed(shard.id));
         }
+        self.shared.rules.admit(shard.id.stream, 0)?;
         let sealer = shard.stream.sealer(&self.shared.keys, &self.shared.writer).await?;
         Ok(Box::new(LocalPayload::new(self.shared.clone(), shard, sealer)))
     }
@@ -363,6 +387,10 @@ impl Log for LocalLog {
         self.shared.payloads(shard, query, limit, from_end).await
     }
 
+    async fn gaps(&self, shard: ShardId, from: u64, to: u64) -> Result<Vec<(u64, u64)>, LogError> {
+        self.shared.gaps(shard, from, to).await
+    }
+
     async fn read_payload(&self, payload: &Payload, range: Range<u64>) -> Result<Bytes, LogError> {
         self.shared.read_payload(payload, range).await
     }
@@ -375,6 +403,39 @@ impl Log for LocalLog {
         }
         let head = st.head();
         Ok(st.watch.get_or_insert_with(|| watch::channel(head).0).subscribe())
+    }
+
+    async fn set_retention(&self, stream: StreamUid, retention: Retention) -> Result<(), LogError> {
+        self.shared.admit()?;
+        self.shared.set_retention(stream, retention).await
+    }
+
+    async fn retention(&self, stream: StreamUid) -> Result<Retention, LogError> {
+        self.shared.retention(stream)
+    }
+
+    async fn pin(
+        &self,
+        stream: StreamUid,
+        from: Timestamp,
+        to: Timestamp,
+        note: &str,
+    ) -> Result<Pin, LogError> {
+        self.shared.admit()?;
+        self.shared.pin(stream, from, to, note).await
+    }
+
+    async fn unpin(&self, stream: StreamUid, id: &str) -> Result<bool, LogError> {
+        self.shared.admit()?;
+        self.shared.unpin(stream, id).await
+    }
+
+    async fn pins(&self, stream: StreamUid) -> Result<Vec<Pin>, LogError> {
+        self.shared.pins(stream)
+    }
+
+    async fn enforce(&self) -> Result<(), LogError> {
+        self.to_its_end(|s| async move { s.enforce().await }).await
     }
 
     async fn trim(&self, shard: ShardId, before: u64) -> Result<(), LogError> {

@@ -11,8 +11,10 @@ use tokio::sync::watch;
 use world::{ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Committed, Head, Item, Limits, Log, LogError, MAX_INDEX, Page, Payload, PayloadWriter, Place, Query,
-    Record, Stats, keys::lock,
+    Committed, Head, Item, Limits, Log, LogError, MAX_INDEX, OnFull, Page, Payload, PayloadWriter, Pin,
+    Place, Query, Record, Retention, Stats,
+    keys::lock,
+    rules::{Rule, check_pin, new_pin_id},
 };
 
 struct MemoryShard {
@@ -28,6 +30,21 @@ struct MemoryShard {
 enum Stored {
     Record(Record),
     Payload(Payload, Bytes),
+}
+
+impl Stored {
+    fn bytes(&self) -> u64 {
+        match self {
+            Stored::Record(r) => r.data.len() as u64,
+            Stored::Payload(_, d) => d.len() as u64,
+        }
+    }
+    fn arrival(&self) -> Timestamp {
+        match self {
+            Stored::Record(r) => r.arrival,
+            Stored::Payload(p, _) => p.arrival,
+        }
+    }
 }
 
 impl MemoryShard {
@@ -46,6 +63,7 @@ impl MemoryShard {
 #[derive(Default)]
 struct State {
     streams: BTreeMap<StreamUid, u32>,
+    rules: BTreeMap<StreamUid, Rule>,
     shards: BTreeMap<ShardId, MemoryShard>,
     stats: Stats,
     down: bool,
@@ -54,6 +72,31 @@ struct State {
 impl State {
     fn shard(&mut self, id: ShardId) -> Result<&mut MemoryShard, LogError> {
         self.shards.get_mut(&id).ok_or(LogError::NoShard(id))
+    }
+    fn rule(&mut self, stream: StreamUid) -> Result<&mut Rule, LogError> {
+        if !self.streams.contains_key(&stream) {
+            return Err(LogError::NoShard(ShardId { stream, shard: 0 }));
+        }
+        Ok(self.rules.entry(stream).or_default())
+    }
+    fn held(&self, stream: StreamUid) -> u64 {
+        self.shards
+            .iter()
+            .filter(|(id, _)| id.stream == stream)
+            .flat_map(|(_, s)| s.items.values())
+            .map(Stored::bytes)
+            .sum()
+    }
+    /// A stream that may not overwrite has to fit.
+    fn admit(&self, stream: StreamUid) -> Result<(), LogError> {
+        match self.rules.get(&stream).map(|r| r.retention) {
+            Some(Retention { bytes: Some(budget), on_full: OnFull::Refuse, .. })
+                if self.held(stream) > budget =>
+            {
+                Err(LogError::Refused(format!("the stream holds more than the {budget} bytes that it may")))
+            }
+            _ => Ok(()),
+        }
     }
     fn open(&mut self, id: ShardId) -> Result<&mut MemoryShard, LogError> {
         if self.down {
@@ -93,6 +136,7 @@ impl Log for MemoryLog {
     async fn delete_stream(&self, stream: StreamUid) -> Result<(), LogError> {
         let mut s = self.state();
         s.streams.remove(&stream);
+        s.rules.remove(&stream);
         s.shards.retain(|id, _| id.stream != stream);
         Ok(())
     }
@@ -161,6 +205,7 @@ impl Log for MemoryLog {
         }
         let now = self.world.clock.now();
         let mut s = self.state();
+        s.admit(shard.stream)?;
         let sh = s.open(shard)?;
         let (first, arrival, count) = (sh.next, sh.arrive(now), records.len() as u32);
         for (position, data) in (first..).zip(records) {
@@ -174,7 +219,10 @@ impl Log for MemoryLog {
         Ok(Committed { first, count, arrival })
     }
     async fn payload(&self, shard: ShardId) -> Result<Box<dyn PayloadWriter>, LogError> {
-        self.state().open(shard)?;
+        let mut s = self.state();
+        s.admit(shard.stream)?;
+        s.open(shard)?;
+        drop(s);
         Ok(Box::new(MemoryPayload {
             world: self.world.clone(),
             limit: self.limits.payload_bytes,
@@ -217,11 +265,7 @@ impl Log for MemoryLog {
     async fn seek(&self, shard: ShardId, arrival: Timestamp) -> Result<u64, LogError> {
         let mut s = self.state();
         let sh = s.shard(shard)?;
-        let at = |i: &Stored| match i {
-            Stored::Record(r) => r.arrival,
-            Stored::Payload(p, _) => p.arrival,
-        };
-        Ok(sh.items.iter().find(|(_, i)| at(i) >= arrival).map_or(sh.next, |(p, _)| *p))
+        Ok(sh.items.iter().find(|(_, i)| i.arrival() >= arrival).map_or(sh.next, |(p, _)| *p))
     }
     async fn payloads(
         &self,
@@ -248,6 +292,17 @@ impl Log for MemoryLog {
             found.take(limit).cloned().collect()
         })
     }
+    async fn gaps(&self, shard: ShardId, from: u64, to: u64) -> Result<Vec<(u64, u64)>, LogError> {
+        let mut s = self.state();
+        let items = &s.shard(shard)?.items;
+        let mut out = Vec::new();
+        let mut last: Option<u64> = None;
+        for at in items.range(from..=to.max(from)).map(|i| *i.0) {
+            out.extend(last.filter(|l| l + 1 < at).map(|l| (l + 1, at)));
+            last = Some(at);
+        }
+        Ok(out)
+    }
     async fn read_payload(&self, p: &Payload, range: Range<u64>) -> Result<Bytes, LogError> {
         let mut s = self.state();
         let sh = s.shard(p.shard)?;
@@ -263,6 +318,78 @@ impl Log for MemoryLog {
     fn watch(&self, shard: ShardId) -> Result<watch::Receiver<Head>, LogError> {
         Ok(self.state().shard(shard)?.watch.subscribe())
     }
+    async fn set_retention(&self, stream: StreamUid, retention: Retention) -> Result<(), LogError> {
+        self.state().rule(stream)?.retention = retention;
+        Ok(())
+    }
+    async fn retention(&self, stream: StreamUid) -> Result<Retention, LogError> {
+        Ok(self.state().rule(stream)?.retention)
+    }
+    async fn pin(
+        &self,
+        stream: StreamUid,
+        from: Timestamp,
+        to: Timestamp,
+        note: &str,
+    ) -> Result<Pin, LogError> {
+        let (id, created) = (new_pin_id(&self.world), self.world.clock.now());
+        let mut s = self.state();
+        let rule = s.rule(stream)?;
+        check_pin(from, to, note, rule.pins.len())?;
+        let pin = Pin { id, stream, from, to, note: note.into(), created };
+        rule.pins.push(pin.clone());
+        Ok(pin)
+    }
+    async fn unpin(&self, stream: StreamUid, id: &str) -> Result<bool, LogError> {
+        let mut s = self.state();
+        let pins = &mut s.rule(stream)?.pins;
+        let before = pins.len();
+        pins.retain(|p| p.id != id);
+        Ok(pins.len() < before)
+    }
+    async fn pins(&self, stream: StreamUid) -> Result<Vec<Pin>, LogError> {
+        let mut pins = self.state().rule(stream)?.pins.clone();
+        pins.sort_by(|a, b| (a.from, a.to, &a.id).cmp(&(b.from, b.to, &b.id)));
+        Ok(pins)
+    }
+    async fn enforce(&self) -> Result<(), LogError> {
+        let now = self.world.clock.now();
+        let mut s = self.state();
+        for (stream, rule) in s.rules.clone() {
+            let r = rule.retention;
+            let before = r.age.map_or(Timestamp::MIN, |age| now - age);
+            let free = |i: &Stored| !rule.pinned((i.arrival(), i.arrival()));
+            let mut over = match (r.bytes, r.on_full) {
+                (Some(budget), OnFull::Overwrite) => {
+                    let counts = |s: &MemoryShard| -> u64 {
+                        s.items.values().filter(|i| free(i)).map(Stored::bytes).sum()
+                    };
+                    let of = s.shards.iter().filter(|(id, _)| id.stream == stream);
+                    of.map(|(_, s)| counts(s)).sum::<u64>().saturating_sub(budget)
+                }
+                _ => 0,
+            };
+            loop {
+                let of = s.shards.iter_mut().filter(|(id, _)| id.stream == stream);
+                let oldest = of
+                    .filter_map(|(_, s)| {
+                        let (at, i) = s.items.iter().find(|(_, i)| free(i))?;
+                        Some((i.arrival(), *at, s))
+                    })
+                    .min_by_key(|o| o.0);
+                let Some((arrival, at, shard)) = oldest else { break };
+                if arrival >= before && over == 0 {
+                    break;
+                }
+                if let Some(i) = shard.items.remove(&at) {
+                    over = over.saturating_sub(i.bytes());
+                    shard.trim = shard.items.keys().next().copied().unwrap_or(at + 1).max(shard.trim);
+                }
+                shard.announce();
+            }
+        }
+        Ok(())
+    }
     async fn trim(&self, shard: ShardId, before: u64) -> Result<(), LogError> {
         let mut s = self.state();
         let sh = s.shard(shard)?;
@@ -274,13 +401,7 @@ impl Log for MemoryLog {
     async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, LogError> {
         let s = self.state();
         let of = s.shards.iter().filter(|(id, _)| stream.is_none_or(|s| id.stream == s));
-        Ok(of
-            .flat_map(|(_, s)| s.items.values())
-            .map(|i| match i {
-                Stored::Record(r) => r.data.len() as u64,
-                Stored::Payload(_, d) => d.len() as u64,
-            })
-            .sum())
+        Ok(of.flat_map(|(_, s)| s.items.values()).map(Stored::bytes).sum())
     }
     fn stats(&self) -> Stats {
         self.state().stats.clone()

@@ -122,7 +122,11 @@ impl Segments {
         let id = new_id(world);
         let created = world.clock.now();
         let file = world.disk.open(&open_name(&id), Mode::CreateNew)?;
-        file.write_all_at(&segment::header(&id, created), 0)?;
+        if let Err(e) = file.write_all_at(&segment::header(&id, created), 0) {
+            // On a full disk nothing must be left of an attempt.
+            let _ = world.disk.remove(&open_name(&id));
+            return Err(e);
+        }
         lock(&self.files).put(id, file, 1);
         Ok(self.adopt(id, shard, created, segment::HEADER, false))
     }

@@ -196,6 +196,8 @@ impl Shared {
 
     async fn try_sweep_objects(self: &Arc<Self>) -> Result<(), LogError> {
         let Some(store) = self.world.store.clone() else { return Ok(()) };
+        let noted = self.noted_removals().await?;
+        let mut left = noted.clone();
         let mut after: Option<String> = None;
         loop {
             let (s, from) = (store.clone(), after.clone());
@@ -203,13 +205,14 @@ impl Shared {
                 .blocking(move || s.list(objects::PREFIX, from.as_deref(), 1000))
                 .await?
                 .map_err(|e| LogError::Io(e.to_string()))?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             for id in page.iter().filter_map(|o| objects::parse_key(&o.key)) {
+                left.remove(&id);
                 if self.uploads.knows(&id) || self.catalog.segment(id).await.map_err(io)?.is_some() {
                     continue;
                 }
-                if self.wanted_by_nobody(&id).await? {
+                if noted.contains(&id) || self.wanted_by_nobody(&id).await? {
                     tracing::info!(object = objects::key(&id), "removing an orphan from the store");
                     self.uploads.remove(&id);
                 } else {
@@ -220,10 +223,17 @@ impl Shared {
                 }
             }
         }
+        let mut gone = BTreeSet::new();
+        for id in left {
+            if !self.uploads.knows(&id) && self.catalog.segment(id).await.map_err(io)?.is_none() {
+                gone.insert(id);
+            }
+        }
+        self.forget_removals(&gone).await
     }
 
     /// Whether all that is in a segment is trimmed, or elsewhere.
-    async fn wanted_by_nobody(self: &Arc<Self>, id: &SegmentId) -> Result<bool, LogError> {
+    pub async fn wanted_by_nobody(self: &Arc<Self>, id: &SegmentId) -> Result<bool, LogError> {
         let root = match self.root(*id).await {
             Ok(r) => r,
             Err(LogError::Damaged(_)) => return Ok(false),
@@ -278,6 +288,9 @@ impl Shared {
                 Err(e) => tracing::warn!(error = %e, "a segment could not be looked at for removal"),
             }
         }
+        if let Err(e) = self.note_removals(&empty, false).await {
+            return tracing::warn!(error = %e, shard = %shard.id, "trimmed runs could not be removed yet");
+        }
         let update = LogUpdate {
             removed_runs: removed.into_iter().collect(),
             removed_segments: empty.clone(),
@@ -311,6 +324,11 @@ impl Shared {
             match self.unreferenced(&id, &BTreeSet::new()).await {
                 Ok(false) => self.compaction.thin(id),
                 Ok(true) => {
+                    if let Err(e) = self.note_removals(&[id], false).await {
+                        tracing::warn!(error = %e, "a segment without runs could not be removed");
+                        all = false;
+                        continue;
+                    }
                     let update = LogUpdate { removed_segments: vec![id], ..LogUpdate::default() };
                     match self.catalog.log_update(update).await {
                         Ok(()) => self.remove_segment(&id).await,
@@ -330,7 +348,7 @@ impl Shared {
     }
 
     /// Whether no run is in it, but for those that are about to be removed.
-    async fn unreferenced(
+    pub async fn unreferenced(
         self: &Arc<Self>,
         id: &SegmentId,
         but: &BTreeSet<(ShardId, u64)>,

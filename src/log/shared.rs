@@ -26,6 +26,7 @@ use crate::{
     lru::Lru,
     open_segment::Segments,
     pool::Pool,
+    rules::Rules,
     uploads::Uploads,
 };
 
@@ -132,6 +133,8 @@ pub(crate) struct Shared {
     /// Streams whose keys may be gone: a deletion was given up, or its outcome is unknown. Settled before anything of
     /// them could get back into the catalog.
     pub doubts: Mutex<BTreeSet<StreamUid>>,
+    /// How long records stay.
+    pub rules: Rules,
     /// Wakes the flusher before its time.
     pub flush: Notify,
     /// No more work is accepted.
@@ -186,6 +189,7 @@ impl Shared {
             counters: Counters::default(),
             projection: tokio::sync::Mutex::default(),
             doubts: Mutex::default(),
+            rules: Rules::default(),
             flush: Notify::new(),
             down: AtomicBool::new(false),
             lost: AtomicBool::new(false),
@@ -291,6 +295,7 @@ impl Shared {
             upload_failures: get(&c.upload_failures),
             cached_bytes: self.cache.bytes(),
             compacted: get(&c.compacted),
+            removed: self.rules.removed(),
         }
     }
 }

@@ -23,8 +23,8 @@ use world::{
 };
 
 use crate::{
-    Limits, Log,
-    committer::Op,
+    Limits, Log, StorePolicy,
+    committer::{Committer, Op},
     flush::Scope,
     local::LocalLog,
     opening::{OpenError, Parts},
@@ -41,6 +41,7 @@ struct Told {
     trace: u64,
     calls: u64,
     acknowledged: usize,
+    removed: usize,
     restarts: usize,
     uploads: u64,
     compacted: u64,
@@ -131,16 +132,42 @@ fn history(seed: u64, keep: bool) -> Told {
                 continue;
             }
         };
+        if run(shared.load_rules()).is_err() {
+            assert!(sim.disk.is_off(), "seed {seed}: rules cannot be read");
+            sim.disk.restart();
+            continue;
+        }
         opened += 1;
         let log = Arc::new(LocalLog::driven(shared.clone()));
         if !sim.disk.is_off() {
             run(model::compare(&model, &log, seed, &sim.disk));
         }
         if last {
+            sim.disk.set_capacity(None);
+            log.set_store_policy(StorePolicy::default());
+            settle(&log, &shared, &mut committer, strays.clone(), seed, &sim);
+            run(model::compare(&model, &log, seed, &sim.disk));
+            run(model::nothing_stays(&log, &shared, seed, &sim.world));
             if stored {
                 run(nothing_is_left(&shared, &sim, strays, seed));
             }
             break;
+        }
+        // A disk that gets full, or a store that may not grow.
+        let full = dice.once_in(3);
+        if full {
+            let mut m = model.lock().unwrap();
+            m.full = true;
+            let policy = StorePolicy {
+                bytes: dice.once_in(2).then(|| 20_000 + dice.below(100_000) as u64),
+                free_floor: dice.below(80_000) as u64,
+                reserve: if dice.once_in(2) { 96 << 10 } else { 0 },
+            };
+            log.set_store_policy(policy);
+            let capacity = 200_000 + dice.below(800_000) as u64;
+            sim.disk.set_capacity(dice.once_in(2).then_some(capacity));
+        } else {
+            sim.disk.set_capacity(None);
         }
         let mut tasks: Vec<Task> = Vec::new();
         for n in 0..2 + dice.below(4) as u64 {
@@ -150,6 +177,7 @@ fn history(seed: u64, keep: bool) -> Told {
         let s = shared.clone();
         tasks.push(Box::pin(async move {
             s.sweep(strays).await;
+            s.sweep_rules().await;
             s.sweep_objects().await;
         }));
         if dice.once_in(2) {
@@ -172,6 +200,10 @@ fn history(seed: u64, keep: bool) -> Told {
         let steps = if dice.once_in(2) { dice.below(400) } else { 100_000 };
         let (mut ops, mut cuts): (Vec<Op>, _) = (Vec::new(), Vec::new());
         for _ in 0..steps {
+            {
+                let mut m = model.lock().unwrap();
+                m.latest = m.latest.max(sim.world.clock.now());
+            }
             if tasks.is_empty() || sim.disk.is_off() {
                 break;
             }
@@ -187,6 +219,9 @@ fn history(seed: u64, keep: bool) -> Told {
                         // The wall clock steps back.
                         let now = sim.world.clock.now();
                         sim.clock.set(now - Duration::from_secs(dice.below(5) as u64));
+                    } else if dice.once_in(3) && tasks.len() < 8 {
+                        let s = shared.clone();
+                        tasks.push(Box::pin(async move { drop(s.enforce().await) }));
                     } else if dice.once_in(3) && tasks.len() < 8 {
                         let s = shared.clone();
                         tasks.push(match dice.below(4) {
@@ -225,7 +260,10 @@ fn history(seed: u64, keep: bool) -> Told {
     }
     told.trace = sim.disk.trace();
     told.calls = sim.disk.calls();
-    told.acknowledged = model.lock().unwrap().acknowledged;
+    {
+        let m = model.lock().unwrap();
+        (told.acknowledged, told.removed) = (m.acknowledged, m.removed);
+    }
     told.log = sim.disk.take_log();
     told.log.extend(sim.store.take_log());
     told
@@ -251,6 +289,37 @@ async fn nothing_is_left(shared: &Arc<Shared>, sim: &Sim, strays: Vec<([u8; 16],
     }
 }
 
+/// Lets everything come to rest, on a healthy disk.
+fn settle(
+    log: &Arc<LocalLog>,
+    shared: &Arc<Shared>,
+    committer: &mut Committer,
+    strays: Vec<([u8; 16], bool)>,
+    seed: u64,
+    sim: &Sim,
+) {
+    let (l, s) = (log.clone(), shared.clone());
+    let mut task: Task = Box::pin(async move {
+        s.sweep(strays).await;
+        s.sweep_rules().await;
+        s.finish_trims().await;
+        l.flush().await.expect("a healthy disk takes it");
+        for _ in 0..3 {
+            s.enforce().await.expect("a healthy disk does it");
+            l.flush().await.expect("a healthy disk takes it");
+        }
+    });
+    let (mut ops, mut cuts) = (Vec::new(), Vec::new());
+    for _ in 0..1_000_000 {
+        if poll(&mut task).is_ready() {
+            return;
+        }
+        shared.queue.take(&mut ops, &mut cuts, false);
+        committer.round(&mut ops, std::mem::take(&mut cuts));
+    }
+    assert!(sim.disk.is_off(), "seed {seed}: it never comes to rest");
+}
+
 fn stream(n: u64) -> StreamUid {
     StreamUid([n as u8 + 1; 16])
 }
@@ -263,20 +332,23 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn what_was_acknowledged_survives_every_history() {
-    let (mut acknowledged, mut restarts, mut calls, mut uploads, mut compacted) = (0, 0, 0, 0, 0);
+    let (mut acknowledged, mut removed, mut restarts, mut calls) = (0, 0, 0, 0);
+    let (mut uploads, mut compacted) = (0, 0);
     for seed in seeds() {
         let told = history(seed, false);
         acknowledged += told.acknowledged;
+        removed += told.removed;
         restarts += told.restarts;
         calls += told.calls;
         uploads += told.uploads;
         compacted += told.compacted;
     }
     println!(
-        "{acknowledged} acknowledged, {restarts} restarts, {calls} disk calls, {uploads} uploads, {compacted} compacted"
+        "{acknowledged} acknowledged, {removed} removed, {restarts} restarts, {calls} disk calls, {uploads} uploads, {compacted} compacted"
     );
     let n = seeds().count();
     if n > 1 {
+        assert!(removed > n / 10, "hardly anything was removed: {removed}");
         assert!(acknowledged > n * 5, "hardly anything was acknowledged: {acknowledged}");
         assert!(uploads > n as u64 / 4, "hardly anything was stored: {uploads}");
         assert!(compacted > n as u64 / 10, "hardly anything was compacted: {compacted}");

@@ -311,7 +311,6 @@ impl Shared {
     }
 
     /// Removes files of stored segments, those used longest ago first, until so many bytes are free; says how many.
-    #[allow(dead_code, reason = "retention calls it when the disk is nearly full")]
     pub async fn free_local(self: &Arc<Self>, bytes: u64) -> u64 {
         let ids = self.cache.oldest(bytes);
         self.evict(ids).await

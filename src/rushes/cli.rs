@@ -169,7 +169,27 @@ pub enum StreamCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Delete a stream with everything recorded; its keys are destroyed
+    /// Say how long a stream's recordings stay, and how much they may take; takes effect at once
+    Set(SetArgs),
+    /// Keep what is recorded between two times, whatever retention says
+    Pin(PinArgs),
+    /// Take a pin away
+    Unpin {
+        /// The stream's name
+        name: String,
+        /// The pin, as `rushes stream pins` shows it
+        id: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List what is pinned
+    Pins {
+        /// The stream's name
+        name: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Delete a stream with everything recorded, pinned or not; its keys are destroyed
     Remove {
         /// The stream's name
         name: String,
@@ -208,6 +228,42 @@ pub enum StreamCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["retention", "bytes", "on_full"]))]
+pub struct SetArgs {
+    /// The stream's name
+    pub name: String,
+    /// How long recordings stay, such as 30d, 12h or 10y; 0 keeps the live window only; "unlimited", or "default" for
+    /// what the server's configuration says
+    #[arg(long, value_name = "AGE")]
+    pub retention: Option<String>,
+    /// How much they may take, such as 500GB (pinned ranges aside); "unlimited" or "default"
+    #[arg(long, value_name = "SIZE")]
+    pub bytes: Option<String>,
+    /// What happens when there is no room: overwrite the oldest, or refuse more
+    #[arg(long, value_name = "WHAT", value_parser = ["overwrite", "refuse", "default"])]
+    pub on_full: Option<String>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+#[derive(Args)]
+pub struct PinArgs {
+    /// The stream's name
+    pub name: String,
+    /// RFC 3339, or milliseconds since 1970, by the server's clock
+    #[arg(long)]
+    pub from: String,
+    /// The same
+    #[arg(long)]
+    pub to: String,
+    /// Why, for people
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 #[derive(Subcommand)]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Failure, cli::ServeArgs};
+use crate::{Failure, cli::ServeArgs, units};
 
 /// One key of the file: its path, its default as written in TOML, and what it means.
 struct Key {
@@ -80,6 +80,36 @@ const KEYS: &[Key] = &[
     key("video.live_window_seconds", "600", "How far a live playlist reaches back."),
     key("video.session_seconds", "43200", "How long a playback link is good for, unless it says so."),
     key("video.still_workers", "1", "Processes that decode stills, started when somebody looks."),
+    key(
+        "retention.total",
+        r#""unlimited""#,
+        "What all recordings together may take, such as \"2TB\". This table is read again on SIGHUP.",
+    ),
+    key(
+        "retention.free_floor",
+        r#""auto""#,
+        "What is left free on the disk of the data folder, such as \"10GB\". auto: 2 GiB or 5 %, whichever is less.",
+    ),
+    key(
+        "retention.reserve",
+        r#""auto""#,
+        "Set aside for the day the disk is full, so that making room has room. auto: 128 MiB or 2.5 %.",
+    ),
+    key(
+        "retention.default_age",
+        r#""unlimited""#,
+        "How long recordings stay unless their stream says otherwise: \"30d\", \"12h\", at most \"10y\".",
+    ),
+    key(
+        "retention.default_bytes",
+        r#""unlimited""#,
+        "What a stream may take unless it says otherwise: \"500GB\".",
+    ),
+    key(
+        "retention.default_on_full",
+        r#""overwrite""#,
+        "What a stream does when there is no room: overwrite its oldest, or refuse more.",
+    ),
     key("shard_log.inflight_mib", "64", "Bytes accepted and not yet durable; beyond it writers wait."),
     key("shard_log.tail_mib", "64", "Memory for the newest records and fragments, over all streams."),
     key("shard_log.journal_file_mib", "64", "Size of a journal file."),
@@ -113,7 +143,29 @@ pub struct Config {
     pub still_workers: usize,
     pub limits: log::Limits,
     pub store: Option<StoreConfig>,
+    pub retention: RetentionConfig,
     pub root: Option<(String, String)>,
+}
+
+/// What holds for the whole store, as configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionConfig {
+    pub total: Option<u64>,
+    /// `None`: by the size of the disk.
+    pub free_floor: Option<u64>,
+    /// `None`: by the size of the disk.
+    pub reserve: Option<u64>,
+}
+
+impl RetentionConfig {
+    /// On a disk of so many bytes.
+    pub fn policy(&self, disk: u64) -> log::StorePolicy {
+        log::StorePolicy {
+            bytes: self.total,
+            free_floor: self.free_floor.unwrap_or((2 << 30).min(disk / 20)),
+            reserve: self.reserve.unwrap_or((128 << 20).min(disk / 40)),
+        }
+    }
 }
 
 /// Where finished segments go.
@@ -212,6 +264,31 @@ impl Reader {
     fn mib(&self, path: &str) -> Result<u64, Failure> {
         Ok(self.number(path, 1, 1 << 20)? << 20)
     }
+    /// A size, or the word that stands for none.
+    fn size(&self, path: &str, none: &str) -> Result<Option<u64>, Failure> {
+        let v = &self.0[path].0;
+        if v.as_str().is_some_and(|t| t == none) {
+            return Ok(None);
+        }
+        let n = v.as_str().map_or_else(|| v.as_integer().and_then(|n| n.try_into().ok()), units::size);
+        n.map(Some).ok_or_else(|| self.wrong(path, &format!("a size such as \"500GB\", or {none:?}")))
+    }
+    fn retention(&self) -> Result<log::Retention, Failure> {
+        let path = "retention.default_age";
+        let age = match self.text(path)?.as_str() {
+            "unlimited" => None,
+            t => Some(units::age(t).ok_or_else(|| {
+                self.wrong(path, "a time such as \"30d\", at most \"10y\", or \"unlimited\"")
+            })?),
+        };
+        let path = "retention.default_on_full";
+        let on_full = match self.text(path)?.as_str() {
+            "overwrite" => log::OnFull::Overwrite,
+            "refuse" => log::OnFull::Refuse,
+            _ => return Err(self.wrong(path, "\"overwrite\" or \"refuse\"")),
+        };
+        Ok(log::Retention { age, bytes: self.size("retention.default_bytes", "unlimited")?, on_full })
+    }
     fn address(&self, path: &str) -> Result<SocketAddr, Failure> {
         self.text(path)?
             .parse()
@@ -297,6 +374,7 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             rules: video::Rules { target, max, ..video::Rules::default() },
             window: r.seconds("video.live_window_seconds", 86_400.0)?,
             session: r.seconds("video.session_seconds", 604_800.0)?,
+            retention: r.retention()?,
             ..video::Config::default()
         },
         still_workers: r.number("video.still_workers", 1, 64)? as usize,
@@ -312,6 +390,11 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             ..log::Limits::default()
         },
         store: store(r)?,
+        retention: RetentionConfig {
+            total: r.size("retention.total", "unlimited")?,
+            free_floor: r.size("retention.free_floor", "auto")?,
+            reserve: r.size("retention.reserve", "auto")?,
+        },
         root: None,
     })
 }
@@ -380,6 +463,9 @@ mod tests {
             ("[store]\nurls = \"s3://x\"", "store.url"),
             ("[tls]\nkey = \"k\"", "together"),
             ("data = ", "rushes.toml"),
+            ("[retention]\ntotal = \"2 barrels\"", "a size"),
+            ("[retention]\ndefault_age = \"11y\"", "30d"),
+            ("[retention]\ndefault_on_full = \"explode\"", "overwrite"),
         ] {
             let e = with_file(text).unwrap_err().to_string();
             assert!(e.contains(want), "{text}: {e}");

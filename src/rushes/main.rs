@@ -18,6 +18,7 @@ mod serve;
 mod storage;
 mod stores;
 mod tls;
+mod units;
 mod wiring;
 
 use std::process::ExitCode;

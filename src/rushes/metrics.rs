@@ -52,6 +52,18 @@ impl Collector for Sources {
         let f = self.frames.stats();
         counter("frames_pictures", "Pictures made", f.pictures)?;
         counter("frames_failed", "Pictures that could not be decoded", f.failed)?;
+        {
+            let mut family = e.encode_descriptor(
+                "log_removed_bytes",
+                "Bytes that retention removed: too old (age), over the stream's or the store's budget, the disk too full (space)",
+                None,
+                prometheus_client::metrics::MetricType::Counter,
+            )?;
+            let r = s.removed;
+            for (why, n) in [("age", r.age), ("stream", r.stream), ("store", r.store), ("space", r.space)] {
+                ConstCounter::new(n).encode(family.encode_family(&[("reason", why)])?)?;
+            }
+        }
         let mut gauge = |name: &str, help: &str, v: u64| {
             let m = ConstGauge::new(i64::try_from(v).unwrap_or(i64::MAX));
             m.encode(e.encode_descriptor(name, help, None, m.metric_type())?)

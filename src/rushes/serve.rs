@@ -98,6 +98,7 @@ async fn open(
     )
     .await
     .map_err(|e| at(&e))?;
+    log.set_store_policy(config.retention.policy(world.disk.space().map_err(|e| at(&e))?.total));
     let sink = Arc::new(IntoStreams(video.clone()));
     let push = match rtsp {
         None => None,
@@ -176,12 +177,50 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     let store = store.map(|s| s.url());
     announce(&args, &folder, &config, local, rtsp, tls.is_some(), store, &running.gate)?;
 
+    let reloading = tokio::spawn(reload(world.clone(), args, running.log.clone(), running.video.clone()));
     signals.next().await;
+    reloading.abort();
     tracing::info!("stopping: finishing what was accepted (once more to stop at once)");
     folder.remove_address();
     tokio::select! {
         r = drain(&world, running, stop, serving) => r,
         () = signals.next() => Err(Failure("stopped at once; what was acknowledged is safe".into())),
+    }
+}
+
+/// On SIGHUP: reads the configuration again and applies what can change while running, which is `[retention]`. A
+/// configuration that does not hold changes nothing.
+async fn reload(world: World, args: Box<ServeArgs>, log: Arc<LocalLog>, video: Arc<Video>) {
+    let mut hup = match signal(SignalKind::hangup()) {
+        Ok(s) => s,
+        Err(e) => return tracing::warn!(error = %e, "SIGHUP cannot be heard"),
+    };
+    while hup.recv().await.is_some() {
+        let new = match config::load(&args) {
+            Ok(c) => c,
+            Err(e) => {
+                tracing::error!("the configuration is left as it is: {e}");
+                continue;
+            }
+        };
+        let disk = world.disk.clone();
+        let total = match tokio::task::spawn_blocking(move || disk.space()).await {
+            Ok(Ok(s)) => s.total,
+            _ => {
+                tracing::error!(
+                    "the configuration is left as it is: the disk cannot be asked how large it is"
+                );
+                continue;
+            }
+        };
+        let policy = new.retention.policy(total);
+        log.set_store_policy(policy);
+        match video.set_default_retention(new.video.retention).await {
+            Ok(()) => tracing::info!(?policy, default = ?new.video.retention, "retention was read again"),
+            Err(e) => {
+                tracing::error!(error = %e, "the default retention could not be applied to all streams")
+            }
+        }
     }
 }
 

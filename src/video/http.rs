@@ -46,7 +46,8 @@ pub fn router(video: Arc<Video>) -> Router {
         .route("/v1/streams/{name}/export", get(crate::export::handler))
         .route("/v1/streams/{name}/import", get(crate::import::look).post(crate::import::import))
         .merge(hls)
-        .with_state(video)
+        .with_state(video.clone())
+        .merge(crate::http_retention::router(video))
 }
 
 impl From<VideoError> for ApiError {
@@ -81,7 +82,7 @@ impl Video {
         caller.admit(&self.gate, action, &self.home.video_stream(name)).await
     }
 
-    async fn view(&self, s: &StreamInfo) -> Result<Value, VideoError> {
+    pub(crate) async fn view(&self, s: &StreamInfo) -> Result<Value, VideoError> {
         let recorded = self.recorded(&s.name).await?.map(
             |r| json!({"from": wire::time::format(r.from), "to": wire::time::format(r.to), "bytes": r.bytes}),
         );
@@ -91,6 +92,7 @@ impl Video {
             "created": wire::time::format(s.created),
             "recorded": recorded,
             "tracks": self.tracks(&s.name).await?,
+            "retention": crate::http_retention::view(&self.retention(&s.name).await?),
         }))
     }
 }

@@ -177,9 +177,10 @@ impl Stream {
         if let Some(f) = self.end(log, Query::Positions(position, position), false).await? {
             return Ok(f);
         }
-        let oldest = log.watch(self.shard).map_err(|e| self.log_error(e))?.borrow().oldest;
+        let next = log.watch(self.shard).map_err(|e| self.log_error(e))?.borrow().next;
         let what = format!("fragment {position} of video stream {:?}", self.name());
-        Err(if position < oldest {
+        // Retention leaves holes, too, where something before is pinned.
+        Err(if position < next {
             VideoError::Gone(format!("{what} is gone: retention has removed it"))
         } else {
             VideoError::NoMedia(format!("there is no {what}"))

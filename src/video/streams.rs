@@ -16,13 +16,14 @@ use std::{
 };
 
 use catalog::{Catalog, CatalogError, Change, Document, Filter};
-use log::{LogError, SharedLog};
+use log::{LogError, Retention, SharedLog};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
 use world::{Arn, Home, ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Config, Live, Rules, VideoError, ingest::Tail, store::Recent, tables::Tracks, timeline::RunCache,
+    Config, Live, RetentionChange, Rules, StreamRetention, VideoError, ingest::Tail, store::Recent,
+    tables::Tracks, timeline::RunCache,
 };
 
 const KIND: &str = "video-stream";
@@ -66,6 +67,8 @@ struct Body {
     arn: String,
     #[serde(default)]
     config: StreamConfig,
+    #[serde(default)]
+    retention: StreamRetention,
 }
 
 /// A stream that is open here.
@@ -116,6 +119,10 @@ impl Stream {
     pub fn log_error(&self, e: LogError) -> VideoError {
         match e {
             LogError::NoShard(_) => VideoError::Deleted(self.info.name.clone()),
+            LogError::Trimmed { position, .. } => VideoError::Gone(format!(
+                "fragment {position} of video stream {:?} is gone: retention has removed it",
+                self.info.name
+            )),
             e => VideoError::Log(self.info.name.clone(), e),
         }
     }
@@ -129,6 +136,8 @@ pub(crate) struct Streams {
     home: Home,
     config: Config,
     open: Mutex<BTreeMap<String, Arc<Stream>>>,
+    /// What holds for streams that are not set otherwise.
+    default: Mutex<Retention>,
 }
 
 impl Streams {
@@ -139,7 +148,8 @@ impl Streams {
         home: Home,
         config: Config,
     ) -> Result<Streams, VideoError> {
-        let s = Streams { world, catalog, log, home, config, open: Mutex::default() };
+        let default = Mutex::new(config.retention);
+        let s = Streams { world, catalog, log, home, config, open: Mutex::default(), default };
         for doc in s.catalog.list(Filter::kind(DOOMED)).await.map_err(VideoError::catalog("*"))? {
             let uid = doc
                 .id
@@ -149,8 +159,10 @@ impl Streams {
         }
         let mut open = BTreeMap::new();
         for doc in s.catalog.list(Filter::kind(KIND)).await.map_err(VideoError::catalog("*"))? {
-            let info = parse(&doc)?;
-            open.insert(info.name.clone(), Arc::new(Stream::new(info, &s.config)));
+            let (info, own) = parse(&doc)?;
+            let stream = Stream::new(info, &s.config);
+            s.settle_retention(&stream, &own).await?;
+            open.insert(stream.name().to_owned(), Arc::new(stream));
         }
         *s.map() = open;
         Ok(s)
@@ -183,6 +195,7 @@ impl Streams {
             created,
             arn: info.arn.0.clone(),
             config: info.config.clone(),
+            retention: StreamRetention::default(),
         };
         let doc = Document {
             kind: KIND.into(),
@@ -193,6 +206,8 @@ impl Streams {
         };
         self.catalog.commit(vec![doom(uid)]).await.map_err(VideoError::catalog(name))?;
         self.log.create_stream(uid).await.map_err(VideoError::log(name))?;
+        let stream = Arc::new(Stream::new(info, &self.config));
+        self.settle_retention(&stream, &StreamRetention::default()).await?;
         let done = self.catalog.commit(vec![Change::Put { doc, expect: 0 }, undoom(uid)]).await;
         match done {
             Ok(()) => {}
@@ -202,7 +217,6 @@ impl Streams {
             }
             Err(e) => return Err(VideoError::catalog(name)(e)),
         }
-        let stream = Arc::new(Stream::new(info, &self.config));
         self.map().insert(name.into(), stream.clone());
         tracing::info!(stream = name, "video stream created");
         Ok(stream)
@@ -220,6 +234,48 @@ impl Streams {
         self.destroy(uid, name).await?;
         tracing::info!(stream = name, "video stream deleted");
         Ok(())
+    }
+
+    /// Tells the log what holds for a stream, if it does not know.
+    async fn settle_retention(
+        &self,
+        stream: &Stream,
+        own: &StreamRetention,
+    ) -> Result<Retention, VideoError> {
+        let uid = stream.info.uid;
+        let default = *self.default.lock().unwrap_or_else(PoisonError::into_inner);
+        let want = own.effective(default, stream.window);
+        if self.log.retention(uid).await.map_err(|e| stream.log_error(e))? != want {
+            self.log.set_retention(uid, want).await.map_err(|e| stream.log_error(e))?;
+        }
+        Ok(want)
+    }
+
+    pub async fn set_default_retention(&self, default: Retention) -> Result<(), VideoError> {
+        *self.default.lock().unwrap_or_else(PoisonError::into_inner) = default;
+        for doc in self.catalog.list(Filter::kind(KIND)).await.map_err(VideoError::catalog("*"))? {
+            let (info, own) = parse(&doc)?;
+            match self.get(&info.name) {
+                Ok(s) if s.info.uid == info.uid => drop(self.settle_retention(&s, &own).await?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream's document first: should the log not be told, the next start does it.
+    pub async fn set_retention(&self, name: &str, change: RetentionChange) -> Result<Retention, VideoError> {
+        let stream = self.get(name)?;
+        let doc = self.catalog.get(KIND, name).await.map_err(VideoError::catalog(name))?;
+        let mut doc = doc.ok_or_else(|| VideoError::NoStream(name.into()))?;
+        let mut body = parse_body(&doc)?;
+        body.retention = change.apply(body.retention)?;
+        doc.body = serde_json::to_vec(&body).map_err(|e| VideoError::Damaged(name.into(), e.to_string()))?;
+        let expect = doc.version;
+        self.catalog.commit(vec![Change::Put { doc, expect }]).await.map_err(VideoError::catalog(name))?;
+        let set = self.settle_retention(&stream, &body.retention).await?;
+        tracing::info!(stream = name, retention = ?set, "retention changed");
+        Ok(set)
     }
 
     /// Deletes a doomed stream of the log, then forgets that it is doomed.
@@ -244,12 +300,20 @@ fn undoom(uid: StreamUid) -> Change {
     Change::Delete { kind: DOOMED.into(), id: uid.to_string(), expect: 1 }
 }
 
-fn parse(doc: &Document) -> Result<StreamInfo, VideoError> {
+fn parse_body(doc: &Document) -> Result<Body, VideoError> {
     let bad = |e: String| VideoError::Damaged(doc.id.clone(), format!("its document does not parse: {e}"));
     let b: Body = serde_json::from_slice(&doc.body).map_err(|e| bad(e.to_string()))?;
     if b.v != 1 {
         return Err(bad(format!("version {}, this program knows 1", b.v)));
     }
+    Ok(b)
+}
+
+fn parse(doc: &Document) -> Result<(StreamInfo, StreamRetention), VideoError> {
+    let bad = |e: String| VideoError::Damaged(doc.id.clone(), format!("its document does not parse: {e}"));
+    let b = parse_body(doc)?;
     let uid = b.uid.parse().map_err(|e: world::ArnError| bad(e.to_string()))?;
-    Ok(StreamInfo { name: doc.id.clone(), uid, arn: Arn(b.arn), created: b.created, config: b.config })
+    let info =
+        StreamInfo { name: doc.id.clone(), uid, arn: Arn(b.arn), created: b.created, config: b.config };
+    Ok((info, b.retention))
 }

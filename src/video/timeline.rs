@@ -79,6 +79,9 @@ pub(crate) async fn timeline(
         };
     let mut spans = Vec::new();
     if let Some((first, last)) = stream.ends(log, by, from, to).await? {
+        // Holes that retention left, as something before them is pinned: no fragment tells of them.
+        let gaps = log.gaps(stream.shard, first.position(), last.position()).await;
+        let gaps = gaps.map_err(|e| stream.log_error(e))?;
         let mut at = first;
         // Whether the stretch begins with `at` for certain.
         let mut whole = at.position() == oldest.position();
@@ -91,9 +94,11 @@ pub(crate) async fn timeline(
                 )));
             }
             let (end, next) = run(log, stream, &at, &last, whole).await?;
-            let (a, b) = (at.start(by).max(from), end.end(by).min(to));
-            if a <= b {
-                spans.push(Span { from: a, to: b });
+            for (first, last) in split(log, stream, &at, &end, &gaps).await? {
+                let (a, b) = (first.start(by).max(from), last.end(by).min(to));
+                if a <= b {
+                    spans.push(Span { from: a, to: b });
+                }
             }
             match next {
                 Some(n) if n.position() <= last.position() => at = n,
@@ -109,6 +114,31 @@ pub(crate) async fn timeline(
         latest: Some(newest.end(by)),
         spans,
     })
+}
+
+/// A stretch, cut where fragments are missing from its middle.
+async fn split(
+    log: &SharedLog,
+    stream: &Stream,
+    at: &Arc<Fragment>,
+    end: &Arc<Fragment>,
+    gaps: &[(u64, u64)],
+) -> Result<Vec<(Arc<Fragment>, Arc<Fragment>)>, VideoError> {
+    let mut out = Vec::new();
+    let mut first = at.clone();
+    let within = gaps.iter().filter(|g| g.0 > at.position() && g.1 <= end.position());
+    for (a, b) in within {
+        let before = stream.end(log, Query::Positions(first.position(), a - 1), true).await?;
+        let after = stream.end(log, Query::Positions(*b, end.position()), false).await?;
+        let (Some(before), Some(after)) = (before, after) else { continue };
+        // Positions may also be missing that never were fragments.
+        if after.entry.ordinal > before.entry.ordinal + 1 {
+            out.push((first, before));
+            first = after;
+        }
+    }
+    out.push((first, end.clone()));
+    Ok(out)
 }
 
 /// The last fragment up to `bound` that continues `at`, and the first that does not.

@@ -34,6 +34,8 @@ pub struct Config {
     pub session: Duration,
     /// … and at most.
     pub max_session: Duration,
+    /// How long recordings stay.
+    pub retention: log::Retention,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             max_range: 50_000,
             session: Duration::from_secs(12 * 3600),
             max_session: Duration::from_secs(7 * 24 * 3600),
+            retention: log::Retention { on_full: log::OnFull::Overwrite, ..log::Retention::default() },
         }
     }
 }

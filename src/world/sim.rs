@@ -193,6 +193,7 @@ struct Folder {
 struct State {
     dice: Dice,
     faults: Faults,
+    capacity: Option<u64>,
     inodes: BTreeMap<u64, Inode>,
     folders: BTreeMap<String, Folder>,
     next: u64,
@@ -252,6 +253,18 @@ impl State {
     fn folder(&mut self, path: &str) -> io::Result<&mut Folder> {
         self.folders.get_mut(path).ok_or_else(|| missing(path))
     }
+    /// What files with a name take.
+    fn used(&self) -> u64 {
+        let named: BTreeSet<u64> = self.folders.values().flat_map(|f| f.seen.values().copied()).collect();
+        named.iter().filter_map(|i| self.inodes.get(i)).map(|i| i.seen.len() as u64).sum()
+    }
+    /// Bytes by which files may grow.
+    fn room(&self) -> usize {
+        match self.capacity {
+            Some(c) => usize::try_from(c.saturating_sub(self.used())).unwrap_or(usize::MAX),
+            None => usize::MAX,
+        }
+    }
     fn change_name(&mut self, folder: &str, c: NameChange) -> io::Result<()> {
         let f = self.folder(folder)?;
         c.apply(&mut f.seen);
@@ -266,6 +279,7 @@ impl SimDisk {
         SimDisk(Arc::new(Mutex::new(State {
             dice: Dice::new(seed),
             faults: Faults::default(),
+            capacity: None,
             inodes: BTreeMap::new(),
             folders: BTreeMap::from([(String::new(), Folder::default())]),
             next: 1,
@@ -280,6 +294,10 @@ impl SimDisk {
     /// What goes wrong from now on.
     pub fn set_faults(&self, f: Faults) {
         lock(&self.0).faults = f;
+    }
+    /// Files take so many bytes at most from now on; more is refused as a full disk does. `None`: no bound.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        lock(&self.0).capacity = bytes;
     }
     /// The power goes after so many more calls: that call and all later ones fail until [`SimDisk::restart`].
     pub fn cut_after(&self, calls: u64) {
@@ -479,7 +497,12 @@ impl Disk for SimDisk {
         Ok(())
     }
     fn space(&self) -> io::Result<Space> {
-        Ok(Space { total: 1 << 40, free: 1 << 39 })
+        let mut s = lock(&self.0);
+        s.call(|| "space".into())?;
+        Ok(match s.capacity {
+            Some(total) => Space { total, free: total.saturating_sub(s.used()) },
+            None => Space { total: 1 << 40, free: 1 << 39 },
+        })
     }
 }
 
@@ -501,6 +524,9 @@ impl SimFile {
         s.call(|| format!("{what} {} {at} {len}", self.path))?;
         Ok(s)
     }
+    fn full(&self) -> io::Error {
+        io::Error::new(ErrorKind::StorageFull, format!("{}: no space left on device", self.path))
+    }
     fn gone(&self) -> io::Error {
         missing(&self.path)
     }
@@ -511,10 +537,21 @@ impl SimFile {
                 format!("{}: opened for reading", self.path),
             ));
         }
+        let len = s.inodes.get(&self.inode).ok_or_else(|| self.gone())?.seen.len();
+        let (c, fits) = match c {
+            Change::SetLen(n) if n > len && n - len > s.room() => return Err(self.full()),
+            Change::Write { at, mut data } if at + data.len() > len => {
+                let most = len.max(at).saturating_add(s.room()).saturating_sub(at);
+                let fits = data.len() <= most;
+                data.truncate(most);
+                (Change::Write { at, data }, fits)
+            }
+            c => (c, true),
+        };
         let i = s.inodes.get_mut(&self.inode).ok_or_else(|| self.gone())?;
         c.apply(&mut i.seen);
         i.pending.push(c);
-        Ok(())
+        if fits { Ok(()) } else { Err(self.full()) }
     }
 }
 

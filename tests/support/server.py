@@ -61,7 +61,9 @@ class Server:
     def start(self):
         self.log_file = self.log.open("ab")
         self.process = subprocess.Popen(
-            [BIN, "serve", "--data", self.data, "--listen", "127.0.0.1:0", "--rtsp", self.rtsp_address, "--ready-json", *self.flags],
+            [BIN, "serve", "--data", self.data, "--listen", "127.0.0.1:0", "--rtsp", self.rtsp_address, "--ready-json",
+             # No room set aside: what tests leave behind stays small.
+             "--set", "retention.reserve=0", *self.flags],
             stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=environment(**{"RUSHES_LOG": "info", **self.env}))
         try:
             ready = ready_line(self.process, "the server")

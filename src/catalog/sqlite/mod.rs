@@ -22,7 +22,7 @@ use world::{ShardId, StreamUid, World};
 
 use crate::{
     Catalog, CatalogError, Change, Document, Filter, KeyRow, Lease, LogUpdate, Mark, RunQuery, RunRow,
-    SegmentRow, SegmentState, ShardRow, check,
+    SegmentRow, SegmentState, ShardRow, Span, check,
 };
 use readers::Readers;
 use writer::{After, Writer};
@@ -240,6 +240,17 @@ impl Catalog for SqliteCatalog {
             return Ok(Vec::new());
         }
         self.readers.read(move |c| runs::find(c, shard, query)).await
+    }
+    async fn first_runs(
+        &self,
+        shard: ShardId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<RunRow>, CatalogError> {
+        self.readers.read(move |c| runs::first(c, shard, after, limit)).await
+    }
+    async fn gaps(&self, shard: ShardId, span: Span<u64>) -> Result<Vec<(u64, u64)>, CatalogError> {
+        self.readers.read(move |c| runs::gaps(c, shard, span)).await
     }
     async fn segment(&self, id: [u8; 16]) -> Result<Option<SegmentRow>, CatalogError> {
         self.readers.read(move |c| tables::segment(c, id)).await

@@ -30,6 +30,18 @@ const BY_POSITION: &str = select!(
     "first <= ?4 AND \"end\" > ?3
      AND first >= coalesce((SELECT max(first) FROM runs WHERE stream = ?1 AND shard = ?2 AND first <= ?3), ?3)"
 );
+// The same, without an end.
+const FIRST: &str = select!(
+    "\"end\" > ?3
+     AND first >= coalesce((SELECT max(first) FROM runs WHERE stream = ?1 AND shard = ?2 AND first <= ?3), ?3)
+     ORDER BY first LIMIT ?4"
+);
+// Neighbours that do not meet.
+const GAPS: &str = "SELECT \"end\", next FROM (
+    SELECT \"end\", lead(first) OVER (ORDER BY first) AS next FROM runs WHERE stream = ?1 AND shard = ?2
+    AND first <= ?4 AND \"end\" > ?3
+    AND first >= coalesce((SELECT max(first) FROM runs WHERE stream = ?1 AND shard = ?2 AND first <= ?3), ?3))
+    WHERE next > \"end\"";
 const BY_ARRIVAL: &str = select!("arrival_last >= ?3 ORDER BY arrival_last, first");
 const NEXT_CLASS: &str =
     "SELECT producer_class FROM runs WHERE stream = ? AND shard = ? AND producer_class > ?
@@ -39,7 +51,7 @@ const BY_PRODUCER: &str =
 
 /// All of them, for tests to look at what they cost.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 4] = [BY_POSITION, BY_ARRIVAL, NEXT_CLASS, BY_PRODUCER];
+pub(super) const STATEMENTS: [&str; 5] = [BY_POSITION, FIRST, BY_ARRIVAL, NEXT_CLASS, BY_PRODUCER];
 
 fn run(shard: ShardId, r: &Row<'_>) -> rusqlite::Result<RunRow> {
     let time = |i| r.get(i).map(Timestamp);
@@ -70,6 +82,26 @@ pub(super) fn find(c: &Connection, shard: ShardId, query: RunQuery) -> Result<Ve
     };
     found.sort_unstable_by_key(|r| r.first);
     Ok(found)
+}
+
+pub(super) fn gaps(c: &Connection, shard: ShardId, (lo, hi): (u64, u64)) -> Result<Vec<(u64, u64)>, Fail> {
+    let (Some(stream), Ok(lo)) = (find_stream(c, shard.stream)?, i64::try_from(lo)) else {
+        return Ok(Vec::new());
+    };
+    let hi = i64::try_from(hi).unwrap_or(i64::MAX);
+    let mut s = c.prepare_cached(GAPS)?;
+    let rows = s.query_map(params![stream, shard.shard, lo, hi], |r| Ok((number(r, 0)?, number(r, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn first(c: &Connection, shard: ShardId, after: u64, limit: usize) -> Result<Vec<RunRow>, Fail> {
+    let (Some(stream), Ok(after)) = (find_stream(c, shard.stream)?, i64::try_from(after)) else {
+        return Ok(Vec::new());
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut s = c.prepare_cached(FIRST)?;
+    let rows = s.query_map(params![stream, shard.shard, after, limit], |r| run(shard, r))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn by_position(c: &Connection, stream: i64, shard: ShardId, lo: u64, hi: u64) -> Result<Vec<RunRow>, Fail> {

@@ -1,6 +1,9 @@
 //! A client that does one thing after another and remembers what it was told.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use world::{ShardId, Timestamp, sim::Dice};
@@ -9,7 +12,7 @@ use super::{
     model::{Kept, Model, read_all},
     stream,
 };
-use crate::{LocalLog, Log, LogError};
+use crate::{LocalLog, Log, LogError, OnFull, Retention};
 
 pub struct Client {
     log: Arc<LocalLog>,
@@ -44,7 +47,7 @@ impl Client {
     pub async fn run(mut self, steps: usize) {
         for _ in 0..steps {
             let s = self.shard();
-            match self.dice.below(24) {
+            match self.dice.below(27) {
                 0..=2 => self.create(s).await,
                 3..=10 => self.append(s).await,
                 11..=15 => self.payload(s).await,
@@ -52,6 +55,9 @@ impl Client {
                 18 => self.split(s).await,
                 19 => drop(self.log.rotate_key(s.stream).await),
                 20 => self.delete(s).await,
+                21 => self.retain(s).await,
+                22 => self.pin(s).await,
+                23 => self.unpin(s).await,
                 _ => self.read(s).await,
             }
         }
@@ -83,7 +89,7 @@ impl Client {
             Ok(c) => {
                 let mut m = self.model.lock().unwrap();
                 for (p, b) in (c.first..).zip(batch) {
-                    m.keep(s, p, Kept::Record(b));
+                    m.keep(s, p, c.arrival, Kept::Record(b));
                 }
                 m.acknowledged += 1;
             }
@@ -127,7 +133,7 @@ impl Client {
         match w.commit((Timestamp(1), Timestamp(2)), content.slice(..8)).await {
             Ok(c) => {
                 let mut m = self.model.lock().unwrap();
-                m.keep(s, c.first, Kept::Payload(content));
+                m.keep(s, c.first, c.arrival, Kept::Payload(content));
                 m.acknowledged += 1;
             }
             Err(e) => self.not(s, &[content], &e),
@@ -172,6 +178,59 @@ impl Client {
         }
     }
 
+    async fn retain(&mut self, s: ShardId) {
+        // Some streams keep everything, so that it can be seen whether anything goes that should not.
+        if !s.stream.0[0].is_multiple_of(2) {
+            return;
+        }
+        let r = Retention {
+            age: self.dice.once_in(2).then(|| Duration::from_millis(self.dice.below(20_000) as u64)),
+            bytes: self.dice.once_in(2).then(|| self.dice.below(40_000) as u64),
+            on_full: if self.dice.once_in(3) { OnFull::Refuse } else { OnFull::Overwrite },
+        };
+        {
+            let mut m = self.model.lock().unwrap();
+            if let Some(age) = r.age {
+                let least = m.ages.get(&s.stream).map_or(age, |a| age.min(*a));
+                m.ages.insert(s.stream, least);
+            }
+            if r.on_full == OnFull::Overwrite {
+                m.overwriting.insert(s.stream);
+            }
+            if r.bytes.is_some() {
+                m.budgets.insert(s.stream);
+            }
+        }
+        let _ = self.log.set_retention(s.stream, r).await;
+    }
+
+    /// What is seen of a range after it was pinned has to stay.
+    async fn pin(&mut self, s: ShardId) {
+        let now = self.model.lock().unwrap().latest;
+        let from = now - Duration::from_millis(self.dice.below(30_000) as u64);
+        let to = from + Duration::from_millis(self.dice.below(10_000) as u64);
+        let Ok(pin) = self.log.pin(s.stream, from, to, "").await else { return };
+        let Ok(head) = self.log.watch(s).map(|w| *w.borrow()) else { return };
+        let Ok(found) = read_all(&self.log, s, head.oldest).await else { return };
+        let mut m = self.model.lock().unwrap();
+        if m.unpinned.contains(&pin.id) {
+            return;
+        }
+        let inside = found.iter().filter(|f| from <= f.1 && f.1 <= to).map(|f| f.0).collect();
+        m.shard(s).pinned.insert(pin.id, inside);
+    }
+
+    async fn unpin(&mut self, s: ShardId) {
+        let Ok(pins) = self.log.pins(s.stream).await else { return };
+        let Some(pin) = pins.get(self.dice.below(pins.len().max(1))) else { return };
+        {
+            let mut m = self.model.lock().unwrap();
+            m.unpinned.insert(pin.id.clone());
+            m.shards.values_mut().for_each(|s| drop(s.pinned.remove(&pin.id)));
+        }
+        let _ = self.log.unpin(s.stream, &pin.id).await;
+    }
+
     async fn delete(&mut self, s: ShardId) {
         if s.stream == stream(0) || !self.dice.once_in(3) {
             return;
@@ -195,8 +254,8 @@ impl Client {
             Ok(found) => {
                 let mut m = self.model.lock().unwrap();
                 m.shard(s).told = true;
-                for (position, _, what) in found {
-                    m.keep(s, position, what);
+                for (position, at, what) in found {
+                    m.keep(s, position, at, what);
                 }
             }
             Err(LogError::Damaged(e)) => panic!("{s}: {e}"),

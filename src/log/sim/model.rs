@@ -3,12 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use world::{ShardId, StreamUid, Timestamp, sim::SimDisk};
+use catalog::RunQuery;
+use world::{ShardId, StreamUid, Timestamp, World, sim::SimDisk};
 
-use crate::{Item, LocalLog, Log, LogError, Query};
+use crate::{
+    Item, LocalLog, Log, LogError, OnFull, Query,
+    open_segment::{DIR, closed_name},
+    shared::Shared,
+};
 
 /// A record as `(content)`, a payload with its content too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +31,10 @@ pub struct ShardModel {
     pub kept: BTreeMap<u64, Kept>,
     /// What has been sent and not been acknowledged: may be there, once.
     pub maybe: BTreeSet<Bytes>,
+    /// When what is kept arrived.
+    pub arrivals: BTreeMap<u64, Timestamp>,
+    /// What somebody saw of a pinned range after it was pinned, by pin.
+    pub pinned: BTreeMap<String, BTreeSet<u64>>,
     pub trimmed: u64,
     pub maybe_trimmed: u64,
     pub closed: Option<u64>,
@@ -41,6 +51,18 @@ pub struct Model {
     pub deleted: BTreeSet<StreamUid>,
     pub maybe_deleted: BTreeSet<StreamUid>,
     pub acknowledged: usize,
+    /// What retention may have been told to do.
+    pub ages: BTreeMap<StreamUid, Duration>,
+    pub overwriting: BTreeSet<StreamUid>,
+    pub budgets: BTreeSet<StreamUid>,
+    /// The store, or the disk, may have been too full.
+    pub full: bool,
+    /// The latest that a clock has shown.
+    pub latest: Timestamp,
+    /// Pins that somebody wanted gone.
+    pub unpinned: BTreeSet<String>,
+    /// Removed by retention.
+    pub removed: usize,
 }
 
 impl Model {
@@ -48,7 +70,8 @@ impl Model {
         self.shards.entry(id).or_default()
     }
     /// Somebody was told, or shown, that this is there.
-    pub fn keep(&mut self, id: ShardId, position: u64, what: Kept) {
+    pub fn keep(&mut self, id: ShardId, position: u64, at: Timestamp, what: Kept) {
+        self.shard(id).arrivals.insert(position, at);
         let s = self.shard(id);
         let (Kept::Record(content) | Kept::Payload(content)) = &what;
         s.maybe.remove(content);
@@ -56,6 +79,21 @@ impl Model {
         s.highest = s.highest.max(Some(position));
         let old = s.kept.insert(position, what.clone());
         assert!(old.is_none() || old.as_ref() == Some(&what), "position {position} of {id} was two things");
+    }
+}
+
+impl Model {
+    /// Whether retention may have removed this.
+    fn may_go(&self, id: ShardId, position: u64) -> bool {
+        let Some(s) = self.shards.get(&id) else { return false };
+        if s.pinned.values().any(|p| p.contains(&position)) {
+            return false;
+        }
+        let aged = match (self.ages.get(&id.stream), s.arrivals.get(&position)) {
+            (Some(age), Some(at)) => *at + *age < self.latest,
+            _ => false,
+        };
+        aged || self.overwriting.contains(&id.stream) && (self.full || self.budgets.contains(&id.stream))
     }
 }
 
@@ -126,11 +164,30 @@ fn check(
         return None;
     };
     assert!(!m.deleted.contains(&id.stream), "seed {seed}: {id} was deleted and is back");
+    // What retention took, and what is below a trim point of its own.
+    let there: BTreeSet<u64> = found.iter().map(|f| f.0).collect();
+    let s = m.shard(id);
+    let trim = s.trimmed.max(s.maybe_trimmed);
+    let missing: Vec<u64> =
+        s.kept.range(trim.min(head.oldest)..).map(|k| *k.0).filter(|p| !there.contains(p)).collect();
+    let mut by_retention = false;
+    for p in missing {
+        if p < trim && p < head.oldest {
+            continue;
+        }
+        if m.may_go(id, p) {
+            m.removed += 1;
+            by_retention = true;
+            m.shard(id).kept.remove(&p);
+        }
+    }
+    // Nobody knows of what was never acknowledged.
+    by_retention |= m.ages.contains_key(&id.stream) || m.overwriting.contains(&id.stream);
     let s = m.shard(id);
     s.told = true;
     let most = s.trimmed.max(s.maybe_trimmed);
     assert!(
-        head.oldest >= s.trimmed && head.oldest <= most,
+        head.oldest >= s.trimmed && (head.oldest <= most || by_retention),
         "seed {seed}: {id}: {head:?}, trimmed {} {most}",
         s.trimmed
     );
@@ -161,13 +218,18 @@ fn check(
                     "seed {seed}: {id}: {position} was never sent, or is there twice"
                 );
                 s.kept.insert(position, what.clone());
+                s.arrivals.insert(position, at);
                 s.highest = s.highest.max(Some(position));
             }
         }
         seen.insert(position, ());
     }
-    for position in s.kept.range(head.oldest..).map(|k| *k.0) {
-        assert!(seen.contains_key(&position), "seed {seed}: {id}: {position} was acknowledged and is gone");
+    for position in s.kept.range(most.min(head.oldest)..).map(|k| *k.0) {
+        let trimmed = position < most && position < head.oldest;
+        assert!(
+            trimmed || seen.contains_key(&position),
+            "seed {seed}: {id}: {position} was acknowledged and is gone"
+        );
     }
     // What the restart made of the unknown is settled now.
     s.trimmed = head.oldest;
@@ -178,4 +240,35 @@ fn check(
     let payloads: Vec<u64> =
         s.kept.range(head.oldest..).filter(|k| matches!(k.1, Kept::Payload(_))).map(|k| *k.0).collect();
     Some(payloads)
+}
+
+/// After a pass on a log at rest nothing stays that the rules do not allow, and no file that nobody knows.
+pub async fn nothing_stays(log: &LocalLog, shared: &Shared, seed: u64, world: &World) {
+    let now = world.clock.now();
+    let mut uids: Vec<StreamUid> = shared.shards(None).iter().map(|s| s.id.stream).collect();
+    uids.dedup();
+    for uid in uids {
+        let (rule, pins) = (log.retention(uid).await.unwrap(), log.pins(uid).await.unwrap());
+        if !pins.is_empty() {
+            continue;
+        }
+        if let (Some(budget), OnFull::Overwrite) = (rule.bytes, rule.on_full) {
+            let held = log.stored_bytes(Some(uid)).await.unwrap();
+            assert!(held <= budget, "seed {seed}: {uid} holds {held} of {budget}");
+        }
+        let Some(age) = rule.age else { continue };
+        for (id, _) in log.shards(uid).await.unwrap() {
+            // What is in a segment goes with the latest of it.
+            for r in shared.catalog.runs(id, RunQuery::Positions((0, u64::MAX))).await.unwrap() {
+                assert!(r.arrival.1 + age >= now, "seed {seed}: {id}: {} to {} is too old", r.first, r.end);
+            }
+        }
+    }
+    let rows = shared.catalog.segments(None, usize::MAX).await.unwrap();
+    let known: BTreeSet<String> = rows.iter().map(|r| closed_name(&r.id)).collect();
+    let files = world.disk.list(DIR).unwrap().into_iter().map(|e| format!("{DIR}/{}", e.name));
+    let files: BTreeSet<String> = files.collect();
+    assert!(files.is_subset(&known), "seed {seed}: files {files:?}, and segments of the catalog {known:?}");
+    // What the store has need not be here.
+    assert!(shared.world.store.is_some() || files == known, "seed {seed}: files are missing");
 }

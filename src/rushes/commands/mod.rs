@@ -4,6 +4,7 @@ pub mod camera;
 pub mod export;
 pub mod import;
 pub mod link;
+pub mod retention;
 pub mod stream;
 pub mod verify;
 

@@ -40,6 +40,7 @@ pub async fn run(command: StreamCommand) -> Result<(), Failure> {
                 short(text(&v, "created")),
                 tracks(&v)
             );
+            println!("  keeps     {}", super::retention::words(&v["retention"]));
             match &v["recorded"] {
                 serde_json::Value::Null => println!("  recorded  nothing yet"),
                 r => println!(
@@ -50,6 +51,10 @@ pub async fn run(command: StreamCommand) -> Result<(), Failure> {
                 ),
             }
         }
+        StreamCommand::Set(args) => super::retention::set(args).await?,
+        StreamCommand::Pin(args) => super::retention::pin(args).await?,
+        StreamCommand::Unpin { name, id, client } => super::retention::unpin(&name, &id, &client).await?,
+        StreamCommand::Pins { name, client } => super::retention::pins(&name, &client).await?,
         StreamCommand::Remove { name, client } => {
             Client::new(&client)?
                 .call(Method::DELETE, &format!("/v1/streams/{}", segment(&name)), None)

@@ -79,3 +79,23 @@ fn the_power_goes_at_the_call_that_was_said_and_the_same_seed_does_the_same() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1).1, run(2).1);
 }
+
+#[test]
+fn a_full_disk_takes_what_fits_and_says_so() {
+    let d = SimDisk::new(1);
+    d.set_capacity(Some(1000));
+    let full = |r: io::Result<()>| assert_eq!(r.unwrap_err().kind(), ErrorKind::StorageFull);
+    let (a, b) = (file(&d, "a"), file(&d, "b"));
+    a.allocate(600).unwrap();
+    full(b.allocate(401));
+    full(b.write_all_at(&[1; 500], 0));
+    assert_eq!(d.space().unwrap(), Space { total: 1000, free: 0 });
+    assert_eq!(content(&d, "b").unwrap(), [1; 400], "as much as fits");
+    a.write_all_at(&[2; 600], 0).unwrap();
+    full(a.write_all_at(&[2; 2], 599));
+    d.remove("b").unwrap();
+    assert_eq!(d.space().unwrap().free, 400);
+    a.write_all_at(&[2; 400], 600).unwrap();
+    d.set_capacity(None);
+    a.write_all_at(&[2; 9], 1000).unwrap();
+}

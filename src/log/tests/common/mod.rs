@@ -43,6 +43,14 @@ pub trait Engine {
     fn open(&self) -> impl Future<Output = SharedLog>;
     /// Moves everything to where it rests.
     fn settle(&self, log: &SharedLog) -> impl Future<Output = ()>;
+    /// Moves everything into closed segments, if the engine has any.
+    fn flush(&self, _: &SharedLog) -> impl Future<Output = ()> {
+        async {}
+    }
+    /// Whether what was settled one after another can be removed one without the other.
+    fn runs_apart(&self) -> bool {
+        true
+    }
     fn clock(&self) -> Arc<TestClock> {
         self.world().1.clone()
     }
@@ -132,6 +140,13 @@ impl Engine for Local {
         let log = self.try_open().await.unwrap();
         *self.last.lock().unwrap() = Arc::downgrade(&log);
         log
+    }
+    fn runs_apart(&self) -> bool {
+        self.tiered
+    }
+    async fn flush(&self, _: &SharedLog) {
+        let log = self.last.lock().unwrap().upgrade().unwrap();
+        log.flush().await.unwrap();
     }
     async fn settle(&self, _: &SharedLog) {
         if self.tiered {
