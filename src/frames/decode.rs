@@ -19,7 +19,9 @@ pub(crate) fn picture(job: &Job) -> Result<Picture, FramesError> {
     let full = decode(job.codec, packets)?;
     let (width, height) = target(&full, job.width);
     let scaled = scale(full, width, height)?;
-    let Format::Jpeg { quality } = job.format;
+    let Format::Jpeg { quality } = job.format else {
+        return Err(FramesError::Unsupported("sound is no picture".into()));
+    };
     let bytes = jpeg(&scaled, quality)?;
     // Both are at most MAX_SIDE.
     Ok(Picture { bytes, width: width as u16, height: height as u16 })

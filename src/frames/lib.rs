@@ -1,4 +1,4 @@
-//! Floor 2: decoding, scaling and JPEG by FFmpeg in worker processes.
+//! Floor 2: decoding, scaling and JPEG, and sound as AAC, by FFmpeg in worker processes.
 //!
 //! Pictures come from cameras, and a camera may send anything: a decoder written in C is not let into the server.
 //! [`Frames`] keeps a few *worker processes* of the same binary (the binary calls [`worker_main`] when it is told
@@ -13,6 +13,8 @@
 
 #[cfg(feature = "ffmpeg")]
 mod decode;
+#[cfg(feature = "ffmpeg")]
+mod encode;
 #[cfg(feature = "ffmpeg")]
 mod pictures;
 mod pool;
@@ -31,6 +33,8 @@ pub use worker::worker_main;
 pub const MAX_INPUT: usize = 50 * 1024 * 1024;
 /// Longest configuration in bytes.
 pub const MAX_CONFIG: usize = 64 * 1024;
+/// Longest sound in bytes: minutes of it.
+pub const MAX_SOUND: usize = 32 * 1024 * 1024;
 /// Longest side of a picture, in or out, in pixels.
 pub const MAX_SIDE: u16 = 8192;
 /// Longest answer in bytes: what a worker that went astray can make the server hold.
@@ -39,7 +43,7 @@ pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 /// What is to be made into a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// H.264 or H.265.
+    /// H.264 or H.265; for [`Format::Aac`] the samples are plain and this is not looked at.
     pub codec: media::Codec,
     /// Its configuration (`avcC`, `hvcC`), as [`media::Track::config`]; may be empty when parameter sets are in `data`.
     pub config: Bytes,
@@ -61,6 +65,23 @@ pub enum Format {
         /// From 1 (small) to 100 (as good as it gets).
         quality: u8,
     },
+    /// AAC-LC of plain sound (16-bit little-endian samples, channels interleaved): see [`Frames::aac`].
+    Aac {
+        /// Samples a second.
+        rate: u32,
+        /// 1 or 2.
+        channels: u8,
+    },
+}
+
+/// An encoded packet of sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Which 1,024 samples of the input a decoder gives once it has this packet and the one before: their number, from
+    /// 0; the first packet, which gives nothing of use, has -1.
+    pub number: i32,
+    /// The raw access unit.
+    pub data: Bytes,
 }
 
 /// A picture.
@@ -157,10 +178,23 @@ pub struct Stats {
 }
 
 impl Job {
+    fn check_sound(&self, rate: u32, channels: u8) -> Result<(), FramesError> {
+        if !(1..=2).contains(&channels) || !(7_350..=96_000).contains(&rate) {
+            return Err(FramesError::Unsupported(format!("AAC of {channels} channels at {rate} Hz")));
+        }
+        if !self.config.is_empty() || self.data.len() > MAX_SOUND {
+            return Err(FramesError::TooLarge(format!("{} bytes of sound at once", self.data.len())));
+        }
+        Ok(())
+    }
+
     /// What can be said about a job without decoding it. The bounds that every worker relies on.
     pub(crate) fn check(&self) -> Result<(), FramesError> {
         use media::{Codec, Framing};
-        let Format::Jpeg { quality } = self.format;
+        let quality = match self.format {
+            Format::Jpeg { quality } => quality,
+            Format::Aac { rate, channels } => return self.check_sound(rate, channels),
+        };
         if !(1..=100).contains(&quality) {
             return Err(FramesError::Invalid(format!(
                 "the JPEG quality is {quality}; it goes from 1 to 100"

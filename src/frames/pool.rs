@@ -13,8 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use world::World;
 
 use crate::{
-    FramesError, Job, Options, Picture, Stats,
+    Format, FramesError, Job, Options, Packet, Picture, Stats,
     process::{Worker, within},
+    protocol::read_packets,
 };
 
 /// After so many jobs a worker is replaced: whatever a picture may have done to it does not last.
@@ -86,6 +87,22 @@ impl Frames {
             Ok(result) => result,
             Err(e) => Err(FramesError::Died(format!("the task that waited for it failed: {e}"))),
         }
+    }
+
+    /// Encodes sound (16-bit samples, channels interleaved) as AAC-LC: [`Packet`] says which samples each packet is of.
+    /// A stretch that is encoded with two thousand samples before it joins what was encoded before without a seam.
+    pub async fn aac(&self, samples: &[i16], rate: u32, channels: u8) -> Result<Vec<Packet>, FramesError> {
+        let data: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let job = Job {
+            codec: media::Codec::Aac,
+            config: bytes::Bytes::new(),
+            framing: media::Framing::Raw,
+            data: data.into(),
+            width: None,
+            format: Format::Aac { rate, channels },
+        };
+        let bytes = self.picture(job).await?.bytes;
+        read_packets(bytes).map_err(|e| FramesError::Died(e.to_string()))
     }
 
     /// Waits until a worker is free, in the order of arrival.

@@ -4,16 +4,18 @@
 //! [`HELLO`]; then each job is answered by one answer, in order. Both ends are of the same binary, so that there is
 //! nothing to negotiate; the greeting finds a binary that was replaced under a running server.
 //!
-//! Job: codec (5 bytes), framing (1), width or 0 (2), quality (1), length of the configuration (4), configuration,
-//! data. Answer: kind (1), then a picture's width (2), height (2) and bytes, or an error's words.
+//! Job: codec (5 bytes), framing (1), width or 0 (2), quality or channels (1), 0 or the rate of sound to be encoded (4),
+//! length of the configuration (4), configuration, data. Answer: kind (1), then a picture's width (2), height (2) and
+//! bytes, or an error's words. Of sound the bytes are packets, each its number (4), its length (4), itself; width and
+//! height are 1.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use media::{Codec, Framing};
 
-use crate::{Format, FramesError, Job, MAX_CONFIG, MAX_INPUT, MAX_OUTPUT, Picture};
+use crate::{Format, FramesError, Job, MAX_CONFIG, MAX_INPUT, MAX_OUTPUT, Packet, Picture};
 
 /// The worker's first message.
-pub(crate) const HELLO: &[u8] = b"rushes frames 1";
+pub(crate) const HELLO: &[u8] = b"rushes frames 2";
 /// Longest message to a worker.
 pub(crate) const MAX_JOB: usize = MAX_INPUT + HEAD;
 /// Longest message from a worker.
@@ -21,7 +23,7 @@ pub(crate) const MAX_ANSWER: usize = MAX_OUTPUT + 8;
 /// How much of an error's words is kept.
 const MAX_WORDS: usize = 1024;
 /// Bytes of a job before its configuration.
-const HEAD: usize = 13;
+const HEAD: usize = 17;
 
 /// What a worker says of a job.
 pub(crate) type Answer = Result<Picture, FramesError>;
@@ -54,8 +56,12 @@ pub(crate) fn job_head(job: &Job) -> Vec<u8> {
         Framing::AnnexB => 0xff,
     });
     out.put_u16_le(job.width.unwrap_or(0));
-    let Format::Jpeg { quality } = job.format;
-    out.put_u8(quality);
+    let (small, rate) = match job.format {
+        Format::Jpeg { quality } => (quality, 0),
+        Format::Aac { rate, channels } => (channels, rate),
+    };
+    out.put_u8(small);
+    out.put_u32_le(rate);
     out.put_u32_le(u32::try_from(job.config.len()).unwrap_or(u32::MAX));
     out.put_slice(&job.config);
     out
@@ -80,7 +86,11 @@ pub(crate) fn read_job(message: Bytes) -> Result<Job, Malformed> {
         n => Framing::Length(n),
     };
     let width = u16::from_le_bytes([head[6], head[7]]);
-    let config = u32::from_le_bytes([head[9], head[10], head[11], head[12]]) as usize;
+    let config = u32::from_le_bytes([head[13], head[14], head[15], head[16]]) as usize;
+    let format = match u32::from_le_bytes([head[9], head[10], head[11], head[12]]) {
+        0 => Format::Jpeg { quality: head[8] },
+        rate => Format::Aac { rate, channels: head[8] },
+    };
     if config > MAX_CONFIG || HEAD + config > message.len() {
         return Err(Malformed("a configuration that is longer than the job"));
     }
@@ -88,7 +98,7 @@ pub(crate) fn read_job(message: Bytes) -> Result<Job, Malformed> {
         codec,
         framing,
         width: (width != 0).then_some(width),
-        format: Format::Jpeg { quality: head[8] },
+        format,
         config: message.slice(HEAD..HEAD + config),
         data: message.slice(HEAD + config..),
     };
@@ -146,6 +156,33 @@ pub(crate) fn read_answer(message: Bytes) -> Result<Answer, Malformed> {
     }))
 }
 
+/// Packets of sound as a picture's bytes.
+#[cfg(feature = "ffmpeg")]
+pub(crate) fn write_packets(packets: &[Packet]) -> Bytes {
+    let mut out = Vec::new();
+    for p in packets {
+        out.put_i32_le(p.number);
+        out.put_u32_le(u32::try_from(p.data.len()).unwrap_or(u32::MAX));
+        out.put_slice(&p.data);
+    }
+    out.into()
+}
+
+/// … and back.
+pub(crate) fn read_packets(mut bytes: Bytes) -> Result<Vec<Packet>, Malformed> {
+    let mut out = Vec::new();
+    while !bytes.is_empty() {
+        let (Ok(number), Ok(len)) = (bytes.try_get_i32_le(), bytes.try_get_u32_le()) else {
+            return Err(Malformed("a packet ends within its head"));
+        };
+        if len as usize > bytes.len() {
+            return Err(Malformed("a packet that is longer than the answer"));
+        }
+        out.push(Packet { number, data: bytes.split_to(len as usize) });
+    }
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +232,28 @@ mod tests {
         }
 
         #[test]
+        fn sound_comes_through(rate in 8_000u32..48_000, channels in 1u8..3, data in vec(any::<u8>(), 0..500)) {
+            let job = Job {
+                codec: Codec::Pcmu,
+                config: Bytes::new(),
+                framing: Framing::Raw,
+                data: data.into(),
+                width: None,
+                format: Format::Aac { rate, channels },
+            };
+            let mut message = job_head(&job);
+            message.extend_from_slice(&job.data);
+            prop_assert_eq!(read_job(Bytes::from(message).slice(4..)), Ok(job));
+        }
+
+        #[test]
+        fn hostile_packets_are_refused_or_within_bounds(bytes in vec(any::<u8>(), 0..300)) {
+            if let Ok(packets) = read_packets(bytes.clone().into()) {
+                prop_assert!(packets.iter().map(|p| p.data.len() + 8).sum::<usize>() == bytes.len());
+            }
+        }
+
+        #[test]
         fn answers_come_through(answer in answers()) {
             let (mut message, rest) = answer_head(&answer);
             message.extend_from_slice(rest);
@@ -219,7 +278,7 @@ mod tests {
         fn lying_lengths_are_refused(job in jobs(), config in any::<u32>()) {
             let mut message = job_head(&job);
             message.extend_from_slice(&job.data);
-            message[13..17].copy_from_slice(&config.to_le_bytes());
+            message[17..21].copy_from_slice(&config.to_le_bytes());
             let message = Bytes::from(message).slice(4..);
             let fits = config as usize <= message.len() - HEAD;
             prop_assert_eq!(read_job(message).is_ok(), fits);

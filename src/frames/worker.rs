@@ -70,7 +70,12 @@ fn serve(next: mpsc::Receiver<Bytes>) -> io::Result<()> {
 
 #[cfg(feature = "ffmpeg")]
 fn make(job: &crate::Job) -> Answer {
-    match crate::decode::picture(job) {
+    let made = match job.format {
+        crate::Format::Jpeg { .. } => crate::decode::picture(job),
+        crate::Format::Aac { rate, channels } => crate::encode::aac(&job.data, rate, channels)
+            .map(|p| crate::Picture { bytes: protocol::write_packets(&p), width: 1, height: 1 }),
+    };
+    match made {
         Ok(p) if p.bytes.len() > crate::MAX_OUTPUT => {
             Err(FramesError::TooLarge(format!("the JPEG would have {} bytes", p.bytes.len())))
         }

@@ -209,6 +209,9 @@ pub enum StreamCommand {
         /// Whose clock the times are: server or producer
         #[arg(long, default_value = "server")]
         by: String,
+        /// asIs, or aac: sound that HLS has no form for (G.711) becomes AAC
+        #[arg(long, value_parser = ["asIs", "aac"], default_value = "asIs")]
+        audio: String,
         /// How long the link is good for, in seconds
         #[arg(long, value_name = "SECONDS")]
         expires: Option<u64>,

@@ -99,6 +99,10 @@ impl video::Stills for Pictures {
         let width = width.map(|w| u16::try_from(w).unwrap_or(u16::MAX));
         Pictures::jpeg(self, &frame.track, frame.data.clone(), width).await.map_err(|e| e.to_string())
     }
+    async fn aac(&self, pcm: Vec<i16>, rate: u32, channels: u8) -> Result<Vec<(i32, Bytes)>, String> {
+        let packets = self.0.aac(&pcm, rate, channels).await.map_err(|e| e.to_string())?;
+        Ok(packets.into_iter().map(|p| (p.number, p.data)).collect())
+    }
 }
 
 #[async_trait::async_trait]

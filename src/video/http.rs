@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use wire::v1::{self, ApiError, Caller, Query};
 use world::Timestamp;
 
-use crate::{Ask, By, Frames, Mode, StreamConfig, StreamInfo, Video, VideoError, index::InitHash};
+use crate::{Ask, Audio, By, Frames, Mode, StreamConfig, StreamInfo, Video, VideoError, index::InitHash};
 
 pub(crate) type Answer = Result<Response, ApiError>;
 pub(crate) type Shared = State<Arc<Video>>;
@@ -216,6 +216,7 @@ struct SessionAsk {
     to: Option<Timestamp>,
     by: Option<By>,
     frames: Option<Frames>,
+    audio: Option<Audio>,
     expires_in_seconds: Option<u64>,
 }
 
@@ -235,6 +236,7 @@ async fn session(
         to: b.to,
         by: b.by.unwrap_or_default(),
         frames: b.frames.unwrap_or_default(),
+        audio: b.audio.unwrap_or_default(),
         lasts: b.expires_in_seconds.map(std::time::Duration::from_secs),
     };
     let p = v.hls_session(permit, &name, ask).await?;

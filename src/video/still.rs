@@ -27,11 +27,18 @@ const MAX_BYTES: usize = 32 << 20;
 /// Fragments without a key frame that are passed over on the way back.
 const MAX_BACK: usize = 64;
 
-/// Makes pictures of key frames; the binary gives one.
+/// Makes pictures of key frames, and AAC of sound; the binary gives one.
 #[async_trait::async_trait]
 pub trait Stills: Send + Sync + 'static {
     /// A JPEG, scaled to a width if one is given. Errors are sentences for people.
     async fn jpeg(&self, frame: &KeyFrame, width: Option<u32>) -> Result<Bytes, String>;
+
+    /// AAC-LC packets of sound (channels interleaved), each with the number (from 0) of the 1,024 samples that a decoder
+    /// gives once it has it; what comes before the first has negative ones.
+    async fn aac(&self, pcm: Vec<i16>, rate: u32, channels: u8) -> Result<Vec<(i32, Bytes)>, String> {
+        let _ = (pcm, rate, channels);
+        Err("sound cannot be encoded here".into())
+    }
 }
 
 type Key = (StreamUid, Timestamp, Option<u32>);

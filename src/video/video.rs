@@ -8,11 +8,12 @@ use tokio::sync::Semaphore;
 use world::{Home, Timestamp, World};
 
 use crate::{
-    By, Fragment, Frames, IngestStatus, KeyFrame, Mode, Playback, Rules, Session, Stills, StreamConfig,
-    StreamInfo, Timeline, TrackView, VideoError, export,
+    Audio, By, Fragment, Frames, IngestStatus, KeyFrame, Mode, Playback, Rules, Session, Stills,
+    StreamConfig, StreamInfo, Timeline, TrackView, VideoError, export,
     hls::{self, Segment, Source},
     index::InitHash,
     mp4,
+    sound::{self, Sounds},
     still::{self, Album},
     streams::{Stream, Streams},
     tables::Tables,
@@ -76,6 +77,8 @@ pub struct Ask {
     pub by: By,
     /// What of each fragment.
     pub frames: Frames,
+    /// What is changed of its sound.
+    pub audio: Audio,
     /// How long the session lasts.
     pub lasts: Option<Duration>,
 }
@@ -98,10 +101,11 @@ pub struct Video {
     pub(crate) config: Config,
     pub(crate) streams: Streams,
     pub(crate) tables: Tables,
-    stills: Option<Arc<dyn Stills>>,
+    pub(crate) stills: Option<Arc<dyn Stills>>,
     album: Album,
+    pub(crate) sounds: Sounds,
     /// Segments that are rewritten in memory at one time.
-    rewriting: Semaphore,
+    pub(crate) rewriting: Semaphore,
     /// Exports under way.
     pub(crate) exports: Arc<Semaphore>,
 }
@@ -129,6 +133,7 @@ impl Video {
             tables: Tables::default(),
             stills,
             album: Album::default(),
+            sounds: Sounds::default(),
             rewriting: Semaphore::new(4),
             exports: Arc::new(Semaphore::new(export::AT_ONCE)),
         }))
@@ -343,6 +348,7 @@ impl Video {
         session.from = from;
         session.by = ask.by;
         session.frames = ask.frames;
+        session.audio = ask.audio;
         session.to = ask.to;
         if mode == Mode::OnDemand {
             // What is recorded later is not part of it: it is the same whenever it is read.
@@ -391,7 +397,7 @@ impl Video {
         let (source, now) = (self.source(&stream), self.world.clock.now());
         let text = match track {
             None => hls::multivariant_playlist(&source, &self.tables, &session, now).await?,
-            Some(track) => hls::media_playlist(&source, &session, track, now).await?,
+            Some(track) => hls::media_playlist(&source, &self.tables, &session, track, now).await?,
         };
         Ok((text, session.mode == Mode::OnDemand))
     }
@@ -409,7 +415,9 @@ impl Video {
                 })?
             }
         };
-        mp4::init(&track).map_err(|e| VideoError::NoMedia(format!("this track cannot be put into MP4: {e}")))
+        let made = sound::made(&track, session.audio);
+        mp4::init(made.as_ref().unwrap_or(&track))
+            .map_err(|e| VideoError::NoMedia(format!("this track cannot be put into MP4: {e}")))
     }
 
     /// One fragment's media segment for a track; and whether that is pictures.
@@ -423,7 +431,12 @@ impl Video {
         let f = stream.fragment(&self.log, position).await?;
         self.within(&session, &stream, &f).await?;
         let none = || VideoError::NoMedia(format!("fragment {position} has nothing of track {track}"));
-        let entry = *f.entry.track(track).filter(|t| t.mp4).ok_or_else(none)?;
+        let entry = *f.entry.track(track).ok_or_else(none)?;
+        if !entry.mp4 {
+            let found = self.tables.track(&self.log, &stream, &f, entry.init).await?.ok_or_else(none)?;
+            let made = sound::made(&found, session.audio).ok_or_else(none)?;
+            return Ok((Segment::Whole(self.sound(&stream, &f, &entry, &found, &made).await?), false));
+        }
         let table = self.tables.get(&self.log, &stream, &f).await?;
         let key_only = session.frames == Frames::Key && entry.video;
         let sequence = entry.ordinal as u32;

@@ -65,9 +65,9 @@ pub async fn run(command: StreamCommand) -> Result<(), Failure> {
                 println!("removed {name}; its keys are destroyed")
             }
         }
-        StreamCommand::HlsUrl { name, from, to, by, expires, client } => {
+        StreamCommand::HlsUrl { name, from, to, by, audio, expires, client } => {
             let c = Client::new(&client)?;
-            let mut body = json!({"protocol": "hls", "by": by});
+            let mut body = json!({"protocol": "hls", "by": by, "audio": audio});
             for (k, v) in [("from", from), ("to", to)] {
                 if let Some(v) = v {
                     body[k] = json!(v);

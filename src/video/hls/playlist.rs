@@ -35,6 +35,8 @@ pub struct Media<'a> {
     pub by: By,
     /// Only fragments with a key frame, for sessions that show nothing else.
     pub key_only: bool,
+    /// The track is made into something that MP4 has a form for.
+    pub made: bool,
     /// Where playing should begin, by that clock.
     pub start: Option<Timestamp>,
 }
@@ -73,7 +75,9 @@ pub fn media(m: &Media) -> Option<String> {
         .fragments
         .iter()
         .filter(|f| !m.key_only || f.entry.key.is_some())
-        .filter_map(|f| f.entry.track(m.track).filter(|t| t.mp4).map(|track| Line { fragment: f, track }))
+        .filter_map(|f| {
+            f.entry.track(m.track).filter(|t| t.mp4 || m.made).map(|track| Line { fragment: f, track })
+        })
         .collect();
     let begin = lines.iter().position(Line::can_start).unwrap_or(lines.len());
     let lines = lines.get(begin..).unwrap_or_default();

@@ -6,13 +6,14 @@ use log::{Query, SharedLog};
 use world::Timestamp;
 
 use crate::{
-    Config, VideoError,
+    Audio, Config, VideoError,
     hls::{
         multivariant::{Rendition, multivariant},
         playlist::{Growth, Media, media},
         token::{Frames, Mode, Session},
     },
-    index::InitHash,
+    index::{InitHash, TrackEntry},
+    mp4, sound,
     store::Fragment,
     streams::Stream,
     tables::Tables,
@@ -48,11 +49,20 @@ pub(crate) async fn plan_target(s: &Source<'_>) -> Result<u32, VideoError> {
 /// A track's media playlist.
 pub(crate) async fn media_playlist(
     s: &Source<'_>,
+    tables: &Tables,
     session: &Session,
     track: u8,
     now: Timestamp,
 ) -> Result<String, VideoError> {
     let shown = shown(s, session, now, None).await?;
+    let mut made = false;
+    if session.audio != Audio::AsIs
+        && let Some((f, t)) =
+            shown.items.iter().find_map(|f| Some((f, f.entry.track(track).filter(|t| !t.mp4)?)))
+    {
+        let found = tables.track(s.log, s.stream, f, t.init).await?;
+        made = found.is_some_and(|t| sound::made(&t, session.audio).is_some());
+    }
     let m = Media {
         fragments: &shown.items,
         track,
@@ -60,6 +70,7 @@ pub(crate) async fn media_playlist(
         target: session.target,
         by: session.by,
         key_only: session.frames == Frames::Key,
+        made,
         start: shown.start,
     };
     media(&m).ok_or_else(|| nothing(s, session))
@@ -75,7 +86,7 @@ pub(crate) async fn multivariant_playlist(
     let shown = shown(s, session, now, Some(SAMPLED)).await?;
     let mut found: Vec<Found> = Vec::new();
     for f in &shown.items {
-        for t in f.entry.tracks.iter().filter(|t| t.mp4 && (t.video || session.frames == Frames::All)) {
+        for t in f.entry.tracks.iter().filter(|t| wanted(t, session)) {
             let i = found.iter().position(|k| k.id == t.id).unwrap_or_else(|| {
                 found.push(Found { id: t.id, init: t.init, fragment: f.clone(), ..Found::default_of(f) });
                 found.len() - 1
@@ -101,10 +112,31 @@ pub(crate) async fn multivariant_playlist(
         if let Some(track) = tables.track(s.log, s.stream, &k.fragment, k.init).await? {
             let average = (k.bits as f64 / k.seconds.max(0.001)) as u64;
             let fps = (track.is_video() && k.samples > 1).then(|| k.samples as f64 / k.seconds.max(0.001));
-            renditions.push(Rendition { track, peak: k.peak.max(average), average, fps });
+            let made = sound::made(&track, session.audio);
+            match made {
+                Some(made) => {
+                    let bits = sound::BITS * u64::from(channels(&made));
+                    renditions.push(Rendition {
+                        track: Arc::new(made),
+                        peak: bits,
+                        average: bits,
+                        fps: None,
+                    });
+                }
+                None if mp4::carries(&track) => {
+                    renditions.push(Rendition { track, peak: k.peak.max(average), average, fps });
+                }
+                None => {}
+            }
         }
     }
     multivariant(&renditions).ok_or_else(|| nothing(s, session))
+}
+
+/// Whether a track may be part of a session.
+fn wanted(t: &TrackEntry, session: &Session) -> bool {
+    let sound = session.frames == Frames::All;
+    if t.video { t.mp4 } else { sound && (t.mp4 || session.audio != Audio::AsIs) }
 }
 
 struct Found {
@@ -228,4 +260,11 @@ fn nothing(s: &Source<'_>, session: &Session) -> VideoError {
             format!("video stream {name:?} has nothing to play from {} on", wire::time::format(from))
         }
     })
+}
+
+fn channels(track: &media::Track) -> u8 {
+    match track.kind {
+        media::Kind::Audio { channels, .. } => channels.max(1),
+        media::Kind::Video { .. } => 1,
+    }
 }

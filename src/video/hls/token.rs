@@ -6,7 +6,7 @@ use access::Gate;
 use serde::{Deserialize, Serialize};
 use world::{StreamUid, Timestamp};
 
-use crate::{VideoError, store::By};
+use crate::{Audio, VideoError, store::By};
 
 const KIND: &str = "hls";
 /// Longer texts are not opened.
@@ -59,6 +59,9 @@ pub struct Session {
     /// What of each fragment.
     #[serde(rename = "k")]
     pub frames: Frames,
+    /// What is changed of its sound.
+    #[serde(rename = "a", default)]
+    pub audio: Audio,
     /// When it was made.
     #[serde(rename = "c")]
     pub created: Timestamp,
@@ -81,6 +84,7 @@ impl Session {
             to: None,
             by: By::default(),
             frames: Frames::default(),
+            audio: Audio::default(),
             created,
             expires: created + lasts,
             target: 1,

@@ -155,6 +155,8 @@ export interface SessionRequest {
   to?: Timestamp;
   by?: 'server' | 'producer';
   frames?: 'all' | 'key';
+  /** Sound that MP4 has no form for (G.711) as AAC; left out otherwise. */
+  audio?: 'asIs' | 'aac';
   expiresInSeconds?: number;
 }
 

@@ -17,7 +17,7 @@ export function preload(api: Api, camera: Camera, session: boolean): void {
 /** Asks for a live session that somebody will probably want in a moment. */
 export function prepare(api: Api, name: string): void {
   if (ready !== null && ready.name === name && performance.now() - ready.at < FRESH) return;
-  const opening = api.openSession(name, { protocol: 'hls' });
+  const opening = api.openSession(name, { protocol: 'hls', audio: 'aac' });
   // Nobody may ever take it; its failure is then nobody's business.
   opening.catch(() => undefined);
   ready = { name, session: opening, at: performance.now() };

@@ -68,7 +68,7 @@ export class SessionKeeper {
 }
 
 function request({ at, frames }: Asked): SessionRequest {
-  const wanted: SessionRequest = { protocol: 'hls' };
+  const wanted: SessionRequest = { protocol: 'hls', audio: 'aac' };
   if (at !== null) wanted.from = new Date(at).toISOString();
   if (frames === 'key') wanted.frames = 'key';
   return wanted;
