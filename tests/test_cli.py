@@ -15,6 +15,9 @@ from support.wait import wait_until
 
 COMMANDS = [
     [], ["serve"], ["config"], ["link"], ["verify"], ["export"], ["import"],
+    ["catalog"], ["catalog", "backup"], ["catalog", "restore"],
+    ["key"], ["key", "show"], ["key", "rotate"], ["key", "forget-retired"],
+    ["segment"], ["segment", "list"], ["segment", "show"], ["segment", "dump"],
     ["stream"], *(["stream", c] for c in ("list", "add", "show", "set", "pin", "unpin", "pins", "remove", "hls-url", "timeline")),
     ["camera"], *(["camera", c] for c in ("list", "add", "probe", "show", "remove", "enable", "disable")),
 ]
@@ -31,7 +34,7 @@ def test_help(command):
 
 
 def test_every_listed_command_is_tested():
-    for parent in ([], ["stream"], ["camera"]):
+    for parent in ([], ["stream"], ["camera"], ["catalog"], ["key"], ["segment"]):
         text = run(*parent, "--help").stdout
         names = re.findall(r"^  ([a-z-]+)", text.split("Commands:")[1].split("Options:")[0], re.M)
         assert {n for n in names if n != "help"} == {c[-1] for c in COMMANDS if c[:-1] == parent and c}, names

@@ -19,7 +19,7 @@ pub struct MemoryCatalog {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct State {
     documents: BTreeMap<(String, String), Document>,
     leases: BTreeMap<String, LeaseRow>,
@@ -30,6 +30,7 @@ struct State {
     mark: Mark,
 }
 
+#[derive(Clone)]
 struct LeaseRow {
     epoch: u64,
     /// `None` once released.
@@ -41,6 +42,13 @@ impl MemoryCatalog {
     /// An empty catalog; leases expire by `world`'s clock.
     pub fn new(world: World) -> MemoryCatalog {
         MemoryCatalog { world, state: Mutex::default() }
+    }
+
+    /// A copy as of now, as a snapshot is: nobody holds its leases.
+    pub fn copy(&self) -> MemoryCatalog {
+        let mut state = self.state().clone();
+        state.leases.values_mut().for_each(|l| l.holder = None);
+        MemoryCatalog { world: self.world.clone(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

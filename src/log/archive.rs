@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 use catalog::{Catalog, RunQuery, RunRow, SegmentRow, SegmentState};
 use seal::{DataKey, KeyProvider, Wrapped};
-use world::{DiskFile, Mode, ShardId, StreamUid, Timestamp, World};
+use world::{DiskFile, Mode, ShardId, Timestamp, World};
 
 use crate::{
     OpenError,
@@ -12,17 +12,15 @@ use crate::{
     entry::{Entry, SegmentId},
     findings::Finding,
     journal::JOURNAL,
-    keys::context,
     objects,
     open_segment::{closed_name, hex},
+    rewrap::key_context,
     segment::{FooterError, Root, read_root},
 };
 
 pub(crate) const ALL: RunQuery = RunQuery::Positions((0, i64::MAX as u64));
 /// Rows taken from the catalog at once.
 pub(crate) const ROWS: usize = 1000;
-/// What the catalog's key, which is not the log's, is wrapped for.
-const CATALOG: StreamUid = StreamUid([0xff; 16]);
 
 /// A log that is only read.
 pub struct Archive {
@@ -95,11 +93,7 @@ impl Archive {
         let mut why = None;
         for row in catalog.all_keys().await? {
             let wrapped = Wrapped { provider: row.provider, bytes: row.wrapped };
-            let context = match row.stream {
-                CATALOG => b"catalog".to_vec(),
-                uid => context(uid, row.generation),
-            };
-            match provider.unwrap(&wrapped, &context).await {
+            match provider.unwrap(&wrapped, &key_context(row.stream, row.generation)).await {
                 Ok(k) => {
                     keys.insert((row.stream, row.generation), Arc::new(k));
                 }

@@ -30,7 +30,6 @@ pub(crate) fn parse_key(key: &str) -> Option<SegmentId> {
 
 /// A finished segment to read from: its file if there is one, else its object. Whether there is an object shows when
 /// it is read.
-#[allow(dead_code, reason = "for tools that read a data folder")]
 pub(crate) fn open(world: &World, id: &SegmentId) -> io::Result<Arc<dyn DiskFile>> {
     match (world.disk.open(&closed_name(id), Mode::Read), &world.store) {
         (Err(e), Some(store)) if e.kind() == ErrorKind::NotFound => Ok(object(store.clone(), id)),

@@ -18,7 +18,8 @@ use crate::{
     journal::{self, JOURNAL, Loc, Spares},
     keys::{Keys, lock},
     open_segment,
-    recovery::{Recovered, recover},
+    orphans::Older,
+    recovery::{Recovered, newest_epoch, recover},
     segment,
     shared::Shared,
 };
@@ -152,16 +153,21 @@ impl Parts {
             shared.insert(Shard::from_row(&row, stream));
         }
         let mark = shared.catalog.mark().await?;
+        let older = older(&shared).await?;
         let s = shared.clone();
-        let (found, touched) = shared
+        let lenient = older.is_some();
+        let (found, mut touched) = shared
             .blocking(move || {
                 let mut touched = BTreeSet::new();
-                let mut sink = |at, dir| replay(&s, at, dir, &mut touched);
-                let found = recover(&*s.world.disk, &s.journal_keys, mark, &mut sink)?;
+                let mut sink = |at, dir| replay(&s, at, dir, lenient, &mut touched);
+                let found = recover(&*s.world.disk, &s.journal_keys, mark, lenient, &mut sink)?;
                 Ok::<_, OpenError>((found, touched))
             })
             .await
             .map_err(|e| OpenError::Io(e.to_string()))??;
+        if let Some(older) = older {
+            touched.extend(shared.settle_older(older, found.gap).await?);
+        }
         settle(&shared, &touched).await?;
         let end = found.end;
         take_files(&shared, found);
@@ -172,8 +178,23 @@ impl Parts {
     }
 }
 
+/// Whether the catalog is older than the log, and what was there is still to be taken up.
+async fn older(shared: &Arc<Shared>) -> Result<Option<Older>, OpenError> {
+    let s = shared.clone();
+    let newest = shared.blocking(move || newest_epoch(&*s.world.disk)).await;
+    let newest = newest.map_err(|e| OpenError::Io(e.to_string()))??;
+    let noted = Older::load(&*shared.catalog).await?;
+    if newest >= shared.writer.epoch {
+        // A copy of the catalog was put back by hand: each start takes a lease of a later epoch than any before.
+        let snapshot = noted.map_or(Timestamp(0), |o| o.snapshot);
+        return Ok(Some(Older { snapshot, restored: shared.world.clock.now(), settled: false }));
+    }
+    Ok(noted.filter(|o| !o.settled))
+}
+
 /// Applies a frame to the index; applying it twice, or over rows that know more already, changes nothing.
-fn replay(shared: &Shared, at: Loc, dir: Directory, touched: &mut BTreeSet<ShardId>) {
+/// `lenient`: what opened a shard may be missing.
+fn replay(shared: &Shared, at: Loc, dir: Directory, lenient: bool, touched: &mut BTreeSet<ShardId>) {
     for (slot, event) in dir.events {
         let slot = &dir.slots[slot as usize];
         let id = slot.shard;
@@ -182,6 +203,9 @@ fn replay(shared: &Shared, at: Loc, dir: Directory, touched: &mut BTreeSet<Shard
             && shared.find(id).is_none()
         {
             shared.insert(Shard::new(id, shared.stream(id.stream), parents, slot.arrival));
+        }
+        if lenient && shared.find(id).is_none() {
+            shared.insert(Shard::new(id, shared.stream(id.stream), &[], slot.arrival));
         }
         // Not there: its stream was deleted.
         let Some(shard) = shared.find(id) else { continue };

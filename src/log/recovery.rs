@@ -24,6 +24,8 @@ pub(crate) struct Recovered {
     pub released: Vec<u32>,
     /// Names of files that may be overwritten.
     pub spares: Vec<String>,
+    /// Files are missing between the mark and this one, the first that is there (or will be made).
+    pub gap: Option<u32>,
     /// Where the journal ends.
     pub end: Option<Loc>,
 }
@@ -36,11 +38,33 @@ fn damaged(file: u32, offset: u64, what: impl Into<String>) -> OpenError {
     OpenError::Damaged { file: file_name(file), offset, what: what.into() }
 }
 
-/// Walks the journal and hands each frame at or after `mark` to `sink`, in order.
+/// The offset of a mark at the beginning of a file that may not have been made yet: the journal was begun anew there, as
+/// what was before is not there.
+pub(crate) const UNMADE: u64 = 1;
+
+/// The latest epoch under which any file of the journal was written; 0 if there is none.
+pub(crate) fn newest_epoch(disk: &dyn Disk) -> Result<u64, OpenError> {
+    let mut newest = 0;
+    for e in disk.list(DIR).map_err(io)? {
+        if e.name.ends_with(".j") && e.len >= HEADER.into() {
+            let mut page = vec![0; HEADER as usize];
+            disk.open(&format!("{DIR}/{}", e.name), Mode::Read)
+                .and_then(|f| f.read_exact_at(&mut page, 0))
+                .map_err(io)?;
+            // One that cannot be used is told of by whoever needs it.
+            newest = Header::parse(&page).map_or(newest, |h| newest.max(h.writer.epoch));
+        }
+    }
+    Ok(newest)
+}
+
+/// Walks the journal and hands each frame at or after `mark` to `sink`, in order. `lenient`: the catalog
+/// is older than the journal, whose files from the mark on may have been released; then it begins with the first there is.
 pub(crate) fn recover(
     disk: &dyn Disk,
     keys: &BTreeMap<u32, Arc<DataKey>>,
     mark: Mark,
+    lenient: bool,
     sink: &mut dyn FnMut(Loc, Directory),
 ) -> Result<Recovered, OpenError> {
     let mut out = Recovered::default();
@@ -62,8 +86,27 @@ pub(crate) fn recover(
     let first = mark.file.max(1);
     let older = numbers.iter().take_while(|n| u64::from(**n) < first).count();
     out.released = numbers.drain(..older).collect();
-    if numbers.is_empty() && mark == Mark::default() && out.released.is_empty() {
+    if !lenient && numbers.is_empty() && mark == Mark::default() && out.released.is_empty() {
         return Ok(out);
+    }
+    let mut first = first;
+    if numbers.is_empty() && mark.offset == UNMADE {
+        let file = u32::try_from(mark.file)
+            .map_err(|_| OpenError::Io("the journal's mark is out of range".into()))?;
+        out.end = Some(Loc { file: file.saturating_sub(1), offset: HEADER });
+        return Ok(out);
+    }
+    if lenient && numbers.first().is_none_or(|n| u64::from(*n) > first) {
+        let mark = u32::try_from(mark.file)
+            .map_err(|_| OpenError::Io("the journal's mark is out of range".into()))?;
+        if numbers.is_empty() {
+            out.end = Some(Loc { file: mark, offset: HEADER });
+        }
+        first = numbers.first().map_or(u64::from(mark) + 1, |n| u64::from(*n));
+        out.gap = u32::try_from(first).ok();
+        if numbers.is_empty() {
+            return Ok(out);
+        }
     }
     for (i, expected) in (first..).take(numbers.len().max(1)).enumerate() {
         if numbers.get(i).map(|n| u64::from(*n)) != Some(expected) {

@@ -20,6 +20,7 @@ use crate::{
     keys::lock,
     objects,
     open_segment::{closed_name, open_name},
+    orphans::Older,
     shared::Shared,
 };
 
@@ -149,15 +150,24 @@ impl Shared {
 
     /// Once after a start: removes files that nothing refers to, and goes on with deletions that a stop interrupted.
     pub async fn sweep(self: &Arc<Self>, strays: Vec<(SegmentId, bool)>) {
+        let older = match Older::load(&*self.catalog).await {
+            Ok(o) => o,
+            Err(e) => return tracing::warn!(error = %e, "stray segment files could not be looked up"),
+        };
         for (id, closed) in strays {
-            let orphan = match self.catalog.segment(id).await {
+            let looked = match self.catalog.segment(id).await {
                 Ok(Some(row)) if closed => {
                     if row.state == SegmentState::Stored {
                         self.cache.add(id, row.bytes);
                     }
-                    false
+                    Ok(false)
                 }
-                Ok(_) => true,
+                Ok(_) if closed => self.may_go(&id, older, true).await,
+                Ok(_) => Ok(!older.is_some_and(|o| o.made_meanwhile(&id))),
+                Err(e) => Err(e),
+            };
+            let orphan = match looked {
+                Ok(o) => o,
                 Err(e) => return tracing::warn!(error = %e, "stray segment files could not be looked up"),
             };
             if orphan {
@@ -198,6 +208,7 @@ impl Shared {
         let Some(store) = self.world.store.clone() else { return Ok(()) };
         let noted = self.noted_removals().await?;
         let mut left = noted.clone();
+        let older = Older::load(&*self.catalog).await.map_err(io)?;
         let mut after: Option<String> = None;
         loop {
             let (s, from) = (store.clone(), after.clone());
@@ -212,13 +223,13 @@ impl Shared {
                 if self.uploads.knows(&id) || self.catalog.segment(id).await.map_err(io)?.is_some() {
                     continue;
                 }
-                if noted.contains(&id) || self.wanted_by_nobody(&id).await? {
+                if noted.contains(&id) || self.may_go(&id, older, false).await.map_err(io)? {
                     tracing::info!(object = objects::key(&id), "removing an orphan from the store");
                     self.uploads.remove(&id);
                 } else {
                     tracing::warn!(
                         object = objects::key(&id),
-                        "the catalog does not know this segment, and has nothing in its place: it is left alone"
+                        "the catalog does not know this segment: it is left alone"
                     );
                 }
             }

@@ -15,6 +15,7 @@ use crate::{
     journal::{DIR, HEADER, Header, JournalFile, Look, Window, file_name},
     open_segment::{closed_name, open_name},
     opening,
+    recovery::UNMADE,
     verify::{Checked, Teller, blocking},
 };
 
@@ -53,7 +54,7 @@ impl Archive {
             }
             expected = u64::from(*n) + 1;
         }
-        if numbers.is_empty() && mark.file > 0 {
+        if numbers.is_empty() && mark.file > 0 && mark.offset != UNMADE {
             to.tell(Finding::damage(format!("{DIR}/{:016x}.j", mark.file), "is missing"));
         }
         let mut pending = Pending { done, payloads: BTreeMap::new() };

@@ -39,6 +39,18 @@ pub enum Command {
     /// the file verify.state, by which an interrupted check can go on. Exits with 0 if all is sound, 1 if something is
     /// damaged, 2 if something could not be checked.
     Verify(VerifyArgs),
+    /// Back the catalog up, or put a backup back
+    ///
+    /// The catalog has every key and every name; without it, nothing recorded can be read. A backup (a snapshot) is
+    /// sealed under the master key: keep that elsewhere, too.
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    /// Change the master key, or see which are there
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Look into finished segments
+    #[command(subcommand)]
+    Segment(SegmentCommand),
     /// Print a link that opens the console signed in
     Link(ClientArgs),
     /// Print the configuration file, documented, with every default
@@ -137,9 +149,91 @@ pub struct FolderArgs {
     /// The data folder; a server may be running on it
     #[arg(long, env = "RUSHES_DATA", value_name = "DIR", default_value = "rushes-data", global = true)]
     pub data: PathBuf,
+    /// The store that finished segments and snapshots are in, if there is one
+    #[arg(long, env = "RUSHES_STORE", value_name = "URL", global = true)]
+    pub store: Option<String>,
+    /// The server's configuration file, for its store
+    #[arg(long, env = "RUSHES_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Any key of it, such as store.endpoint
+    #[arg(long = "set", env = "RUSHES_SET", value_delimiter = ';', value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum CatalogCommand {
+    /// Write a snapshot of the catalog to a file; a server may be running
+    Backup {
+        /// The file; it must not exist
+        file: PathBuf,
+        #[command(flatten)]
+        folder: FolderArgs,
+    },
+    /// Put a snapshot in the place of a catalog that is lost or damaged
+    ///
+    /// The server is stopped first. The master key that the snapshot was made under is in the data folder (master.key, or
+    /// retired.keys after a change). The next start takes up the segments that were finished since the snapshot.
+    Restore(RestoreArgs),
+}
+
+#[derive(Args)]
+pub struct RestoreArgs {
+    /// The snapshot; or give --store
+    #[arg(conflicts_with_all = ["list", "latest", "at"])]
+    pub file: Option<PathBuf>,
+    /// List the store's snapshots and change nothing
+    #[arg(long)]
+    pub list: bool,
+    /// Take the store's newest snapshot (as without --at)
+    #[arg(long, conflicts_with_all = ["list", "at"])]
+    pub latest: bool,
+    /// Take the store's newest snapshot from before this time: RFC 3339, or milliseconds since 1970
+    #[arg(long, value_name = "TIME", conflicts_with = "list")]
+    pub at: Option<String>,
+    /// Put it in the place of a catalog that is whole, too (which is kept under another name)
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub folder: FolderArgs,
+}
+
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Name the master key in force, and retired ones
+    Show(FolderArgs),
+    /// Make a new master key and wrap every other key under it; no recording is touched
+    ///
+    /// The server is stopped first. The old key goes to retired.keys, which opens the snapshots and backups made until
+    /// then.
+    Rotate(FolderArgs),
+    /// Destroy the retired master keys: older snapshots and backups open no more
+    ForgetRetired(FolderArgs),
+}
+
+#[derive(Subcommand)]
+pub enum SegmentCommand {
+    /// List finished segments
+    List(FolderArgs),
+    /// Show one: whose records it has, of when
+    Show {
+        /// Its id, 32 hexadecimal digits
+        id: String,
+        /// Each batch and payload, too
+        #[arg(long)]
+        entries: bool,
+        #[command(flatten)]
+        folder: FolderArgs,
+    },
+    /// Print all that its index says, a line of JSON for each run and block
+    Dump {
+        /// Its id, 32 hexadecimal digits
+        id: String,
+        #[command(flatten)]
+        folder: FolderArgs,
+    },
 }
 
 #[derive(Args)]

@@ -110,6 +110,17 @@ const KEYS: &[Key] = &[
         r#""overwrite""#,
         "What a stream does when there is no room: overwrite its oldest, or refuse more.",
     ),
+    key(
+        "catalog.snapshot_minutes",
+        "60",
+        "How often a snapshot of the catalog is kept, in the store or catalog.snapshot_folder. 0: never.",
+    ),
+    key("catalog.snapshot_keep", "48", "So many of the newest stay."),
+    key(
+        "catalog.snapshot_folder",
+        r#""""#,
+        "Where snapshots are kept when there is no store; best on another disk. Empty: none are.",
+    ),
     key("shard_log.inflight_mib", "64", "Bytes accepted and not yet durable; beyond it writers wait."),
     key("shard_log.tail_mib", "64", "Memory for the newest records and fragments, over all streams."),
     key("shard_log.journal_file_mib", "64", "Size of a journal file."),
@@ -144,6 +155,7 @@ pub struct Config {
     pub limits: log::Limits,
     pub store: Option<StoreConfig>,
     pub retention: RetentionConfig,
+    pub snapshots: Snapshots,
     pub root: Option<(String, String)>,
 }
 
@@ -173,6 +185,16 @@ impl RetentionConfig {
 pub struct StoreConfig {
     pub url: String,
     pub options: store::Options,
+}
+
+/// When snapshots of the catalog are made.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    /// `None`: never.
+    pub every: Option<Duration>,
+    pub keep: usize,
+    /// Where, if there is no store.
+    pub folder: Option<String>,
 }
 
 /// Where the certificate comes from.
@@ -394,6 +416,14 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             total: r.size("retention.total", "unlimited")?,
             free_floor: r.size("retention.free_floor", "auto")?,
             reserve: r.size("retention.reserve", "auto")?,
+        },
+        snapshots: Snapshots {
+            every: match r.number("catalog.snapshot_minutes", 0, 1 << 20)? {
+                0 => None,
+                n => Some(Duration::from_secs(60 * n)),
+            },
+            keep: r.number("catalog.snapshot_keep", 1, 1 << 20)? as usize,
+            folder: some(r.text("catalog.snapshot_folder")?),
         },
         root: None,
     })

@@ -1,21 +1,16 @@
-//! The data folder: one process at a time, a format number, the master key, the root key's file.
+//! The data folder: one process at a time, a format number, the root key's file.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
-
-use base64::Engine as _;
-use seal::{DataKey, LocalKey};
-use world::World;
 
 use crate::Failure;
 
 /// The format of the folder as a whole; its parts have numbers of their own.
 const FORMAT: u32 = 1;
-const B64: base64::engine::GeneralPurpose = base64::engine::general_purpose::STANDARD;
 
 /// An open data folder. The lock is held as long as this lives.
 pub struct DataFolder {
@@ -96,7 +91,7 @@ impl DataFolder {
                 let others = fs::read_dir(&self.path)
                     .map_err(at(&self.path))?
                     .filter_map(Result::ok)
-                    .any(|e| e.file_name() != "lock");
+                    .any(|e| e.file_name() != "lock" && e.file_name() != crate::master::CURRENT);
                 if others {
                     return Err(Failure(format!(
                         "{}: this folder is not empty and is not a rushes data folder; give an empty or a new one with --data",
@@ -110,7 +105,7 @@ impl DataFolder {
     }
 
     /// Writes a file that only its owner can read: whole or not at all, durable when this returns.
-    fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+    pub fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         let (tmp, path) = (self.path.join(format!("{name}.tmp")), self.path.join(name));
         let mut f = OpenOptions::new()
             .write(true)
@@ -124,38 +119,45 @@ impl DataFolder {
         File::open(&self.path).and_then(|d| d.sync_all()).map_err(at(&self.path))
     }
 
-    /// The master key, made at the first start.
-    pub fn master_key(&self, world: &World) -> Result<LocalKey, Failure> {
-        let path = self.path.join("master.key");
-        let mut text = String::new();
-        match File::open(&path) {
-            Ok(mut f) => {
-                let mode = f.metadata().map_err(at(&path))?.permissions().mode() & 0o777;
-                if mode & 0o077 != 0 {
-                    return Err(Failure(format!(
-                        "{}: others can read the master key (mode {mode:o}); run: chmod 600 {}",
-                        path.display(),
-                        path.display()
-                    )));
-                }
-                f.read_to_string(&mut text).map_err(at(&path))?;
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                // A folder with data and without its key must not get a new key that opens nothing.
-                if self.path.join("catalog.sqlite").exists() {
-                    return Err(Failure(format!(
-                        "{}: the master key is missing; put back the file that belongs to this folder (without it nothing here can be read)",
-                        path.display()
-                    )));
-                }
-                text = format!("{}\n", B64.encode(world.random32()));
-                self.write_new("master.key", text.as_bytes())?;
-            }
-            Err(e) => return Err(at(&path)(e)),
+    /// Refuses to begin a new catalog where there are records: without theirs they cannot be read, and a new one would
+    /// only be in the way of it.
+    pub fn check_catalog(&self) -> Result<(), Failure> {
+        if self.path.join("catalog.sqlite").exists() {
+            return Ok(());
         }
-        let raw = B64.decode(text.trim()).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
-        raw.map(|k| LocalKey::new(DataKey::new(k)))
-            .ok_or_else(|| Failure(format!("{}: is not a master key: 32 bytes in base64", path.display())))
+        let holds = |dir: &str, ext: &[&str]| {
+            fs::read_dir(self.path.join(dir)).is_ok_and(|d| {
+                d.filter_map(Result::ok)
+                    .any(|e| e.path().extension().is_some_and(|x| ext.iter().any(|y| x == *y)))
+            })
+        };
+        if holds("journal", &["j"]) || holds("segments", &["seg", "open"]) {
+            return Err(Failure(format!(
+                "{}: the catalog (catalog.sqlite) is missing, and without it nothing recorded here can be read; put it back, or restore a snapshot: rushes catalog restore --help",
+                self.path.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Removes a file if it is there; durable when this returns.
+    pub fn remove(&self, name: &str) -> Result<(), Failure> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(at(&path)(e)),
+            _ => self.sync(),
+        }
+    }
+
+    /// Gives a file another name, in the place of what has it; durable when this returns.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), Failure> {
+        let from = self.path.join(from);
+        fs::rename(&from, self.path.join(to)).map_err(at(&from))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), Failure> {
+        File::open(&self.path).and_then(|d| d.sync_all()).map_err(at(&self.path))
     }
 
     /// Keeps the root key where its owner finds it.
@@ -200,23 +202,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_process_one_format_one_key() {
+    fn one_process_one_format() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("d");
-        let world = World::real(dir.path());
         let folder = DataFolder::open(&path).unwrap();
-        use seal::KeyProvider as _;
-        let id = folder.master_key(&world).unwrap().id();
-        assert_eq!(fs::metadata(path.join("master.key")).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(DataFolder::open(&path).err().unwrap().to_string().contains("another rushes"));
-        drop(folder);
-        let folder = DataFolder::open(&path).unwrap();
-        assert_eq!(folder.master_key(&world).unwrap().id(), id);
-        fs::set_permissions(path.join("master.key"), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(folder.master_key(&world).err().unwrap().to_string().contains("chmod 600"));
-        fs::write(path.join("catalog.sqlite"), b"").unwrap();
-        fs::remove_file(path.join("master.key")).unwrap();
-        assert!(folder.master_key(&world).err().unwrap().to_string().contains("missing"));
         drop(folder);
         fs::write(path.join("format"), "rushes 9\n").unwrap();
         assert!(DataFolder::open(&path).err().unwrap().to_string().contains("newer version"));

@@ -3,7 +3,6 @@
 //! Nothing of substance lives here. [`serve`] opens the rooms below in order and wires them to each other; the
 //! commands for people speak to a running server over `docs/api.md`.
 
-mod archive;
 mod cli;
 mod client;
 mod commands;
@@ -12,13 +11,17 @@ mod demo;
 mod folder;
 mod import;
 mod listen;
+mod master;
 mod metrics;
 mod progress;
 mod serve;
+mod snapshot;
+mod snapshots;
 mod storage;
 mod stores;
 mod tls;
 mod units;
+mod visit;
 mod wiring;
 
 use std::process::ExitCode;
@@ -61,6 +64,9 @@ fn run(cli: cli::Cli) -> Result<ExitCode, Failure> {
             cli::Command::Camera(c) => commands::camera::run(c).await,
             cli::Command::Export(args) => commands::export::run(args).await,
             cli::Command::Import(args) => commands::import::run(args).await,
+            cli::Command::Catalog(c) => commands::catalog::run(c).await,
+            cli::Command::Key(c) => commands::key::run(c).await,
+            cli::Command::Segment(c) => commands::segment::run(c).await,
             cli::Command::Verify(c) => return Ok(commands::verify::run(c).await),
             cli::Command::Link(c) => commands::link::run(c).await,
             cli::Command::Config => {

@@ -24,10 +24,11 @@ use crate::{
     cli::ServeArgs,
     config::{self, Config},
     folder::DataFolder,
-    listen,
+    listen, master,
     metrics::Metrics,
+    snapshots::Snapshots,
     storage::Gauge,
-    stores, tls,
+    stores, tls, visit,
     wiring::{IntoStreams, Pictures, Publishers},
 };
 
@@ -65,10 +66,15 @@ async fn open(
     rtsp: Option<TcpListener>,
 ) -> Result<(Running, Arc<Pictures>), Failure> {
     let at = |e: &dyn std::fmt::Display| Failure(format!("{}: {e}", folder.path.display()));
-    let keys: Arc<dyn KeyProvider> = Arc::new(folder.master_key(world)?);
-    let catalog: Arc<dyn Catalog> = Arc::new(
+    folder.check_catalog()?;
+    master::keys(folder, world)?;
+    let file = Arc::new(
         SqliteCatalog::open(&folder.path.join("catalog.sqlite"), world.clone()).map_err(|e| at(&e))?,
     );
+    let catalog: Arc<dyn Catalog> = file.clone();
+    master::settle(folder, &*catalog).await?;
+    let keys: Arc<dyn KeyProvider> = Arc::new(master::keys(folder, world)?);
+    let snapshot_keys = keys.clone();
     let (gate, new_root) =
         Gate::open(world.clone(), catalog.clone(), keys.clone(), config.home.clone(), config.root.clone())
             .await
@@ -112,8 +118,33 @@ async fn open(
     let cameras = Cameras::open(world.clone(), catalog, gate.clone(), config.home.clone(), sink, pushes)
         .await
         .map_err(|e| at(&e))?;
+    keep_snapshots(world, folder, config, file, snapshot_keys).await?;
     let gauge = Gauge::new(world.clone(), log.clone());
     Ok((Running { log, gate, video, frames, push, cameras, gauge }, pictures))
+}
+
+/// Begins to make snapshots of the catalog, if there is a place for them.
+async fn keep_snapshots(
+    world: &World,
+    folder: &DataFolder,
+    config: &Config,
+    catalog: Arc<SqliteCatalog>,
+    keys: Arc<dyn KeyProvider>,
+) -> Result<(), Failure> {
+    let Some(every) = config.snapshots.every else { return Ok(()) };
+    let store = match (&world.store, &config.snapshots.folder) {
+        (Some(store), _) => store.clone(),
+        (None, Some(path)) => {
+            let path = path.clone();
+            visit::blocking(move || store::open(&path, &store::Options::default()).map_err(Failure::new))
+                .await?
+        }
+        (None, None) => return Ok(()),
+    };
+    let (world, data, keep) = (world.clone(), folder.path.clone(), config.snapshots.keep);
+    let s = Snapshots { world, data, catalog, keys, store, every, keep };
+    tokio::spawn(Arc::new(s).run());
+    Ok(())
 }
 
 /// Runs until SIGINT or SIGTERM, then drains. A second signal ends it at once.

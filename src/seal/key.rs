@@ -106,3 +106,30 @@ impl KeyProvider for LocalKey {
         key.map(DataKey::new)
     }
 }
+
+/// Local master keys: one in force, which wraps, and others that open what they wrapped before.
+pub struct LocalKeys {
+    current: LocalKey,
+    others: Vec<LocalKey>,
+}
+
+impl LocalKeys {
+    /// `current` wraps.
+    pub fn new(current: LocalKey, others: Vec<LocalKey>) -> Self {
+        LocalKeys { current, others }
+    }
+}
+
+#[async_trait::async_trait]
+impl KeyProvider for LocalKeys {
+    fn id(&self) -> String {
+        self.current.id()
+    }
+    async fn wrap(&self, key: &DataKey, context: &[u8], salt: Salt) -> Result<Wrapped, SealError> {
+        self.current.wrap(key, context, salt).await
+    }
+    async fn unwrap(&self, w: &Wrapped, context: &[u8]) -> Result<DataKey, SealError> {
+        let key = self.others.iter().find(|k| k.id == w.provider).unwrap_or(&self.current);
+        key.unwrap(w, context).await
+    }
+}

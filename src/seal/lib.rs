@@ -16,7 +16,7 @@ mod key;
 mod secret;
 
 pub use block::{Block, BlockKey, CHUNK, TAG, sealed_len};
-pub use key::{DataKey, KeyProvider, LocalKey, Salt, Wrapped};
+pub use key::{DataKey, KeyProvider, LocalKey, LocalKeys, Salt, Wrapped};
 pub use secret::{open_secret, open_token, seal_secret, seal_token};
 
 /// Why something could not be opened.

@@ -1,10 +1,13 @@
 //! What people type. Each command is one call of `docs/api.md` and a few lines of text.
 
 pub mod camera;
+pub mod catalog;
 pub mod export;
 pub mod import;
+pub mod key;
 pub mod link;
 pub mod retention;
+pub mod segment;
 pub mod stream;
 pub mod verify;
 

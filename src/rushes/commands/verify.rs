@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use world::Clock;
 
 use super::time;
-use crate::{Failure, archive, cli::VerifyArgs};
+use crate::{Failure, cli::VerifyArgs, visit};
 
 /// How often progress is shown on a terminal, and else.
 const BAR: Duration = Duration::from_millis(200);
@@ -32,7 +32,7 @@ pub async fn run(args: VerifyArgs) -> ExitCode {
 }
 
 async fn check(args: VerifyArgs) -> Result<Report, Failure> {
-    let v = archive::visit(&args.folder.data).await?;
+    let v = visit::open(&args.folder).await?;
     let alone = v.folder.alone();
     let mut show = Show::new(args.folder.json, v.world.clock.clone());
     let bad = v.catalog.integrity().await.map_err(Failure::new)?;
