@@ -210,7 +210,7 @@ mod tests {
             let plain: Vec<u8> = (0..len).map(|i| (i / 7) as u8).collect();
             let b = sealed(&world, &master, &plain).await;
             assert_eq!(opened(&master, &b).await.unwrap(), plain);
-            assert!(!b.windows(16.min(len)).any(|w| len >= 16 && w == &plain[..16]), "nothing in the clear");
+            assert!(len < 16 || !b.windows(16).any(|w| w == &plain[..16]), "nothing in the clear");
             for at in (0..b.len()).step_by(1 + b.len() / 60) {
                 let mut bad = b.clone();
                 bad[at] ^= 2;
