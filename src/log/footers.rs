@@ -37,6 +37,11 @@ impl Footers {
             .sum();
         lock(&self.pages).put((id, page), entries.clone(), weight);
     }
+    #[cfg(test)]
+    pub fn forget_all(&self) {
+        lock(&self.roots).retain(|_| false);
+        lock(&self.pages).retain(|_| false);
+    }
     pub fn forget(&self, id: &SegmentId) {
         lock(&self.roots).remove(id);
         lock(&self.pages).retain(|k| k.0 != *id);

@@ -18,12 +18,12 @@ use std::{
 use catalog::{Catalog, MemoryCatalog, SegmentState};
 use seal::{DataKey, LocalKey};
 use world::{
-    Disk as _, ShardId, StreamUid,
+    Disk as _, ShardId, StreamUid, Timestamp,
     sim::{Dice, Faults, Sim, StoreFaults},
 };
 
 use crate::{
-    Limits, Log, StorePolicy,
+    Limits, Log, Query, StorePolicy,
     committer::{Committer, Op},
     flush::Scope,
     local::LocalLog,
@@ -402,6 +402,45 @@ fn a_record_of_1_kib_costs_at_most_50_bytes_more_in_a_busy_round() {
     let factor = bytes as f64 / (2048.0 * 1024.0);
     println!("written {factor:.3} times");
     assert!(factor <= 2.2, "{factor}");
+}
+
+#[test]
+fn the_newest_of_a_shard_stays_here_while_the_store_is_away() {
+    let sim = Sim::new(1);
+    let catalog = Arc::new(MemoryCatalog::new(sim.world.clone()));
+    let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
+    let limits = Limits { cache_bytes: 0, ..limits() };
+    let parts = run(Parts::open(sim.world.clone(), catalog, keys, limits, true)).unwrap();
+    let Parts { shared, mut committer, .. } = parts;
+    let log = Arc::new(LocalLog::driven(shared.clone()));
+    let mut go = |task: Task| {
+        let (mut ops, mut cuts, mut task) = (Vec::new(), Vec::new(), task);
+        while poll(&mut task).is_pending() {
+            shared.queue.take(&mut ops, &mut cuts, false);
+            committer.round(&mut ops, std::mem::take(&mut cuts));
+        }
+    };
+    let id = ShardId { stream: stream(0), shard: 0 };
+    let l = log.clone();
+    go(Box::pin(async move {
+        l.create_stream(stream(0)).await.unwrap();
+        for n in 0..3 {
+            let mut w = l.payload(id).await.unwrap();
+            w.write(&[n; 1000]).await.unwrap();
+            w.commit((Timestamp(1), Timestamp(2)), vec![n].into()).await.unwrap();
+            l.flush().await.unwrap();
+        }
+    }));
+    while run(shared.store_step()).unwrap() {}
+    run(shared.free_local(u64::MAX));
+    sim.store.set_faults(StoreFaults { away: true, ..StoreFaults::default() });
+    // As a new process, which has nothing in memory.
+    shared.footers.forget_all();
+    let last = run(log.payloads(id, Query::Positions(0, u64::MAX), 1, true)).unwrap();
+    assert_eq!(last[0].index[..], [2]);
+    assert_eq!(run(log.read_payload(&last[0], 0..1000)).unwrap(), [2; 1000][..]);
+    // The others are only in the store.
+    assert!(run(log.payloads(id, Query::Positions(0, u64::MAX), 3, true)).is_err());
 }
 
 #[test]

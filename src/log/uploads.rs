@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use catalog::{Change, Document, LogUpdate, SegmentRow, SegmentState};
+use catalog::{Change, Document, LogUpdate, RunQuery, SegmentRow, SegmentState};
 use tokio::sync::Notify;
 use world::{Body, Mode, Store, Timestamp};
 
@@ -305,9 +305,24 @@ impl Shared {
         )))
     }
 
-    /// Removes files of stored segments until the cache is within its bound.
+    /// Removes files of stored segments until the cache is within its bound, but for those that stay.
     pub async fn trim_cache(self: &Arc<Self>) {
-        self.evict(self.cache.excess()).await;
+        while self.evict(self.cache.excess()).await > 0 {}
+    }
+
+    /// Whether the newest that is stored of some shard is in it. Whoever goes on with that shard reads it first, and must
+    /// be able to while the store is away.
+    async fn stays(self: &Arc<Self>, id: &SegmentId) -> bool {
+        let Ok(root) = self.root(*id).await else { return false };
+        for r in &root.runs {
+            let later = RunQuery::Positions((r.end, i64::MAX as u64));
+            if self.find(r.shard).is_some()
+                && !self.catalog.runs(r.shard, later).await.is_ok_and(|later| !later.is_empty())
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// Removes files of stored segments, those used longest ago first, until so many bytes are free; says how many.
@@ -316,7 +331,17 @@ impl Shared {
         self.evict(ids).await
     }
 
-    async fn evict(self: &Arc<Self>, ids: Vec<(SegmentId, u64)>) -> u64 {
+    async fn evict(self: &Arc<Self>, mut ids: Vec<(SegmentId, u64)>) -> u64 {
+        let mut at = 0;
+        while let Some((id, _)) = ids.get(at) {
+            if self.stays(id).await {
+                // Behind the others, so that these are chosen the next time.
+                self.cache.touch(id);
+                ids.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
         if ids.is_empty() {
             return 0;
         }
