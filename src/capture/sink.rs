@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use access::Permit;
 use media::{AccessUnit, Track};
@@ -40,9 +40,10 @@ pub trait Session: Send {
 /// Who may publish by push: asked once a connection, before anything is received.
 #[async_trait::async_trait]
 pub trait Admit: Send + Sync + 'static {
-    /// `user` and `password` as the client sent them, percent-decoding done.
+    /// `user` and `password` as the client sent them, percent-decoding done; `peer` is where it connects from.
     async fn publish(
         &self,
+        peer: IpAddr,
         stream: &str,
         user: Option<&str>,
         password: Option<&str>,

@@ -1,6 +1,6 @@
 //! Where services meet: what one declares and another provides.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use access::{Credentials, Denied, Gate, Permit, actions};
 use base64::Engine as _;
@@ -54,6 +54,7 @@ pub struct Publishers {
 impl capture::Admit for Publishers {
     async fn publish(
         &self,
+        peer: IpAddr,
         stream: &str,
         user: Option<&str>,
         password: Option<&str>,
@@ -63,7 +64,7 @@ impl capture::Admit for Publishers {
             (Some(token), None | Some("")) => Credentials::Token(token),
             (Some(id), Some(secret)) => Credentials::AccessKey { id, secret },
         };
-        self.gate.admit(credentials, actions::PUT_MEDIA, &self.home.video_stream(stream)).await
+        self.gate.at(peer).admit(credentials, actions::PUT_MEDIA, &self.home.video_stream(stream)).await
     }
 }
 

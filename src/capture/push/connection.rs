@@ -1,6 +1,6 @@
 //! One publisher's connection: reads, asks what the protocol wants asked, hands media on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use access::{Denied, Permit};
@@ -294,7 +294,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
             Step::Reply(r) => r,
             Step::Teardown => return Ok(Some(request)),
             Step::Admit(who) => {
-                let outcome = Self::admit(self.shared, &who).await;
+                let outcome = Self::admit(self.shared, self.peer.ip(), &who).await;
                 if let Err(e) = &outcome {
                     tracing::info!(stream = who.stream, peer = %self.peer, error = %e, "a publisher was not admitted");
                 }
@@ -314,15 +314,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
                 });
                 self.protocol.bound(media, client, ours)
             }
-            Step::Record(stream) => self.record(stream).await?,
+            Step::Record(stream) => match self.record(stream).await? {
+                Ok(r) => r,
+                // Nothing can be stored: the client is told why, and goes.
+                Err(words) => {
+                    self.answer(&Response::refuse(503, words.clone()), &request).await?;
+                    return Err(End::Because(words));
+                }
+            },
         };
         self.answer(&response, &request).await?;
         Ok(None)
     }
 
-    async fn admit(shared: &Shared, who: &Publisher) -> Result<Permit, Denied> {
+    async fn admit(shared: &Shared, peer: IpAddr, who: &Publisher) -> Result<Permit, Denied> {
         let ask = |user: Option<String>, password: Option<String>| async move {
-            shared.admit.publish(&who.stream, user.as_deref(), password.as_deref()).await
+            shared.admit.publish(peer, &who.stream, user.as_deref(), password.as_deref()).await
         };
         let first = ask(who.user.clone(), who.password.clone()).await;
         // Some clients send what stands in the URL as it stands there.
@@ -337,29 +344,30 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
         }
     }
 
-    async fn record(&mut self, stream: String) -> Result<Response, End> {
+    /// The answer, or why what it sends cannot be stored.
+    async fn record(&mut self, stream: String) -> Result<Result<Response, String>, End> {
         let Some(permit) = self.permit.take() else {
-            return Ok(Response::refuse(455, "RECORD before ANNOUNCE"));
+            return Ok(Ok(Response::refuse(455, "RECORD before ANNOUNCE")));
         };
         let shared = self.shared;
         let (mut board, status) = Board::new(shared.world.clock.clone());
         let place = match shared.registry.take(&stream, self.id, status, &*shared.world.clock).await {
             Ok(place) => place,
-            Err(words) => return Ok(Response::refuse(503, words)),
+            Err(words) => return Ok(Ok(Response::refuse(503, words))),
         };
         let Some((intake, ok)) = self.protocol.recorded() else {
-            return Ok(Response::refuse(455, "RECORD before ANNOUNCE"));
+            return Ok(Ok(Response::refuse(455, "RECORD before ANNOUNCE")));
         };
         let opening = Opening { sink: shared.sink.clone(), permit, stream: stream.clone() };
         let mut flow = Flow::new(intake, opening);
         if let Err(e) = flow.open().await {
-            return Err(End::Because(e.message));
+            return Ok(Err(e.message));
         }
         board.connected();
         board.state(State::Connecting, "waiting for the first picture");
         tracing::info!(stream, peer = %self.peer, "a publisher has come");
         self.recording = Some(Recording { stream, flow, board, place });
-        Ok(ok)
+        Ok(Ok(ok))
     }
 
     async fn answer(&mut self, response: &Response, request: &Request) -> Result<(), End> {

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -74,6 +74,7 @@ struct Door {
 impl Admit for Door {
     async fn publish(
         &self,
+        peer: IpAddr,
         stream: &str,
         user: Option<&str>,
         password: Option<&str>,
@@ -83,7 +84,7 @@ impl Admit for Door {
             (Some(token), None | Some("")) => Credentials::Token(token),
             (Some(id), Some(secret)) => Credentials::AccessKey { id, secret },
         };
-        self.gate.admit(credentials, actions::PUT_MEDIA, &self.home.video_stream(stream)).await
+        self.gate.at(peer).admit(credentials, actions::PUT_MEDIA, &self.home.video_stream(stream)).await
     }
 }
 
