@@ -50,6 +50,7 @@ def test_cameras_overwrite_their_oldest_and_a_full_disk_heals(serve):
     server = serve("data", *(x for s in (
         "shard_log.journal_file_mib=2", "shard_log.segment_mib=4", "shard_log.segment_seconds=0.5", "video.target_seconds=1",
         'retention.free_floor="30MB"', 'retention.reserve="6MB"') for x in ("--set", s)))
+    wait_until("the reserve is made", lambda: (server.data / "reserve").exists(), 10)
     times = 2 * SIZE // pathlib.Path(CLIP).stat().st_size
     for n in range(times):
         wait_until(f"import {n} of {times}", lambda: bring(server, n), 20, every=0.3)

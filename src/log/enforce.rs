@@ -47,6 +47,9 @@ pub(crate) async fn keep_enforcing(shared: Arc<Shared>) {
         tokio::select! {
             () = shared.world.clock.sleep(EVERY) => {}
             () = shared.rules.wake.notified() => {
+                if shared.rules.at_once.swap(false, Ordering::AcqRel) {
+                    continue;
+                }
                 let now = shared.world.clock.monotonic();
                 shared.world.clock.sleep(soon.saturating_sub(now)).await;
             }
@@ -119,6 +122,8 @@ impl Shared {
                     mib(floor)
                 );
                 refused.all = Some(why.into());
+                // What is in segments that are being written can go once these are closed.
+                self.flush.notify_one();
             }
         }
         self.rules.measure(free.saturating_sub(floor), floor / 2);
@@ -139,6 +144,9 @@ impl Shared {
         if free >= policy.reserve {
             return Ok(free);
         }
+        // From here on nobody else takes what is given up.
+        let why = "the disk is full, and room is being made: try again";
+        self.rules.refuse(Refused { all: Some(why.into()), ..Refused::default() });
         let s = self.clone();
         let given = self
             .blocking(move || {

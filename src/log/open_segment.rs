@@ -57,9 +57,10 @@ pub(crate) struct OpenSegment {
     pub created: Timestamp,
     /// Where the next chunk goes.
     pub end: AtomicU64,
-    /// Takes no more payloads. Set between two rounds of the committer, which refuses later ones.
+    /// Takes no more payloads. Set between two rounds of the committer, which refuses later ones, or when there was no
+    /// room for one.
     pub closed: AtomicBool,
-    /// A write or sync failed: it takes no more, and what it holds is copied when it is closed.
+    /// A write or sync failed (not for want of room): it takes no more, and what it holds is copied when it is closed.
     pub failed: AtomicBool,
     /// Its name is durable.
     named: AtomicBool,
@@ -94,7 +95,12 @@ impl OpenSegment {
             return Ok(None);
         }
         let at = self.end.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        file.write_all_at(bytes, at).inspect_err(|_| self.failed.store(true, Ordering::Release))?;
+        file.write_all_at(bytes, at).inspect_err(|e| {
+            // Without room nothing is wrong with what is in it, and a copy would need as much room again.
+            let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            let flag = if full { &self.closed } else { &self.failed };
+            flag.store(true, Ordering::Release);
+        })?;
         Ok(Some(at))
     }
     /// Waits until nobody writes; as long as the guard lives, nobody does. `closed` must be set.

@@ -65,8 +65,10 @@ pub(crate) struct Rules {
     pub hints: Mutex<BTreeMap<ShardId, Hint>>,
     /// Shards' last runs that are to go before others do: up to where, and the end of the journal when that was seen.
     pub last_runs: Mutex<BTreeMap<ShardId, (u64, Mark)>>,
-    /// Asks for a pass before its time.
+    /// Asks for a pass before its time …
     pub wake: Notify,
+    /// … without a pause before it.
+    pub at_once: AtomicBool,
     /// Held by the pass under way.
     pub pass: tokio::sync::Mutex<()>,
     /// Held while something is removed, and while a pin is made: what is pinned when that returns stays.
@@ -88,6 +90,7 @@ impl Default for Rules {
             hints: Mutex::default(),
             last_runs: Mutex::default(),
             wake: Notify::new(),
+            at_once: AtomicBool::new(false),
             pass: tokio::sync::Mutex::default(),
             removing: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
@@ -125,6 +128,8 @@ impl Rules {
     }
     pub fn set_store(&self, p: StorePolicy) {
         *write(&self.store) = p;
+        // What may be written was measured by the old one.
+        self.at_once.store(true, Ordering::Release);
         self.wake.notify_one();
     }
     fn change(&self, stream: StreamUid, f: impl FnOnce(&mut Rule)) {
