@@ -25,13 +25,13 @@ def test_all_of_it_from_the_bucket_alone(serve, clips, s3):
         server = serve("data", *s3.flags(endpoint=proxy.endpoint), *BARE)
         publish(ffmpeg_publisher(clip, server.publish_url("door")))
         server.quiet("door")
-        server.only_in_store()
+        server.stored()
         segments = s3.keys(below="segments/")
         assert segments
         # One request for each segment, and a few at the start (the probe, the marker).
         assert proxy.count("PUT") <= len(segments) + 8, proxy.requests
         listed = server.fragments("door")
-        server.restart()
+        server.only_in_store()
         assert server.fragments("door") == listed
         media.same_video(clip, server.whole("door"))
         media.same_audio(clip, server.whole("door"))
