@@ -15,7 +15,7 @@ use std::{net::SocketAddr, sync::Arc};
 use access::Gate;
 use axum::Router;
 use bytes::Bytes;
-pub use storage::{Storage, StorageView};
+pub use storage::{Limits, Storage, StorageView};
 use tokio::sync::watch;
 use world::{Home, World};
 

@@ -32,8 +32,22 @@ pub struct Storage {
     pub total: u64,
     /// What a day takes at the present rate.
     pub bytes_per_day: u64,
-    /// How many days the free space lasts; null while nothing is recorded.
+    /// How many days the free space lasts, down to what is left free; null while nothing is recorded.
     pub days_left: Option<f64>,
+    /// What holds for everything together.
+    pub limits: Limits,
+}
+
+/// What holds for the whole store.
+#[derive(Serialize, Clone, Copy, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Bytes that all recordings may take; null for no bound.
+    pub total: Option<u64>,
+    /// Bytes that are left free on the file system.
+    pub free_floor: u64,
+    /// Whether recordings go to an object store: the file system is then a cache, and does not end them.
+    pub remote: bool,
 }
 
 pub fn router(console: Console) -> Router {

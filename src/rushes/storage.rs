@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use log::Log;
+use log::{LocalLog, Log};
 use world::World;
 
 const EVERY: Duration = Duration::from_secs(30);
@@ -17,12 +17,12 @@ const DAY: f64 = 86_400.0;
 /// Samples the log's counters.
 pub struct Gauge {
     world: World,
-    log: Arc<dyn Log>,
+    log: Arc<LocalLog>,
     samples: Mutex<VecDeque<(Duration, u64)>>,
 }
 
 impl Gauge {
-    pub fn new(world: World, log: Arc<dyn Log>) -> Arc<Gauge> {
+    pub fn new(world: World, log: Arc<LocalLog>) -> Arc<Gauge> {
         let first = (world.clock.monotonic(), log.stats().appended_bytes);
         Arc::new(Gauge { world, log, samples: Mutex::new(VecDeque::from([first])) })
     }
@@ -56,13 +56,21 @@ impl console::StorageView for Gauge {
         let space = tokio::task::spawn_blocking(move || disk.space()).await.ok()?.ok()?;
         let used = self.log.stored_bytes(None).await.ok()?;
         let per_day = self.bytes_per_day();
-        let days_left = (per_day > 0).then(|| (space.free as f64 / per_day as f64 * 10.0).round() / 10.0);
+        let policy = self.log.store_policy();
+        let limits = console::Limits {
+            total: policy.bytes,
+            free_floor: policy.free_floor.max(policy.reserve),
+            remote: self.world.store.is_some(),
+        };
+        let room = space.free.saturating_sub(limits.free_floor);
+        let days_left = (per_day > 0).then(|| (room as f64 / per_day as f64 * 10.0).round() / 10.0);
         Some(console::Storage {
             used,
             free: space.free,
             total: space.total,
             bytes_per_day: per_day,
             days_left,
+            limits,
         })
     }
 }
