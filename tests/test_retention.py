@@ -61,7 +61,8 @@ def test_a_budget_takes_the_oldest_and_a_pin_outlives_it(serve, clips):
     # It goes on taking, keeps what it was told across a start, and unlearns it.
     bring(server, "door", clips(seconds=6), "2026-01-01T13:00:00Z")
     server.restart()
-    assert server.call("GET", "/v1/streams/door")["retention"] == {"hours": 720.0, "bytes": 1000, "onFull": "overwrite"}
+    assert server.call("GET", "/v1/streams/door")["retention"] == {
+        "hours": 720.0, "bytes": 1000, "onFull": "overwrite", "set": ["hours", "bytes"]}
     assert "any age and any size; then refuses" in said(
         server, "set", "door", "--bytes", "unlimited", "--retention", "default", "--on-full", "refuse")
 

@@ -39,42 +39,48 @@ struct Track {
 /// A running camera; stops when dropped.
 pub struct Simulator {
     url: String,
+    sub: Option<String>,
     main_loop: glib::MainLoop,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Simulator {
-    /// Plays `file` at `listen` (port 0: a free one), asking for `login` if one is given; over and over if `again`.
+    /// Plays `file`, and `sub` at a second path if there is one, at `listen` (port 0: a free one), asking for `login` if one
+    /// is given; over and over if `again`.
     pub fn start(
         listen: SocketAddr,
         file: &Path,
+        sub: Option<&Path>,
         login: Option<(String, String)>,
         again: bool,
     ) -> Result<Simulator, SimulatorError> {
         gst::init().map_err(failed)?;
-        let tracks = Arc::new(read(file)?);
         let context = glib::MainContext::new();
         let main_loop = glib::MainLoop::new(Some(&context), false);
         let srv = server::RTSPServer::new();
         srv.set_address(&listen.ip().to_string());
         srv.set_service(&listen.port().to_string());
-        let factory = factory(&tracks, again)?;
+        let main = factory(&Arc::new(read(file)?), again)?;
+        let sub = sub.map(|file| factory(&Arc::new(read(file)?), again)).transpose()?;
         let mut user_info = String::new();
         if let Some((user, password)) = login {
-            protect(&srv, &factory, &user, &password);
+            protect(&srv, [Some(&main), sub.as_ref()].into_iter().flatten(), &user, &password);
             let enc = |s: &str| {
                 percent_encoding::utf8_percent_encode(s, percent_encoding::NON_ALPHANUMERIC).to_string()
             };
             user_info = format!("{}:{}@", enc(&user), enc(&password));
         }
-        srv.mount_points()
-            .ok_or_else(|| failed("the RTSP server has no mount points"))?
-            .add_factory("/main", factory);
+        let mounts = srv.mount_points().ok_or_else(|| failed("the RTSP server has no mount points"))?;
+        let has_sub = sub.is_some();
+        mounts.add_factory("/main", main);
+        if let Some(sub) = sub {
+            mounts.add_factory("/sub", sub);
+        }
         let source = srv
             .create_source(gio::Cancellable::NONE)
             .map_err(|e| failed(format!("cannot listen on {listen}: {e}")))?;
         source.attach(Some(&context));
-        let url = format!("rtsp://{user_info}{}:{}/main", listen.ip(), srv.bound_port());
+        let base = format!("rtsp://{user_info}{}:{}", listen.ip(), srv.bound_port());
         let l = main_loop.clone();
         let thread = std::thread::Builder::new()
             .name("camera".into())
@@ -84,12 +90,18 @@ impl Simulator {
                 let _ = context.with_thread_default(|| l.run());
             })
             .map_err(failed)?;
-        Ok(Simulator { url, main_loop, thread: Some(thread) })
+        let sub = has_sub.then(|| format!("{base}/sub"));
+        Ok(Simulator { url: format!("{base}/main"), sub, main_loop, thread: Some(thread) })
     }
 
     /// Where to pull from, with user name and password if it asks for them.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The same for the sub source, if there is one.
+    pub fn sub_url(&self) -> Option<&str> {
+        self.sub.as_deref()
     }
 }
 
@@ -102,7 +114,12 @@ impl Drop for Simulator {
     }
 }
 
-fn protect(srv: &server::RTSPServer, factory: &server::RTSPMediaFactory, user: &str, password: &str) {
+fn protect<'a>(
+    srv: &server::RTSPServer,
+    factories: impl Iterator<Item = &'a server::RTSPMediaFactory>,
+    user: &str,
+    password: &str,
+) {
     let auth = server::RTSPAuth::new();
     let token =
         server::RTSPToken::builder().field(server::RTSP_TOKEN_MEDIA_FACTORY_ROLE.as_str(), "viewer").build();
@@ -110,12 +127,13 @@ fn protect(srv: &server::RTSPServer, factory: &server::RTSPMediaFactory, user: &
     auth.add_basic(&server::RTSPAuth::make_basic(user, password), &token);
     auth.set_supported_methods(gstreamer_rtsp::RTSPAuthMethod::Digest);
     srv.set_auth(Some(&auth));
-    factory.add_role_from_structure(
-        &gst::Structure::builder("viewer")
-            .field(server::RTSP_PERM_MEDIA_FACTORY_ACCESS.as_str(), true)
-            .field(server::RTSP_PERM_MEDIA_FACTORY_CONSTRUCT.as_str(), true)
-            .build(),
-    );
+    let role = gst::Structure::builder("viewer")
+        .field(server::RTSP_PERM_MEDIA_FACTORY_ACCESS.as_str(), true)
+        .field(server::RTSP_PERM_MEDIA_FACTORY_CONSTRUCT.as_str(), true)
+        .build();
+    for factory in factories {
+        factory.add_role_from_structure(&role);
+    }
 }
 
 /// Reads all tracks that we can send.

@@ -1,4 +1,5 @@
-//! `rushes-camera --video FILE`: serves a file as an RTSP camera would, and says where in one line of JSON.
+//! `rushes-camera --video FILE [--sub FILE]`: serves a file as an RTSP camera would, and another as its sub source, and
+//! says where in one line of JSON.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -13,6 +14,9 @@ struct Args {
     /// H.264 or H.265, AAC, Opus or G.711, in MP4 or Matroska; played over and over
     #[arg(long)]
     video: PathBuf,
+    /// Another file, served as the camera's sub source
+    #[arg(long)]
+    sub: Option<PathBuf>,
     /// Require this user name
     #[arg(long, requires = "password")]
     user: Option<String>,
@@ -26,9 +30,10 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match camera::Simulator::start(args.listen, &args.video, args.user.zip(args.password), !args.once) {
+    let login = args.user.zip(args.password);
+    match camera::Simulator::start(args.listen, &args.video, args.sub.as_deref(), login, !args.once) {
         Ok(camera) => {
-            println!("{}", serde_json::json!({"url": camera.url()}));
+            println!("{}", serde_json::json!({"url": camera.url(), "sub": camera.sub_url()}));
             loop {
                 std::thread::park();
             }

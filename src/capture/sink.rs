@@ -19,6 +19,17 @@ pub struct SinkError {
 pub trait Sink: Send + Sync + 'static {
     /// Begins a session that publishes to a stream.
     async fn open(&self, permit: Permit, stream: &str) -> Result<Box<dyn Session>, SinkError>;
+
+    /// The same for a camera's sub source. A stream that has to be made for it is to be known as that camera's.
+    async fn open_sub(
+        &self,
+        permit: Permit,
+        stream: &str,
+        camera: &str,
+    ) -> Result<Box<dyn Session>, SinkError> {
+        let _ = camera;
+        self.open(permit, stream).await
+    }
 }
 
 /// One source's session. Units come in the order in which they were received; nothing is skipped.

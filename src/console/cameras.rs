@@ -9,7 +9,7 @@ use axum::{
     routing::{get, post},
 };
 use capture::{
-    cameras::{Camera, CameraError, Source},
+    cameras::{Camera, CameraError, Source, sub_stream},
     pull, redact,
 };
 use serde::{Deserialize, Serialize};
@@ -33,11 +33,35 @@ pub fn router(console: Console) -> Router {
 #[serde(rename_all = "camelCase")]
 pub struct View {
     pub name: String,
-    source: Value,
     enabled: bool,
     #[serde(with = "wire::time::serde_text")]
     created: Timestamp,
-    pub state: &'static str,
+    #[serde(flatten)]
+    main: SourceView,
+    sub: Option<SubView>,
+}
+
+impl View {
+    /// Of its sources, in order.
+    pub fn states(&self) -> (&'static str, Option<&'static str>) {
+        (self.main.state, self.sub.as_ref().map(|s| s.of.state))
+    }
+}
+
+/// A camera's sub source.
+#[derive(Serialize, Clone, PartialEq)]
+struct SubView {
+    stream: String,
+    #[serde(flatten)]
+    of: SourceView,
+}
+
+/// One of a camera's sources, what it is doing, and what its stream has.
+#[derive(Serialize, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+struct SourceView {
+    source: Value,
+    state: &'static str,
     detail: String,
     #[serde(with = "wire::time::serde_text")]
     since: Timestamp,
@@ -73,30 +97,43 @@ fn state(s: capture::State) -> &'static str {
     }
 }
 
-/// Puts together what the camera, its source and its stream know.
+fn pull_view(p: &pull::Source) -> Value {
+    json!({"kind": "pull", "url": redact(&p.url), "transport": p.transport, "tlsInsecure": p.tls_insecure})
+}
+
+/// Puts together what the camera, its sources and their streams know.
 pub async fn view(c: &Console, camera: Camera) -> View {
-    let seen = c.cameras.seen(&camera.name);
-    // A camera that was never received has no stream yet.
-    let tracks = c.video.tracks(&camera.name).await.unwrap_or_default();
-    let recorded = c.video.recorded(&camera.name).await.ok().flatten();
     let source = match &camera.source {
         Source::Push => json!({"kind": "push"}),
-        Source::Pull(p) => {
-            json!({"kind": "pull", "url": redact(&p.url), "transport": p.transport, "tlsInsecure": p.tls_insecure})
-        }
+        Source::Pull(p) => pull_view(p),
     };
+    let sub = match (&camera.sub, camera.sub_stream()) {
+        (Some(p), Some(stream)) => Some(SubView { of: source_view(c, &stream, pull_view(p)).await, stream }),
+        _ => None,
+    };
+    View {
+        main: source_view(c, &camera.name, source).await,
+        name: camera.name,
+        enabled: camera.enabled,
+        created: camera.created,
+        sub,
+    }
+}
+
+async fn source_view(c: &Console, stream: &str, source: Value) -> SourceView {
+    let seen = c.cameras.seen(stream);
+    // A source that was never received has no stream yet.
+    let tracks = c.video.tracks(stream).await.unwrap_or_default();
+    let recorded = c.video.recorded(stream).await.ok().flatten();
     let mut s = seen.status;
     if s.state != capture::State::Running
-        && let Ok(i) = c.video.ingest_status(&camera.name)
+        && let Ok(i) = c.video.ingest_status(stream)
     {
         // The source's own counts end with its session; the stream remembers what came and what was made durable.
         (s.units_in, s.units_out) = (i.units_in, i.units_out);
     }
-    View {
-        name: camera.name,
+    SourceView {
         source,
-        enabled: camera.enabled,
-        created: camera.created,
         state: state(s.state),
         detail: s.detail,
         since: s.since,
@@ -114,7 +151,7 @@ pub async fn view(c: &Console, camera: Camera) -> View {
 
 fn failed(e: CameraError) -> ApiError {
     match e {
-        CameraError::Exists(_) => ApiError::conflict(e.to_string()),
+        CameraError::Exists(_) | CameraError::SubName { .. } => ApiError::conflict(e.to_string()),
         CameraError::NotFound(_) => ApiError::not_found(e.to_string()),
         CameraError::Source(_) => ApiError::bad_request(e.to_string()),
         CameraError::Catalog(_) | CameraError::Access(_) => {
@@ -162,17 +199,42 @@ enum SourceIn {
     Push,
 }
 
+/// Something to pull from: a sub source, or what is to be probed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PullIn {
+    #[serde(default)]
+    kind: PullKind,
+    url: String,
+    #[serde(default)]
+    transport: pull::Transport,
+    #[serde(default)]
+    tls_insecure: bool,
+}
+
+/// The word `"pull"`: what only can be pulled from may say so.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+enum PullKind {
+    #[default]
+    Pull,
+}
+
+impl PullIn {
+    fn read(self) -> Result<pull::Source, ApiError> {
+        let PullKind::Pull = self.kind;
+        pull_source(&self.url, self.transport, self.tls_insecure)
+    }
+}
+
 fn pull_source(url: &str, transport: pull::Transport, tls_insecure: bool) -> Result<pull::Source, ApiError> {
     // The text is not repeated in the error: it may hold a password.
     let url = url.trim().parse().map_err(|e| {
         ApiError::bad_request(format!("that is not a URL: {e}; it looks like rtsp://user:password@host/path"))
     })?;
-    let source = Source::Pull(pull::Source::new(url, transport, tls_insecure));
-    source.check().map_err(|e| ApiError::bad_request(e.to_string()))?;
-    match source {
-        Source::Pull(p) => Ok(p),
-        Source::Push => Err(ApiError::internal("a pull became a push")),
-    }
+    let source = pull::Source::new(url, transport, tls_insecure);
+    Source::Pull(source.clone()).check().map_err(|e| ApiError::bad_request(e.to_string()))?;
+    Ok(source)
 }
 
 impl SourceIn {
@@ -186,11 +248,29 @@ impl SourceIn {
     }
 }
 
+/// Makes a sub's stream, so that it can be set up before anything is received. What else has its name stays what it is.
+async fn ensure_sub(c: &Console, caller: &Caller, camera: &str) -> Result<(), ApiError> {
+    let stream = sub_stream(camera);
+    valid_name(&stream).map_err(|_| {
+        ApiError::bad_request(format!("{camera:?} is too long a name for a camera with a sub source"))
+    })?;
+    let permit = caller.admit(&c.gate, actions::CREATE_STREAM, &c.home.video_stream(&stream)).await?;
+    match c.video.ensure_sub_stream(&permit, &stream, camera).await {
+        Ok(_) => Ok(()),
+        Err(video::VideoError::Exists(_)) => Err(ApiError::conflict(format!(
+            "the sub source of camera {camera:?} is recorded in the stream {stream:?}, and there is a stream of that \
+             name already which is something else"
+        ))),
+        Err(e) => Err(ApiError::internal(e.to_string())),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Add {
     name: String,
     source: SourceIn,
+    sub: Option<PullIn>,
 }
 
 async fn add(
@@ -203,18 +283,29 @@ async fn add(
     let arn = c.home.own(&format!("camera/{}", a.name));
     let permit = caller.admit(&c.gate, actions::CREATE_CAMERA, &arn).await?;
     let source = a.source.read()?;
+    let sub = a.sub.map(PullIn::read).transpose()?;
     let push = source == Source::Push;
     if push && c.rtsp.is_none() {
         return Err(ApiError::bad_request(
             "this server does not listen for RTSP: start it with --rtsp ADDR:PORT",
         ));
     }
+    if let Some(of) = sub_of(&c, &a.name) {
+        return Err(ApiError::conflict(format!(
+            "there is a stream {:?} already: the sub source of camera {of:?} is, or was, recorded in it",
+            a.name
+        )));
+    }
     // Before the camera: what publishes with a token may use its stream, not make it.
     let stream = caller.admit(&c.gate, actions::CREATE_STREAM, &c.home.video_stream(&a.name)).await?;
     if c.cameras.get(&a.name).is_none_or(|c| !c.is_kept()) {
         c.video.ensure_stream(&stream, &a.name).await.map_err(|e| ApiError::internal(e.to_string()))?;
     }
-    let camera = c.cameras.add(permit, &a.name, source).await.map_err(failed)?;
+    // A name that is a camera's is told from one that is another stream's by who refuses it.
+    if sub.is_some() && c.cameras.get(&a.name).is_none() && c.cameras.get(&sub_stream(&a.name)).is_none() {
+        ensure_sub(&c, &caller, &a.name).await?;
+    }
+    let camera = c.cameras.add(permit, &a.name, source, sub).await.map_err(failed)?;
     let mut body = json!(view(&c, camera).await);
     if push {
         let permit = caller.admit(&c.gate, actions::UPDATE_CAMERA, &arn).await?;
@@ -263,6 +354,13 @@ async fn publish_url(
 struct Update {
     enabled: Option<bool>,
     source: Option<SourceIn>,
+    /// Null takes it away.
+    #[serde(default, deserialize_with = "given")]
+    sub: Option<Option<PullIn>>,
+}
+
+fn given<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<PullIn>>, D::Error> {
+    Option::deserialize(d).map(Some)
 }
 
 async fn update(
@@ -274,7 +372,18 @@ async fn update(
     let permit =
         caller.admit(&c.gate, actions::UPDATE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
     let source = u.source.map(SourceIn::read).transpose()?;
-    let camera = c.cameras.update(permit, &name, u.enabled, source).await.map_err(failed)?;
+    let sub = match u.sub {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(s)) => {
+            let sub = s.read()?;
+            if c.cameras.get(&name).is_some() && c.cameras.get(&sub_stream(&name)).is_none() {
+                ensure_sub(&c, &caller, &name).await?;
+            }
+            Some(Some(sub))
+        }
+    };
+    let camera = c.cameras.update(permit, &name, u.enabled, source, sub).await.map_err(failed)?;
     Ok(fresh(json!(view(&c, camera).await)))
 }
 
@@ -301,34 +410,37 @@ async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let permit =
         caller.admit(&c.gate, actions::DELETE_CAMERA, &c.home.own(&format!("camera/{name}"))).await?;
-    let stream = match q.recordings {
-        Recordings::Delete => {
-            Some(caller.admit(&c.gate, actions::DELETE_STREAM, &c.home.video_stream(&name)).await?)
+    let mut streams = vec![name.clone()];
+    // Also that of a sub which it had once.
+    streams.extend(Some(sub_stream(&name)).filter(|s| sub_of(&c, s).as_deref() == Some(&name)));
+    let mut doomed = Vec::new();
+    if q.recordings == Recordings::Delete {
+        for stream in streams {
+            let arn = c.home.video_stream(&stream);
+            doomed.push((caller.admit(&c.gate, actions::DELETE_STREAM, &arn).await?, stream));
         }
-        Recordings::Keep => None,
-    };
+    }
     c.cameras.remove(permit, &name).await.map_err(failed)?;
-    if let Some(permit) = stream
-        && c.video.stream(&name).is_ok()
-    {
-        c.video.delete_stream(permit, &name).await.map_err(|e| ApiError::internal(e.to_string()))?;
+    for (permit, stream) in doomed {
+        if c.video.stream(&stream).is_ok() {
+            c.video.delete_stream(permit, &stream).await.map_err(|e| ApiError::internal(e.to_string()))?;
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Probe {
-    url: String,
-    #[serde(default)]
-    transport: pull::Transport,
-    #[serde(default)]
-    tls_insecure: bool,
+/// Whose sub a stream is, if it is one's.
+fn sub_of(c: &Console, stream: &str) -> Option<String> {
+    c.video.stream(stream).ok()?.config.sub_of
 }
 
-async fn probe(State(c): State<Console>, caller: Caller, Body(p): Body<Probe>) -> Result<Response, ApiError> {
+async fn probe(
+    State(c): State<Console>,
+    caller: Caller,
+    Body(p): Body<PullIn>,
+) -> Result<Response, ApiError> {
     caller.admit(&c.gate, actions::PROBE_CAMERA, &c.home.own("camera/*")).await?;
-    let source = pull_source(&p.url, p.transport, p.tls_insecure)?;
+    let source = p.read()?;
     let begun = c.world.clock.monotonic();
     let seen = capture::probe(&c.world, &source)
         .await

@@ -73,7 +73,7 @@ impl Page {
             let Some(camera) = self.console.cameras.get(&name) else { continue };
             let view = cameras::view(&self.console, camera).await;
             let before = self.sent.get(&name);
-            let turned = before.is_none_or(|b| b.state != view.state);
+            let turned = before.is_none_or(|b| b.states() != view.states());
             if turned || self.round.is_multiple_of(NUMBERS) && before != Some(&view) {
                 self.push("camera", json!(view));
                 self.sent.insert(name, view);

@@ -377,19 +377,31 @@ pub enum CameraCommand {
         /// The camera connects to Rushes
         #[arg(long, conflicts_with = "url")]
         push: bool,
-        /// auto, tcp or udp
+        /// The same view in fewer pixels, at a URL of its own: the console's grid plays it, and it stands in where a browser
+        /// cannot play the other. It is recorded in the stream NAME.sub
+        #[arg(long, value_name = "URL")]
+        sub: Option<String>,
+        /// auto, tcp or udp, for both
         #[arg(long, default_value = "auto")]
         transport: String,
-        /// Accept any certificate (rtsps)
+        /// Accept any certificate (rtsps), of both
         #[arg(long)]
         tls_insecure: bool,
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Give a camera another URL, another sub source, or none
+    ///
+    /// What is recorded stays: `rushes stream set NAME.sub` says how long the sub's recordings do, `rushes stream remove
+    /// NAME.sub` deletes them.
+    Set(CameraSetArgs),
     /// Connect to a camera and show what it sends, without adding it
     Probe {
         /// rtsp:// or rtsps://, with user name and password if it wants them
         url: String,
+        /// Its sub source, to be looked at as well
+        #[arg(long, value_name = "URL")]
+        sub: Option<String>,
         /// auto, tcp or udp
         #[arg(long, default_value = "auto")]
         transport: String,
@@ -406,11 +418,11 @@ pub enum CameraCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Remove a camera; its recordings stay unless --delete-recordings
+    /// Remove a camera; its recordings, and its sub's, stay unless --delete-recordings
     Remove {
         /// The camera's name, which is also its stream's
         name: String,
-        /// Delete its stream too
+        /// Delete its streams too
         #[arg(long)]
         delete_recordings: bool,
         #[command(flatten)]
@@ -430,6 +442,30 @@ pub enum CameraCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["url", "sub", "no_sub"]))]
+pub struct CameraSetArgs {
+    /// The camera's name
+    pub name: String,
+    /// Where its pictures come from: rtsp:// or rtsps://, with user name and password if it wants them
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Where the same view comes from in fewer pixels; recorded in the stream NAME.sub
+    #[arg(long, value_name = "URL")]
+    pub sub: Option<String>,
+    /// Receive no sub any more
+    #[arg(long, conflicts_with = "sub")]
+    pub no_sub: bool,
+    /// auto, tcp or udp, for the URLs that are given
+    #[arg(long, default_value = "auto")]
+    pub transport: String,
+    /// Accept any certificate (rtsps) of the URLs that are given
+    #[arg(long)]
+    pub tls_insecure: bool,
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 #[derive(Args)]

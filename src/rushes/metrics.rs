@@ -114,7 +114,7 @@ impl Sources {
 
     fn cameras(&self, e: &mut DescriptorEncoder) -> fmt::Result {
         let all: Vec<_> =
-            self.cameras.names().into_iter().map(|n| (self.cameras.seen(&n).status, n)).collect();
+            self.cameras.streams().into_iter().map(|n| (self.cameras.seen(&n).status, n)).collect();
         type Read = fn(&capture::Status) -> u64;
         let counters: [(&str, &str, Read); 5] = [
             ("camera_units_in", "Access units received", |s| s.units_in),

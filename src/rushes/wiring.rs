@@ -24,6 +24,16 @@ impl capture::Sink for IntoStreams {
         let session = self.0.ingest(permit, stream).await.map_err(failed)?;
         Ok(Box::new(IntoStream(session)))
     }
+
+    async fn open_sub(
+        &self,
+        permit: Permit,
+        stream: &str,
+        camera: &str,
+    ) -> Result<Box<dyn capture::Session>, SinkError> {
+        self.0.ensure_sub_stream(&permit, stream, camera).await.map_err(failed)?;
+        self.open(permit, stream).await
+    }
 }
 
 struct IntoStream(video::Session);

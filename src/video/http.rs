@@ -92,7 +92,11 @@ impl Video {
             "created": wire::time::format(s.created),
             "recorded": recorded,
             "tracks": self.tracks(&s.name).await?,
-            "retention": crate::http_retention::view(&self.retention(&s.name).await?),
+            "subOf": s.config.sub_of,
+            "retention": crate::http_retention::view(
+                &self.retention(&s.name).await?,
+                &self.own_retention(&s.name)?,
+            ),
         }))
     }
 }

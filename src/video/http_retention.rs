@@ -17,7 +17,7 @@ use wire::v1::{self, Caller};
 use world::Timestamp;
 
 use crate::{
-    RetentionChange, Video,
+    RetentionChange, StreamRetention, Video,
     http::{Answer, Shared},
 };
 
@@ -29,9 +29,12 @@ pub(crate) fn router(video: Arc<Video>) -> Router {
         .with_state(video)
 }
 
-/// As `docs/api.md` has it.
-pub(crate) fn view(r: &Retention) -> Value {
+/// As `docs/api.md` has it: what is in force, and which of that the stream itself is set to.
+pub(crate) fn view(r: &Retention, own: &StreamRetention) -> Value {
+    let set =
+        [("hours", own.hours.is_some()), ("bytes", own.bytes.is_some()), ("onFull", own.on_full.is_some())];
     json!({
+        "set": set.into_iter().filter(|(_, own)| *own).map(|(name, _)| name).collect::<Vec<_>>(),
         "hours": r.age.map(|a| a.as_secs_f64() / 3600.0),
         "bytes": r.bytes,
         "onFull": match r.on_full { OnFull::Overwrite => "overwrite", OnFull::Refuse => "refuse" },

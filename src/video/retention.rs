@@ -111,6 +111,13 @@ impl Video {
         self.log.retention(s.info.uid).await.map_err(|e| s.log_error(e))
     }
 
+    /// What of it the stream itself is set to; for the server's own use like [`Video::retention`].
+    pub fn own_retention(&self, name: &str) -> Result<StreamRetention, VideoError> {
+        let s = self.streams.get(name)?;
+        let own = *s.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(own)
+    }
+
     /// Says what holds for streams that are not set otherwise, from now on.
     pub async fn set_default_retention(&self, default: Retention) -> Result<(), VideoError> {
         self.streams.set_default_retention(default).await

@@ -42,6 +42,9 @@ pub struct StreamConfig {
     /// Seconds that a live playlist reaches back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_s: Option<u64>,
+    /// The camera whose sub source is recorded here; none for all other streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_of: Option<String>,
 }
 
 /// One stream, as described.
@@ -88,6 +91,8 @@ pub(crate) struct Stream {
     pub recent: AsyncMutex<Recent>,
     pub runs: Mutex<RunCache>,
     pub tracks: Tracks,
+    /// What of its retention is its own.
+    pub own: Mutex<StreamRetention>,
 }
 
 impl Stream {
@@ -110,6 +115,7 @@ impl Stream {
             recent: AsyncMutex::default(),
             runs: Mutex::default(),
             tracks: Tracks::default(),
+            own: Mutex::default(),
             info,
         }
     }
@@ -242,6 +248,7 @@ impl Streams {
         stream: &Stream,
         own: &StreamRetention,
     ) -> Result<Retention, VideoError> {
+        *stream.own.lock().unwrap_or_else(PoisonError::into_inner) = *own;
         let uid = stream.info.uid;
         let default = *self.default.lock().unwrap_or_else(PoisonError::into_inner);
         let want = own.effective(default, stream.window);

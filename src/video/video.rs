@@ -167,13 +167,37 @@ impl Video {
     /// Makes a stream unless it is there: for those who publish to it ([`actions::PUT_MEDIA`] or
     /// [`actions::CREATE_STREAM`]). A publish token's holder may only use it.
     pub async fn ensure_stream(&self, permit: &Permit, name: &str) -> Result<StreamInfo, VideoError> {
+        self.ensure(permit, name, StreamConfig::default()).await
+    }
+
+    /// The same for what a camera's sub source is recorded in. A stream of that name which is anything else is refused
+    /// ([`VideoError::Exists`]).
+    pub async fn ensure_sub_stream(
+        &self,
+        permit: &Permit,
+        name: &str,
+        camera: &str,
+    ) -> Result<StreamInfo, VideoError> {
+        let sub_of = Some(camera.to_owned());
+        let stream = self
+            .ensure(permit, name, StreamConfig { sub_of: sub_of.clone(), ..StreamConfig::default() })
+            .await?;
+        if stream.config.sub_of == sub_of { Ok(stream) } else { Err(VideoError::Exists(name.into())) }
+    }
+
+    async fn ensure(
+        &self,
+        permit: &Permit,
+        name: &str,
+        config: StreamConfig,
+    ) -> Result<StreamInfo, VideoError> {
         self.check(permit, &[actions::PUT_MEDIA, actions::CREATE_STREAM], name)?;
         match self.streams.get(name) {
             Ok(s) => return Ok(s.info.clone()),
             Err(e) if !matches!(permit.principal(), Principal::Root | Principal::Server) => return Err(e),
             Err(_) => {}
         }
-        match self.streams.create(name, StreamConfig::default()).await {
+        match self.streams.create(name, config).await {
             Ok(s) => Ok(s.info.clone()),
             // Somebody else was faster.
             Err(VideoError::Exists(_)) => Ok(self.streams.get(name)?.info.clone()),

@@ -17,7 +17,8 @@ class Simulator:
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment())
-        self.url = ready_line(self.process, "the camera")["url"]
+        ready = ready_line(self.process, "the camera")
+        self.url, self.sub = ready["url"], ready["sub"]
         return self
 
     @property

@@ -13,6 +13,8 @@ pub struct Camera {
     pub name: String,
     /// Where its pictures come from.
     pub source: Source,
+    /// The same view in fewer pixels, if the camera has that: recorded in the stream [`Camera::sub_stream`].
+    pub sub: Option<pull::Source>,
     /// Whether it is to be received.
     pub enabled: bool,
     /// When it was added.
@@ -30,6 +32,14 @@ pub enum Source {
     Push,
 }
 
+/// What a sub source's stream is called: its camera's name and this.
+pub const SUB: &str = ".sub";
+
+/// The name of a camera's sub stream.
+pub fn sub_stream(camera: &str) -> String {
+    format!("{camera}{SUB}")
+}
+
 /// What is wrong with a source.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
@@ -38,39 +48,79 @@ pub struct SourceError(pub String);
 impl Source {
     /// Whether it could work at all.
     pub fn check(&self) -> Result<(), SourceError> {
-        let Source::Pull(p) = self else { return Ok(()) };
-        let scheme = p.url.scheme();
-        if !matches!(scheme, "rtsp" | "rtsps") {
-            return Err(SourceError(format!(
-                "{scheme}:// is not supported: a camera's URL begins with rtsp:// or rtsps://"
-            )));
+        match self {
+            Source::Pull(p) => check(p),
+            Source::Push => Ok(()),
         }
-        if p.url.host_str().is_none_or(str::is_empty) {
-            return Err(SourceError("the URL names no host".into()));
-        }
-        Ok(())
     }
 }
 
-/// The document's body. The URL is sealed: it may hold a password.
+/// Whether a source to pull from could work at all.
+pub(super) fn check(p: &pull::Source) -> Result<(), SourceError> {
+    let scheme = p.url.scheme();
+    if !matches!(scheme, "rtsp" | "rtsps") {
+        return Err(SourceError(format!(
+            "{scheme}:// is not supported: a camera's URL begins with rtsp:// or rtsps://"
+        )));
+    }
+    if p.url.host_str().is_none_or(str::is_empty) {
+        return Err(SourceError("the URL names no host".into()));
+    }
+    Ok(())
+}
+
+/// The document's body. What was written before there were subs has none.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Stored {
     Pull {
-        sealed_url: Vec<u8>,
-        transport: pull::Transport,
-        tls_insecure: bool,
+        #[serde(flatten)]
+        main: StoredPull,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sub: Option<StoredPull>,
         enabled: bool,
         created: Timestamp,
     },
     Push {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sub: Option<StoredPull>,
         enabled: bool,
         created: Timestamp,
     },
 }
 
-fn context(name: &str) -> Vec<u8> {
-    format!("camera url\0{name}").into_bytes()
+/// A source to pull from. The URL is sealed: it may hold a password.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredPull {
+    sealed_url: Vec<u8>,
+    transport: pull::Transport,
+    tls_insecure: bool,
+}
+
+/// What a sealed URL is bound to: which camera's it is, and which of its sources.
+fn context(what: &str, name: &str) -> Vec<u8> {
+    format!("{what}\0{name}").into_bytes()
+}
+
+const MAIN_URL: &str = "camera url";
+const SUB_URL: &str = "camera sub url";
+
+impl StoredPull {
+    fn seal(gate: &Gate, what: &str, name: &str, p: &pull::Source) -> StoredPull {
+        StoredPull {
+            sealed_url: gate.seal_secret(&context(what, name), p.url.as_str().as_bytes()),
+            transport: p.transport,
+            tls_insecure: p.tls_insecure,
+        }
+    }
+
+    fn open(&self, gate: &Gate, what: &str, name: &str) -> Result<pull::Source, String> {
+        let url = gate.open_secret(&context(what, name), &self.sealed_url).map_err(|e| e.to_string())?;
+        let url = std::str::from_utf8(&url).map_err(|e| e.to_string())?;
+        let url = url.parse().map_err(|e: url::ParseError| e.to_string())?;
+        Ok(pull::Source::new(url, self.transport, self.tls_insecure))
+    }
 }
 
 impl Camera {
@@ -79,34 +129,35 @@ impl Camera {
         self.version > 0
     }
 
+    /// The stream that its sub is recorded in, if it has one.
+    pub fn sub_stream(&self) -> Option<String> {
+        self.sub.as_ref().map(|_| sub_stream(&self.name))
+    }
+
     pub(super) fn encode(&self, gate: &Gate) -> Document {
         let (enabled, created) = (self.enabled, self.created);
+        let sub = self.sub.as_ref().map(|p| StoredPull::seal(gate, SUB_URL, &self.name, p));
         let stored = match &self.source {
-            Source::Push => Stored::Push { enabled, created },
-            Source::Pull(p) => Stored::Pull {
-                sealed_url: gate.seal_secret(&context(&self.name), p.url.as_str().as_bytes()),
-                transport: p.transport,
-                tls_insecure: p.tls_insecure,
-                enabled,
-                created,
-            },
+            Source::Push => Stored::Push { sub, enabled, created },
+            Source::Pull(p) => {
+                Stored::Pull { main: StoredPull::seal(gate, MAIN_URL, &self.name, p), sub, enabled, created }
+            }
         };
         let body = serde_json::to_vec(&stored).expect("plain data has a JSON form");
         Document { kind: KIND.into(), id: self.name.clone(), version: self.version, body, keys: Vec::new() }
     }
 
     pub(super) fn decode(doc: &Document, gate: &Gate) -> Result<Camera, SourceError> {
-        let bad = |e: &dyn std::fmt::Display| {
-            SourceError(format!("the document of camera {:?} is damaged: {e}", doc.id))
-        };
-        let (source, enabled, created) = match serde_json::from_slice(&doc.body).map_err(|e| bad(&e))? {
-            Stored::Push { enabled, created } => (Source::Push, enabled, created),
-            Stored::Pull { sealed_url, transport, tls_insecure, enabled, created } => {
-                let url = gate.open_secret(&context(&doc.id), &sealed_url).map_err(|e| bad(&e))?;
-                let url = std::str::from_utf8(&url).map_err(|e| bad(&e))?.parse().map_err(|e| bad(&e))?;
-                (Source::Pull(pull::Source::new(url, transport, tls_insecure)), enabled, created)
+        let bad = |e: String| SourceError(format!("the document of camera {:?} is damaged: {e}", doc.id));
+        let stored = serde_json::from_slice(&doc.body).map_err(|e| bad(e.to_string()))?;
+        let (source, sub, enabled, created) = match stored {
+            Stored::Push { sub, enabled, created } => (Source::Push, sub, enabled, created),
+            Stored::Pull { main, sub, enabled, created } => {
+                let main = main.open(gate, MAIN_URL, &doc.id).map_err(bad)?;
+                (Source::Pull(main), sub, enabled, created)
             }
         };
-        Ok(Camera { name: doc.id.clone(), source, enabled, created, version: doc.version })
+        let sub = sub.map(|s| s.open(gate, SUB_URL, &doc.id)).transpose().map_err(bad)?;
+        Ok(Camera { name: doc.id.clone(), source, sub, enabled, created, version: doc.version })
     }
 }

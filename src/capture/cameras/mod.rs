@@ -1,10 +1,13 @@
 //! Cameras: what is to be received from where. A camera is a document in the catalog and, while it is enabled, a pull
-//! that runs or a place at which a push may arrive. It publishes to the stream of its own name.
+//! that runs or a place at which a push may arrive. It publishes to the stream of its own name. A camera that has the same
+//! view in fewer pixels has a second pull, its sub, which publishes to `NAME.sub` and has a state of its own.
 //!
 //! Passwords are sealed in the document and shown to nobody. A failure of one camera stays with it.
 
 mod document;
 mod rate;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,11 +17,11 @@ use std::{
 
 use access::{Gate, Permit, actions};
 use catalog::{Catalog, CatalogError, Change, Document, Filter};
-pub use document::{Camera, Source, SourceError};
+pub use document::{Camera, SUB, Source, SourceError, sub_stream};
 use tokio::sync::watch;
 use world::{Home, World};
 
-use crate::{Sink, State, Status, pull, redact};
+use crate::{Session, Sink, SinkError, State, Status, pull, redact};
 use rate::Rates;
 
 const KIND: &str = "camera";
@@ -29,6 +32,14 @@ pub enum CameraError {
     /// There is one of this name.
     #[error("there is a camera {0:?} already")]
     Exists(String),
+    /// There is a camera of the name that a sub's stream would have, or the other way round.
+    #[error("{sub:?} would be both the sub stream of camera {of:?} and a camera's own")]
+    SubName {
+        /// The stream.
+        sub: String,
+        /// Whose sub it is.
+        of: String,
+    },
     /// There is none.
     #[error("there is no camera {0:?}")]
     NotFound(String),
@@ -83,6 +94,7 @@ pub struct Cameras {
     sink: Arc<dyn Sink>,
     pushes: Option<Arc<dyn Pushes>>,
     known: Mutex<BTreeMap<String, Camera>>,
+    /// By stream.
     pulls: Mutex<HashMap<String, pull::Handle>>,
     rates: Mutex<Rates>,
     /// One change at a time: documents and pulls go together.
@@ -116,7 +128,10 @@ impl Cameras {
         for doc in cameras.catalog.list(Filter::kind(KIND)).await? {
             // One unreadable camera must not keep the others from recording.
             match Camera::decode(&doc, &cameras.gate) {
-                Ok(c) => cameras.take(c),
+                Ok(c) => {
+                    cameras.start(&c, true, true);
+                    cameras.take(c);
+                }
                 Err(e) => {
                     tracing::error!(camera = doc.id, error = %e, "a camera's document cannot be read; it is left out")
                 }
@@ -134,7 +149,7 @@ impl Cameras {
             clock.sleep(Duration::from_secs(1)).await;
             let Some(me) = weak.upgrade() else { return };
             let now = me.world.clock.monotonic();
-            let bytes: Vec<_> = me.names().into_iter().map(|n| (me.status(&n).bytes, n)).collect();
+            let bytes: Vec<_> = me.streams().into_iter().map(|n| (me.status(&n).bytes, n)).collect();
             me.rates.lock().expect("no panic while it was held").sample(now, bytes);
         }
     }
@@ -146,14 +161,22 @@ impl Cameras {
 
     /// All names: cameras, and streams to which somebody publishes without having been added.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            self.known.lock().expect("no panic while it was held").keys().cloned().collect();
+        let known = self.known.lock().expect("no panic while it was held");
+        let mut names: Vec<_> = known.keys().cloned().collect();
         if let Some(p) = &self.pushes {
-            names.extend(p.streams());
+            names.extend(p.streams().into_iter().filter(|s| !is_sub(&known, s)));
         }
         names.sort();
         names.dedup();
         names
+    }
+
+    /// The streams of all cameras: their names', and those of their subs.
+    pub fn streams(&self) -> Vec<String> {
+        let mut all = self.names();
+        let known = self.known.lock().expect("no panic while it was held");
+        all.extend(known.values().filter_map(Camera::sub_stream));
+        all
     }
 
     /// One camera's document; a stream that is pushed to without one looks like a push camera.
@@ -165,27 +188,29 @@ impl Cameras {
         Some(Camera {
             name: name.into(),
             source: Source::Push,
+            sub: None,
             enabled: true,
             created: pushed.since,
             version: 0,
         })
     }
 
-    /// What it is doing.
-    pub fn seen(&self, name: &str) -> Seen {
-        let bitrate = self.rates.lock().expect("no panic while it was held").bits_per_second(name);
-        Seen { status: self.status(name), bitrate }
+    /// What the source of a stream is doing: a camera's own stream, or its sub's.
+    pub fn seen(&self, stream: &str) -> Seen {
+        let bitrate = self.rates.lock().expect("no panic while it was held").bits_per_second(stream);
+        Seen { status: self.status(stream), bitrate }
     }
 
-    fn status(&self, name: &str) -> Status {
-        if let Some(h) = self.pulls.lock().expect("no panic while it was held").get(name) {
+    fn status(&self, stream: &str) -> Status {
+        if let Some(h) = self.pulls.lock().expect("no panic while it was held").get(stream) {
             return h.status().borrow().clone();
         }
-        if let Some(s) = self.pushes.as_ref().and_then(|p| p.status(name)) {
+        if let Some(s) = self.pushes.as_ref().and_then(|p| p.status(stream)) {
             return s;
         }
-        let enabled =
-            self.known.lock().expect("no panic while it was held").get(name).is_none_or(|c| c.enabled);
+        let known = self.known.lock().expect("no panic while it was held");
+        let of = stream.strip_suffix(SUB).filter(|_| is_sub(&known, stream));
+        let enabled = known.get(of.unwrap_or(stream)).is_none_or(|c| c.enabled);
         let (state, detail) = if enabled {
             (State::Waiting, "nobody publishes to it")
         } else {
@@ -194,47 +219,91 @@ impl Cameras {
         Status { state, detail: detail.into(), ..Status::default() }
     }
 
-    /// Adds a camera and starts it.
-    pub async fn add(&self, permit: Permit, name: &str, source: Source) -> Result<Camera, CameraError> {
+    /// Adds a camera and starts it, with its sub if it has one.
+    pub async fn add(
+        &self,
+        permit: Permit,
+        name: &str,
+        source: Source,
+        sub: Option<pull::Source>,
+    ) -> Result<Camera, CameraError> {
         debug_assert_eq!(permit.action(), actions::CREATE_CAMERA);
         let _one = self.change.lock().await;
         source.check()?;
-        if self.known.lock().expect("no panic while it was held").contains_key(name) {
-            return Err(CameraError::Exists(name.into()));
+        {
+            let known = self.known.lock().expect("no panic while it was held");
+            if known.contains_key(name) {
+                return Err(CameraError::Exists(name.into()));
+            }
+            if let Some(of) = name.strip_suffix(SUB).filter(|_| is_sub(&known, name)) {
+                return Err(CameraError::SubName { sub: name.into(), of: of.into() });
+            }
         }
-        let camera =
-            Camera { name: name.into(), source, enabled: true, created: self.world.clock.now(), version: 0 };
+        self.check_sub(name, sub.as_ref())?;
+        let created = self.world.clock.now();
+        let camera = Camera { name: name.into(), source, sub, enabled: true, created, version: 0 };
         let camera = self.store(camera).await.map_err(|e| match e {
             CameraError::Catalog(CatalogError::Conflict { .. }) => CameraError::Exists(name.into()),
             e => e,
         })?;
+        self.start(&camera, true, true);
         self.take(camera.clone());
         Ok(camera)
     }
 
-    /// Switches a camera on or off, or gives it another source.
+    /// Whether a sub could work and its stream's name is free.
+    fn check_sub(&self, name: &str, sub: Option<&pull::Source>) -> Result<(), CameraError> {
+        let Some(p) = sub else { return Ok(()) };
+        document::check(p)?;
+        let stream = sub_stream(name);
+        let taken = self.known.lock().expect("no panic while it was held").contains_key(&stream);
+        if taken || self.pushes.as_ref().is_some_and(|p| p.status(&stream).is_some()) {
+            return Err(CameraError::SubName { sub: stream, of: name.into() });
+        }
+        Ok(())
+    }
+
+    /// Switches a camera on or off, gives it another source, or another sub, or takes that away. What is not changed goes
+    /// on undisturbed.
     pub async fn update(
         &self,
         permit: Permit,
         name: &str,
         enabled: Option<bool>,
         source: Option<Source>,
+        sub: Option<Option<pull::Source>>,
     ) -> Result<Camera, CameraError> {
         debug_assert_eq!(permit.action(), actions::UPDATE_CAMERA);
         let _one = self.change.lock().await;
         let mut camera = self.own(name)?;
+        let main_too = source.is_some() || enabled.is_some();
+        let sub_too = sub.is_some() || enabled.is_some();
         if let Some(s) = source {
             s.check()?;
             camera.source = s;
         }
+        if let Some(s) = sub {
+            if camera.sub.is_none() {
+                self.check_sub(name, s.as_ref())?;
+            } else {
+                s.as_ref().map(document::check).transpose()?;
+            }
+            camera.sub = s;
+        }
         camera.enabled = enabled.unwrap_or(camera.enabled);
         let camera = self.store(camera).await?;
-        self.halt(name).await;
+        if main_too {
+            self.halt(name).await;
+        }
+        if sub_too {
+            self.halt(&sub_stream(name)).await;
+        }
+        self.start(&camera, main_too, sub_too);
         self.take(camera.clone());
         Ok(camera)
     }
 
-    /// Removes a camera; its stream is left alone.
+    /// Removes a camera; its streams are left alone.
     pub async fn remove(&self, permit: Permit, name: &str) -> Result<(), CameraError> {
         debug_assert_eq!(permit.action(), actions::DELETE_CAMERA);
         let _one = self.change.lock().await;
@@ -243,6 +312,9 @@ impl Cameras {
         self.catalog.commit(vec![gone]).await?;
         self.known.lock().expect("no panic while it was held").remove(name);
         self.halt(name).await;
+        if let Some(stream) = camera.sub_stream() {
+            self.halt(&stream).await;
+        }
         self.gate.revoke_publish_token(name).await.map_err(|e| CameraError::Access(e.to_string()))?;
         self.changed.send_modify(|n| *n += 1);
         Ok(())
@@ -274,23 +346,32 @@ impl Cameras {
         Ok(camera)
     }
 
-    /// Knows a camera from now on, and starts it if it is enabled.
+    /// Knows a camera from now on.
     fn take(&self, camera: Camera) {
-        if let (Source::Pull(source), true) = (&camera.source, camera.enabled) {
-            tracing::info!(camera = camera.name, url = %redact(&source.url), "pulling");
-            let (gate, arn) = (self.gate.clone(), self.home.video_stream(&camera.name));
-            let permit = move || gate.internal(actions::PUT_MEDIA, &arn);
-            let handle = pull::spawn(
-                self.world.clone(),
-                source.clone(),
-                camera.name.clone(),
-                Arc::new(permit),
-                self.sink.clone(),
-            );
-            self.pulls.lock().expect("no panic while it was held").insert(camera.name.clone(), handle);
-        }
         self.known.lock().expect("no panic while it was held").insert(camera.name.clone(), camera);
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Starts a camera's pulls, if it is enabled: of its main source, its sub, or both.
+    fn start(&self, camera: &Camera, main: bool, sub: bool) {
+        if !camera.enabled {
+            return;
+        }
+        if let (Source::Pull(source), true) = (&camera.source, main) {
+            self.pull(camera.name.clone(), source, self.sink.clone());
+        }
+        if let (Some(source), true) = (&camera.sub, sub) {
+            let sink = Arc::new(SubSink { to: self.sink.clone(), camera: camera.name.clone() });
+            self.pull(sub_stream(&camera.name), source, sink);
+        }
+    }
+
+    fn pull(&self, stream: String, source: &pull::Source, sink: Arc<dyn Sink>) {
+        tracing::info!(stream, url = %redact(&source.url), "pulling");
+        let (gate, arn) = (self.gate.clone(), self.home.video_stream(&stream));
+        let permit = move || gate.internal(actions::PUT_MEDIA, &arn);
+        let handle = pull::spawn(self.world.clone(), source.clone(), stream.clone(), Arc::new(permit), sink);
+        self.pulls.lock().expect("no panic while it was held").insert(stream, handle);
     }
 
     async fn halt(&self, name: &str) {
@@ -301,5 +382,23 @@ impl Cameras {
         if let Some(p) = &self.pushes {
             p.end(name);
         }
+    }
+}
+
+/// Whether a stream is the sub of one of these cameras.
+fn is_sub(known: &BTreeMap<String, Camera>, stream: &str) -> bool {
+    stream.strip_suffix(SUB).and_then(|of| known.get(of)).is_some_and(|c| c.sub.is_some())
+}
+
+/// Tells the sink whose sub it is that publishes.
+struct SubSink {
+    to: Arc<dyn Sink>,
+    camera: String,
+}
+
+#[async_trait::async_trait]
+impl Sink for SubSink {
+    async fn open(&self, permit: Permit, stream: &str) -> Result<Box<dyn Session>, SinkError> {
+        self.to.open_sub(permit, stream, &self.camera).await
     }
 }

@@ -9,7 +9,7 @@ use crate::support::*;
 
 fn camera(clip: &Clip, login: Option<(&str, &str)>, again: bool) -> Simulator {
     let login = login.map(|(u, p)| (u.to_string(), p.to_string()));
-    Simulator::start("127.0.0.1:0".parse().unwrap(), &clip.path, login, again).unwrap()
+    Simulator::start("127.0.0.1:0".parse().unwrap(), &clip.path, None, login, again).unwrap()
 }
 
 fn by(engine: Engine, transport: Transport, url: &str) -> Source {

@@ -83,7 +83,7 @@ async fn what_is_wrong_is_said_in_words() {
     let site = Site::new().await;
     let clip = clip(site.dir.path(), Recipe { seconds: 1, video: H264, audio: false }).await;
     let login = Some(("user".to_string(), "secret".to_string()));
-    let good = Simulator::start("127.0.0.1:0".parse().unwrap(), &clip.path, login, true).unwrap();
+    let good = Simulator::start("127.0.0.1:0".parse().unwrap(), &clip.path, None, login, true).unwrap();
     let wrong = good.url().replace("secret", "hush");
     let words = state(&site, &wrong, "credentials", State::Rejected).await;
     assert!(words.contains("refused the user name or password"), "{words}");
