@@ -1,20 +1,18 @@
 """The console in a real Chromium. Pictures of its pages go to target/screenshots."""
 
-import contextlib
 import datetime
 import re
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from support.browser import first_picture, fits, page_of, plays, quality
 from support.m3u8 import when
 from support.media import ffmpeg_publisher, packets, running
 from support.server import Server
 from support.simulator import Simulator, free_port
 from support.wait import wait_until
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]
 FPS, BITS, CELL = 25, 12, 24
 #: A picture that says which one it is: its number in binary, white for 1, in squares along the top.
 NUMBERED = ",".join(
@@ -45,57 +43,15 @@ def world(tmp_path_factory, clips):
             yield server
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@contextlib.contextmanager
-def page_of(chromium, server, signed_in=True, **how):
-    """A page in a context of its own; what it logs as an error fails the test."""
-    context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "timezone_id": "Europe/Berlin", "locale": "en-GB", **how})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    wrong = []
-    page.on("pageerror", lambda e: wrong.append(str(e)))
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" and "Content Security Policy" in m.text else None)
-    if signed_in:
-        page.goto(server.url + server.call("POST", "/v1/session/link", {})["path"])
-    yield page
-    context.close()
-    assert not wrong, wrong
-
-
 @pytest.fixture
 def page(chromium, world):
     with page_of(chromium, world) as page:
         yield page
 
 
-def quality(page):
-    return page.evaluate("""() => { const v = document.querySelector('[data-testid=player-video]');
-        const q = v.getVideoPlaybackQuality(); return {at: v.currentTime, frames: q.totalVideoFrames, dropped: q.droppedVideoFrames, width: v.videoWidth}; }""")
-
-
-# Polled from here: the pages' policy forbids what Playwright's own waiting does inside them, and is not to be lifted.
-
-
-def first_picture(page):
-    return wait_until("there is a picture", lambda: page.evaluate("window.__rushes.firstPictureMs"))
-
-
 def open_yard(page):
     page.get_by_test_id("camera-card-yard").click()
     first_picture(page)
-
-
-def plays(page):
-    """Time advances and pictures are decoded."""
-    a = quality(page)
-    wait_until("it plays", lambda: (b := quality(page))["at"] > a["at"] + 1 and b["frames"] > a["frames"] + 15)
 
 
 def number(page, want=lambda n: True):
@@ -266,12 +222,6 @@ def test_how_it_looks(chromium, world, artifacts, theme, width):
         expect(page.get_by_role("main")).to_contain_text(re.compile("free|used", re.I))
         fits(page)
         page.screenshot(path=artifacts / f"storage-{theme}-{width}.png")
-
-
-def fits(page):
-    """Nothing sticks out to the side."""
-    wide, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    assert wide <= window, f"the page is {wide} px wide in a window of {window}"
 
 
 def test_the_pages_are_closed_to_others(world):

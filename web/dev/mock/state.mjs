@@ -25,6 +25,9 @@ export function createState({ empty, open, ttl, entries, media }) {
     playbacks: new Map(),
     listeners: new Set(),
     cameras: new Map(),
+    // By stream: what was set, and what is pinned.
+    retention: new Map(),
+    pins: new Map(),
     token: () => randomBytes(12).toString('hex'),
   };
 
@@ -74,6 +77,7 @@ export function createState({ empty, open, ttl, entries, media }) {
     delete shown.loop;
     delete shown.spans;
     return {
+      sub: null,
       ...shown,
       detail: running ? `H.264 960×540, ${(camera.bitrate / 1e6).toFixed(1)} Mb/s` : camera.detail,
       lastFrame: running ? iso(Date.now() - 40 - Math.random() * 30) : last ? iso(last.to * FRAGMENT * 1000) : null,
@@ -86,7 +90,7 @@ export function createState({ empty, open, ttl, entries, media }) {
 
   state.showStream = (camera) => {
     const { name, created, recorded, tracks } = state.show(camera);
-    return { name, arn: `arn:aws:kinesisvideo:eu-central-1:000000000000:stream/${name}/1`, created, recorded, tracks };
+    return { name, arn: `arn:aws:kinesisvideo:eu-central-1:000000000000:stream/${name}/1`, created, recorded, tracks, subOf: null, retention: { hours: null, bytes: null, onFull: 'overwrite', set: [], ...state.retention.get(name) } };
   };
 
   state.change = (camera, change) => {
@@ -106,7 +110,7 @@ export function createState({ empty, open, ttl, entries, media }) {
     const total = 2_000_000_000_000;
     const free = total - used - 180_000_000_000;
     const perDay = [...state.cameras.values()].reduce((sum, camera) => sum + (camera.state === 'running' ? (camera.bitrate / 8) * 86400 : 0), 0);
-    return { used, free, total, bytesPerDay: Math.round(perDay), daysLeft: perDay > 0 ? free / perDay : null };
+    return { used, free, total, bytesPerDay: Math.round(perDay), daysLeft: perDay > 0 ? free / perDay : null, limits: { total: null, freeFloor: 2 ** 31, remote: false } };
   };
 
   state.send = (event, data) => {

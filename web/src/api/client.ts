@@ -6,9 +6,11 @@ import type {
   Camera,
   CreatedCamera,
   Ms,
+  Pin,
   PlaybackSession,
   ProbeRequest,
   ProbeResult,
+  RetentionChange,
   SessionInfo,
   SessionRequest,
   Source,
@@ -69,11 +71,12 @@ export class Api {
     return this.json('GET', `/v1/cameras/${encodeURIComponent(name)}`, { signal });
   }
 
-  createCamera(name: string, source: Source): Promise<CreatedCamera> {
-    return this.json('POST', '/v1/cameras', { body: { name, source } });
+  createCamera(name: string, source: Source, sub: ProbeRequest | null = null): Promise<CreatedCamera> {
+    return this.json('POST', '/v1/cameras', { body: sub === null ? { name, source } : { name, source, sub } });
   }
 
-  changeCamera(name: string, change: { enabled?: boolean; source?: Source }): Promise<Camera> {
+  /** `sub: null` takes the sub source away. */
+  changeCamera(name: string, change: { enabled?: boolean; source?: Source; sub?: ProbeRequest | null }): Promise<Camera> {
     return this.json('PATCH', `/v1/cameras/${encodeURIComponent(name)}`, { body: change });
   }
 
@@ -94,6 +97,28 @@ export class Api {
 
   async streams(signal?: AbortSignal): Promise<Stream[]> {
     return (await this.json<{ streams: Stream[] }>('GET', '/v1/streams', { signal })).streams;
+  }
+
+  stream(name: string, signal?: AbortSignal): Promise<Stream> {
+    return this.json('GET', streamPath(name), { signal });
+  }
+
+  setRetention(stream: string, retention: RetentionChange): Promise<Stream> {
+    return this.json('PATCH', streamPath(stream), { body: { retention } });
+  }
+
+  async pins(stream: string, signal?: AbortSignal): Promise<Pin[]> {
+    return (await this.json<{ pins: Pin[] }>('GET', `${streamPath(stream)}/pins`, { signal })).pins;
+  }
+
+  /** Keeps what is recorded in a range, by the server's clock, whatever retention says. */
+  pin(stream: string, from: Ms, to: Ms, note: string): Promise<Pin> {
+    const body = { from: new Date(from).toISOString(), to: new Date(to).toISOString(), note };
+    return this.json('POST', `${streamPath(stream)}/pins`, { body });
+  }
+
+  async unpin(stream: string, id: string): Promise<void> {
+    await this.call('DELETE', `${streamPath(stream)}/pins/${encodeURIComponent(id)}`);
   }
 
   /** Deletes a stream with its recordings: its keys are destroyed. */

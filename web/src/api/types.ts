@@ -68,11 +68,9 @@ export interface Recorded {
   bytes: number;
 }
 
-export interface Camera {
-  name: string;
+/** One of a camera's sources: what it is doing, and what its stream has. */
+export interface SourceStatus {
   source: Source;
-  enabled: boolean;
-  created: Timestamp;
   state: CameraState;
   detail: string;
   since: Timestamp;
@@ -87,23 +85,71 @@ export interface Camera {
   recorded: Recorded | null;
 }
 
+/** The same view in fewer pixels. */
+export interface SubSource extends SourceStatus {
+  /** `NAME.sub` */
+  stream: string;
+}
+
+/** A camera, with the state of its main source. */
+export interface Camera extends SourceStatus {
+  name: string;
+  enabled: boolean;
+  created: Timestamp;
+  sub: SubSource | null;
+}
+
+/** How long a stream's recordings stay: what is in force, null for no bound. */
+export interface Retention {
+  hours: number | null;
+  bytes: number | null;
+  onFull: 'overwrite' | 'refuse';
+  /** What the stream itself is set to; all else is as the server's configuration says. */
+  set: ('hours' | 'bytes' | 'onFull')[];
+}
+
+/** What is absent stays; null is what the configuration says. */
+export interface RetentionChange {
+  hours?: number | 'unlimited' | null;
+  bytes?: number | 'unlimited' | null;
+  onFull?: 'overwrite' | 'refuse' | null;
+}
+
+/** A range that outlives retention. */
+export interface Pin {
+  id: string;
+  from: Timestamp;
+  to: Timestamp;
+  note: string;
+  created: Timestamp;
+}
+
 export interface Stream {
   name: string;
   arn: string;
   created: Timestamp;
   recorded: Recorded | null;
   tracks: Track[];
+  /** The camera whose sub source is recorded here. */
+  subOf: string | null;
+  retention: Retention;
 }
 
 /** A stream that no camera sends to (any more), as a camera: its recordings can be watched like any others. */
-export function archived({ name, created, recorded, tracks }: Stream): Camera {
+export function archived(stream: Stream): Camera {
+  return { name: stream.name, created: stream.created, enabled: true, sub: null, ...left(stream) };
+}
+
+/** What is left of a sub source. */
+export function archivedSub(stream: Stream): SubSource {
+  return { stream: stream.name, ...left(stream) };
+}
+
+function left({ created, recorded, tracks }: Stream): SourceStatus {
   return {
-    name,
-    created,
     recorded,
     tracks,
     source: { kind: 'push' },
-    enabled: true,
     state: 'archived',
     detail: 'No camera sends to this stream',
     since: recorded?.to ?? created,
@@ -121,6 +167,7 @@ export interface CreatedCamera extends Camera {
   publishUrl?: string;
 }
 
+/** Where to fetch from: what is probed, and a sub source. */
 export interface ProbeRequest {
   url: string;
   transport?: Transport;
@@ -130,7 +177,7 @@ export interface ProbeRequest {
 export interface ProbeResult {
   tracks: Track[];
   still: string | null;
-  server: string;
+  server: string | null;
   elapsedMs: number;
 }
 
@@ -171,6 +218,17 @@ export interface Storage {
   total: number;
   bytesPerDay: number;
   daysLeft: number | null;
+  limits: StorageLimits;
+}
+
+/** What holds for everything together. */
+export interface StorageLimits {
+  /** Bytes that all recordings may take; null for no bound. */
+  total: number | null;
+  /** Bytes that are left free on the disk. */
+  freeFloor: number;
+  /** Whether recordings go to an object store, so that the disk does not end them. */
+  remote: boolean;
 }
 
 /** A timestamp as milliseconds since the epoch; NaN when it is none. */

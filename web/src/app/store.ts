@@ -3,8 +3,8 @@
 import type { Api } from '../api/client';
 import { ApiError, inWords, isAbort } from '../api/errors';
 import { Feed } from '../api/events';
-import type { Camera, Storage } from '../api/types';
-import { archived } from '../api/types';
+import type { Camera, Storage, Stream, SubSource } from '../api/types';
+import { archived, archivedSub } from '../api/types';
 
 const SLEEP_AFTER = 30_000;
 
@@ -19,6 +19,8 @@ export class Store {
   storage: Storage | null = null;
 
   private readonly byName = new Map<string, Camera>();
+  /** What is left of the subs of cameras that have none now, by camera. */
+  private readonly formerSubs = new Map<string, SubSource>();
   private readonly listeners = new Set<() => void>();
   private started = false;
   private feed: Feed | null = null;
@@ -87,6 +89,7 @@ export class Store {
     this.feed = null;
     this.fetching?.abort();
     this.byName.clear();
+    this.formerSubs.clear();
     this.storage = null;
     this.loading = 'loading';
     this.connected = true;
@@ -114,10 +117,7 @@ export class Store {
     this.fetching = fetching;
     try {
       const [cameras, streams] = await Promise.all([this.api.cameras(fetching.signal), this.api.streams(fetching.signal)]);
-      this.byName.clear();
-      // Whatever has recordings can be watched, whether or not a camera still sends to it.
-      for (const stream of streams) if (stream.recorded !== null) this.byName.set(stream.name, archived(stream));
-      for (const camera of cameras) this.byName.set(camera.name, camera);
+      this.take(cameras, streams);
       this.loading = 'ready';
       this.changed();
       this.storage = await this.api.storage(fetching.signal);
@@ -132,8 +132,27 @@ export class Store {
   }
 
   put(camera: Camera): void {
-    this.byName.set(camera.name, camera);
+    this.byName.set(camera.name, this.withSub(camera));
     this.changed();
+  }
+
+  /** Whatever has recordings can be watched, whether or not a camera still sends to it; a sub's with its camera's. */
+  private take(cameras: Camera[], streams: Stream[]): void {
+    this.byName.clear();
+    this.formerSubs.clear();
+    const left = streams.filter(({ recorded }) => recorded !== null);
+    const names = new Set([...left.map(({ name }) => name), ...cameras.map(({ name }) => name)]);
+    for (const stream of left) {
+      if (stream.subOf !== null && names.has(stream.subOf)) this.formerSubs.set(stream.subOf, archivedSub(stream));
+      else this.byName.set(stream.name, archived(stream));
+    }
+    for (const camera of cameras) this.byName.set(camera.name, camera);
+    for (const [name, camera] of this.byName) this.byName.set(name, this.withSub(camera));
+  }
+
+  private withSub(camera: Camera): Camera {
+    const former = this.formerSubs.get(camera.name);
+    return camera.sub === null && former !== undefined ? { ...camera, sub: former } : camera;
   }
 
   private changed(): void {

@@ -1,7 +1,7 @@
 // Cameras in words.
 
 import { sentence } from '../api/errors';
-import type { AudioTrack, Camera, CameraState, Track, VideoTrack } from '../api/types';
+import type { AudioTrack, Camera, CameraState, SourceStatus, Track, VideoTrack } from '../api/types';
 
 export type Tone = 'ok' | 'busy' | 'warn' | 'bad' | 'off';
 
@@ -16,16 +16,16 @@ const STATES: Record<CameraState, [string, Tone]> = {
   archived: ['Recordings only', 'off'],
 };
 
-export function stateWords(camera: Camera): string {
+export function stateWords(camera: SourceStatus): string {
   return STATES[camera.state]?.[0] ?? camera.state;
 }
 
-export function stateTone(camera: Camera): Tone {
+export function stateTone(camera: SourceStatus): Tone {
   return STATES[camera.state]?.[1] ?? 'warn';
 }
 
 /** Why a camera sends no picture, as a sentence. */
-export function whyNot(camera: Camera): string {
+export function whyNot(camera: SourceStatus): string {
   return camera.state === 'stopped' ? 'The camera is disabled.' : sentence(camera.detail || stateWords(camera));
 }
 

@@ -4,7 +4,7 @@ import type { Camera } from '../api/types';
 import type { App } from '../app/context';
 import { openDialog } from '../ui/dialog';
 import { h, setAttribute } from '../ui/dom';
-import { pullForm } from './add-pull';
+import { pullForm, SUB_HINT } from './add-pull';
 import { pushForm } from './add-push';
 
 type Kind = 'pull' | 'push';
@@ -38,8 +38,16 @@ export function openAdd(app: App, first: Kind = 'pull'): void {
 /** Another address (or password) for a camera that Rushes fetches from. */
 export function openChange(app: App, camera: Camera): void {
   const dialog = openDialog(`Change ${camera.name}`, { class: 'keep-open add-dialog' });
-  const form = pullForm(app, dialog, camera);
+  const form = pullForm(app, dialog, { camera, part: 'main' });
   dialog.body.append(form.element);
+  form.focus();
+}
+
+/** A sub source for a camera, or another one, or none any more. */
+export function openSub(app: App, camera: Camera): void {
+  const dialog = openDialog(`Sub source of ${camera.name}`, { class: 'keep-open add-dialog' });
+  const form = pullForm(app, dialog, { camera, part: 'sub' });
+  dialog.body.append(h('p', { class: 'hint' }, SUB_HINT), form.element);
   form.focus();
 }
 

@@ -1,7 +1,7 @@
 // What there is to know about a camera, below its timeline.
 
 import { sentence } from '../api/errors';
-import type { Camera } from '../api/types';
+import type { Camera, SourceStatus } from '../api/types';
 import { ms } from '../api/types';
 import type { App } from '../app/context';
 import { stateWords, trackWords } from '../app/words';
@@ -15,6 +15,25 @@ export interface Details {
 }
 
 export function cameraDetails(app: App): Details {
+  const main = sourceDetails(app);
+  const sub = sourceDetails(app);
+  const subBox = h('div', { class: 'sub-details', 'data-testid': 'sub-details' }, h('h2', {}, 'Sub source'), sub.element);
+  return {
+    element: h('section', { class: 'details-box', 'aria-label': 'About this camera' }, main.element, subBox),
+    update(camera) {
+      main.update(camera);
+      subBox.hidden = camera.sub === null;
+      if (camera.sub !== null) sub.update(camera.sub);
+    },
+  };
+}
+
+interface SourceDetails {
+  element: HTMLElement;
+  update(source: SourceStatus): void;
+}
+
+function sourceDetails(app: App): SourceDetails {
   const list = h('dl', { class: 'details' });
   const values = new Map<string, HTMLElement>();
   const set = (label: string, value: string): void => {
@@ -29,7 +48,7 @@ export function cameraDetails(app: App): Details {
   };
 
   return {
-    element: h('section', { class: 'details-box', 'aria-label': 'About this camera' }, list),
+    element: list,
     update(camera) {
       const now = app.api.clock.now();
       const { source, recorded } = camera;

@@ -5,7 +5,7 @@ import type { Camera } from '../api/types';
 import type { App } from '../app/context';
 import type { MenuItem } from '../ui/menu';
 import { openMenu } from '../ui/menu';
-import { openChange } from './add';
+import { openChange, openSub } from './add';
 import { openDelete } from './delete';
 import { openPublish } from './publish';
 
@@ -20,6 +20,8 @@ export function cameraMenu(app: App, camera: Camera, anchor: HTMLElement): void 
   if (camera.source.kind === 'pull') {
     items.push({ label: 'Change address…', run: () => openChange(app, camera) });
   }
+  const hasSub = camera.sub !== null && camera.sub.state !== 'archived';
+  items.push({ label: hasSub ? 'Change sub source…' : 'Add a sub source…', run: () => openSub(app, camera) });
   items.push(
     { label: camera.enabled ? 'Disable' : 'Enable', run: () => void setEnabled(app, camera, !camera.enabled) },
     { label: 'Delete…', danger: true, run: () => openDelete(app, camera) },

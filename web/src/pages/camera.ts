@@ -10,11 +10,13 @@ import { isAudio, stateTone, stateWords, whyNot } from '../app/words';
 import { Controls } from '../player/controls';
 import { JumpInput } from '../player/jump';
 import { Player } from '../player/player';
-import { prepare } from '../player/preload';
 import { Sound } from '../player/sound';
 import { Stage } from '../player/stage';
 import { playability } from '../player/support';
-import { Recordings } from '../timeline/recordings';
+import type { Choice } from '../player/sources';
+import { chooseSource, subOnly } from '../player/sources';
+import { CameraRecordings } from '../timeline/recordings';
+import { spanAt } from '../timeline/spans';
 import { Timeline } from '../timeline/timeline';
 import { copyText } from '../ui/copy';
 import type { View } from '../ui/dom';
@@ -27,11 +29,28 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   const scope = new Scope();
   let camera: Camera | undefined = app.store.camera(name);
 
-  const stage = new Stage(app.api, name, scope, () => player.retryNow());
-  const recordings = new Recordings(app.api, name, scope, () => timeline.recorded());
-  const player = new Player(app.api, name, stage.video, {
+  const recordings = new CameraRecordings(app.api, name, scope, () => timeline.recorded());
+  /** Streams that this browser turned out not to play. */
+  const failed = new Set<string>();
+  const source = (moment: Ms | null): Choice => {
+    if (camera === undefined) return { stream: name, sub: false, words: null };
+    return chooseSource(camera, moment, app.api.clock.now(), { main: recordings.main, sub: recordings.sub, failed });
+  };
+  /** The stream of a moment's stills: these the server decodes, whatever the browser can. */
+  const stillStream = (moment: Ms): string =>
+    recordings.sub !== null && spanAt(recordings.main.spans, moment) === null && spanAt(recordings.sub.spans, moment) !== null ? `${name}.sub` : name;
+  const stage: Stage = new Stage(app.api, name, () => player.source.stream, scope, () => player.retryNow());
+  const player: Player = new Player(app.api, stage.video, {
     camera: () => camera,
-    recordings: () => (recordings.covered === null ? null : { spans: recordings.spans, covered: recordings.covered }),
+    source,
+    failed: (stream) => {
+      failed.add(stream);
+      return source(null).stream !== stream;
+    },
+    recordings: () => {
+      const known = camera !== undefined && recordings.sub !== null && subOnly(camera, failed) ? recordings.sub : recordings;
+      return known.covered === null ? null : { spans: known.spans, covered: known.covered };
+    },
     opening: (moment) => {
       stage.cover(moment);
       timeline.reveal(moment ?? app.api.clock.now());
@@ -52,7 +71,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   const fullscreen = (): void => void toggleFullscreen(theatre, stage.video);
   const controls = new Controls({ app, player, sound, goLive, fullscreen });
   const jump = new JumpInput({ app, position: () => player.position, earliest: () => recordings.earliest, go });
-  const timeline = new Timeline({ api: app.api, name, time: app.time, recordings, seek: (moment) => player.seek(moment) }, at, jump.element);
+  const timeline = new Timeline({ api: app.api, time: app.time, recordings, stream: stillStream, seek: (moment) => player.seek(moment) }, at, jump.element);
   scope.add(() => timeline.dispose());
 
   // The head of the page.
@@ -65,7 +84,8 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     void copyText(link).then((done) => app.toast(done ? 'A link to this moment is on the clipboard.' : link));
   });
   const details = cameraDetails(app);
-  const theatre = h('div', { class: 'theatre' }, stage.element, h('div', { class: 'desk' }, controls.element, timeline.element));
+  const note = h('p', { class: 'source-note', role: 'status', 'data-testid': 'source-note', hidden: true });
+  const theatre = h('div', { class: 'theatre' }, stage.element, h('div', { class: 'desk' }, note, controls.element, timeline.element));
   const element = h(
     'main',
     { class: 'page camera-page', id: 'main' },
@@ -84,6 +104,9 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     timeline.update(player.position, player.live);
     stage.busy(phase === 'opening' || phase === 'buffering');
     setAttribute(theatre, 'data-phase', phase);
+    setAttribute(theatre, 'data-stream', player.source.stream);
+    setText(note, player.source.words ?? '');
+    note.hidden = player.source.words === null;
     if (problem !== null) {
       const seconds = problem.retryAt === null ? null : Math.max(0, Math.ceil((problem.retryAt - Date.now()) / 1000));
       stage.say(seconds === null ? problem.words : `${problem.words} Trying again in ${seconds} s.`, seconds !== null);
@@ -109,7 +132,8 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     setText(badge, stateWords(camera));
     setAttribute(badge, 'class', `badge tone-${stateTone(camera)}`);
     setAttribute(badge, 'title', camera.detail);
-    sound.available = camera.tracks.some(isAudio) && playability(camera.tracks).audio;
+    const { tracks } = player.source.sub && camera.sub !== null ? camera.sub : camera;
+    sound.available = tracks.some(isAudio) && playability(tracks).audio;
     recordings.cameraChanged(camera);
     player.cameraChanged();
     details.update(camera);
@@ -119,7 +143,6 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     try {
       // Known already when one comes from the list; else asked for, so that a codec that does not play is said at once.
       if (camera === undefined) {
-        if (at === null) prepare(app.api, name);
         app.store.put(await known(app, name, scope.signal));
       }
     } catch (error) {

@@ -8,9 +8,11 @@ import { formatRoute } from '../app/router';
 import { stateTone, stateWords, tracksWords } from '../app/words';
 import { markClick } from '../player/measure';
 import { preload } from '../player/preload';
+import { playability } from '../player/support';
 import { age, bitrate } from '../time/format';
 import { h, Scope, setAttribute, setText } from '../ui/dom';
 import { icon } from '../ui/icons';
+import { liveTile } from '../ui/live-tile';
 import { liveStill } from '../ui/still';
 
 export interface Card {
@@ -25,7 +27,9 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
   const scope = new Scope();
   let camera = first;
   const { name } = first;
-  const still = liveStill(app.api, name, scope);
+  // A sub has fewer pixels to send and to decode: what a grid needs.
+  const still = liveStill(app.api, name, () => (camera.sub?.state === 'running' && camera.sub.recorded !== null ? camera.sub.stream : name), scope);
+  const tile = liveTile(app.api, scope, () => card.update(camera));
   const notice = h('div', { class: 'card-notice' });
   const badge = h('span', { class: 'badge' });
   const lastFrame = h('span', { class: 'card-age' });
@@ -39,7 +43,7 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
   const element = h(
     'article',
     { class: 'card', 'data-testid': `camera-card-${name}`, 'data-camera': name },
-    h('div', { class: 'card-picture' }, still.element, notice),
+    h('div', { class: 'card-picture' }, still.element, tile.element, notice),
     h('div', { class: 'card-text' }, h('div', { class: 'card-row' }, title, more), h('div', { class: 'card-row' }, badge, lastFrame), facts),
   );
 
@@ -65,12 +69,17 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
       setText(badge, stateWords(camera));
       // While it runs its detail is what the facts say anyway.
       const words = camera.state === 'running' ? sentence(camera.clockWarning ?? '') : sentence(camera.detail);
+      setAttribute(element, 'data-playing', String(tile.playing));
       setText(notice, words);
       notice.hidden = words === '';
       const parts = [tracksWords(camera.tracks)];
       if (camera.state === 'running' && camera.bitrate > 0) parts.push(bitrate(camera.bitrate));
       setText(facts, parts.filter((part) => part !== '').join(' · '));
-      still.wants(camera.recorded === null ? 'nothing' : camera.state === 'running' ? 'fresh' : 'last');
+      const { sub } = camera;
+      const subPlays = sub !== null && sub.state === 'running' && sub.recorded !== null && sub.tracks.length > 0 && playability(sub.tracks).video;
+      tile.wants(subPlays ? sub.stream : null);
+      const recorded = camera.recorded !== null || (sub !== null && sub.recorded !== null);
+      still.wants(!recorded ? 'nothing' : (camera.state === 'running' || subPlays) && !tile.playing ? 'fresh' : 'last');
       card.tick();
     },
     tick() {

@@ -10,19 +10,21 @@ import { h } from '../ui/dom';
 import { field } from '../ui/field';
 
 export function openDelete(app: App, camera: Camera): void {
-  const { name, recorded } = camera;
+  const { name, recorded, sub } = camera;
   const only = camera.state === 'archived';
   const dialog = openDialog(only ? `Delete the recordings of ${name}` : `Delete ${name}`);
   const choice = (value: string, label: string, hint: string): HTMLElement =>
     h('label', { class: 'choice' }, h('input', { type: 'radio', name: 'recordings', value, checked: value === 'keep' }), h('span', {}, h('b', {}, label), h('span', { class: 'hint' }, hint)));
   const typed = field(`Type ${name} to confirm`, { 'data-testid': 'delete-confirm' });
   const confirm = h('button', { type: 'submit', class: 'button danger', 'data-testid': 'delete-camera' }, 'Delete camera');
-  const size = recorded === null ? '' : ` (${bytes(recorded.bytes)})`;
+  const all = (recorded?.bytes ?? 0) + (sub?.recorded?.bytes ?? 0);
+  const size = all === 0 ? '' : ` (${bytes(all)})`;
+  const streams = sub === null ? `its stream “${name}”` : `its streams “${name}” and “${sub.stream}”`;
   const form = h(
     'form',
     { class: 'form', novalidate: true },
     only && h('p', {}, `All of its recordings${size} go. Its keys are destroyed: nothing brings them back.`),
-    !only && h('fieldset', { class: 'choices' }, h('legend', {}, 'What it recorded'), choice('keep', 'Keep', `Only the camera goes; its stream “${name}” and the recordings${size} stay.`), choice('delete', 'Delete as well', 'Its keys are destroyed: nothing brings the recordings back.')),
+    !only && h('fieldset', { class: 'choices' }, h('legend', {}, 'What it recorded'), choice('keep', 'Keep', `Only the camera goes; ${streams} and the recordings${size} stay.`), choice('delete', 'Delete as well', 'Its keys are destroyed: nothing brings the recordings back.')),
     typed.element,
     h('div', { class: 'form-actions' }, confirm, h('button', { type: 'button', class: 'button', on: { click: () => dialog.close() } }, 'Cancel')),
   );
@@ -38,8 +40,11 @@ export function openDelete(app: App, camera: Camera): void {
     confirm.disabled = true;
     try {
       const kept = recordings() === 'keep';
-      if (only) await app.api.deleteStream(name);
-      else await app.api.deleteCamera(name, kept ? 'keep' : 'delete');
+      if (only) {
+        if (sub !== null) await app.api.deleteStream(sub.stream);
+        await app.api.deleteStream(name);
+      }
+      if (!only) await app.api.deleteCamera(name, kept ? 'keep' : 'delete');
       dialog.close();
       if (!kept) forgetStill(name);
       const { current } = app.router;

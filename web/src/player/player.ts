@@ -3,7 +3,7 @@
 import { backoff } from '../api/backoff';
 import type { Api } from '../api/client';
 import { ApiError, inWords, isAbort } from '../api/errors';
-import type { Camera, Ms } from '../api/types';
+import type { Camera, Ms, SourceStatus } from '../api/types';
 import type { Span } from '../timeline/spans';
 import { spanFromApi } from '../timeline/spans';
 import type { Situation } from './decide';
@@ -13,6 +13,7 @@ import { Engine } from './engine';
 import { markPicture, markSeek } from './measure';
 import type { Asked } from './session';
 import { SessionKeeper } from './session';
+import type { Choice } from './sources';
 import { blocked, playability } from './support';
 
 /** A pause of this long gives up what is loaded ahead: playing on opens a session from there. */
@@ -32,7 +33,11 @@ export interface Problem {
 /** What the player asks of the page around it. */
 export interface Surroundings {
   camera(): Camera | undefined;
-  /** What is recorded, as far as known, and where that is the whole truth. */
+  /** Which source is to be played at a moment, or live (`null`). */
+  source(at: Ms | null): Choice;
+  /** The player cannot decode a stream; whether there is another one now. */
+  failed(stream: string): boolean;
+  /** What is recorded and can be played, as far as known, and where that is the whole truth. */
   recordings(): { spans: readonly Span[]; covered: Span } | null;
   /** A session for another moment is being opened: `at` is null for live. */
   opening(at: Ms | null): void;
@@ -47,11 +52,13 @@ export class Player {
   speed = 1;
   /** Whether playing is wanted, whatever the element does at the moment. */
   wantsPlay = true;
+  /** The source that is played. */
+  source: Choice;
 
   private readonly engine: Engine;
   private readonly keeper: SessionKeeper;
   private session: Asked | null = null;
-  private asked: Asked = { at: null, frames: 'all' };
+  private asked: Asked;
   /** Where we are going, until we are there. */
   private target: Ms | null = null;
   private calling: AbortController | null = null;
@@ -69,16 +76,17 @@ export class Player {
 
   constructor(
     private readonly api: Api,
-    name: string,
     readonly video: HTMLVideoElement,
     private readonly around: Surroundings,
   ) {
+    this.source = around.source(null);
+    this.asked = { stream: this.source.stream, at: null, frames: 'all' };
     this.engine = new Engine(video, {
       picture: (at) => this.shown(at),
       fault: (fault) => this.faulted(fault),
       ended: () => this.atEnd(),
     });
-    this.keeper = new SessionKeeper(api, name, () => (this.target === null ? this.engine.position : null), (url) => this.engine.renew(url));
+    this.keeper = new SessionKeeper(api, () => (this.target === null ? this.engine.position : null), (url) => this.engine.renew(url));
     const { signal } = this.ending;
     const on = (event: string, run: () => void): void => video.addEventListener(event, run, { signal });
     on('playing', () => this.settle('playing'));
@@ -128,8 +136,14 @@ export class Player {
     return behind !== null && behind < this.engine.liveTarget + 8000;
   }
 
+  /** Whether new pictures come in, of the source that would be played. */
   get arriving(): boolean {
-    return this.around.camera()?.state === 'running';
+    return this.of(this.around.source(null))?.state === 'running';
+  }
+
+  private of({ sub }: Choice): SourceStatus | undefined {
+    const camera = this.around.camera();
+    return sub ? (camera?.sub ?? undefined) : camera;
   }
 
   /** Opens a moment, or live (`null`). */
@@ -189,8 +203,9 @@ export class Player {
       this.speed = 1;
       this.engine.setSpeed(1);
     }
-    const joined = this.session !== null && this.session.frames === 'all' && !this.resting;
-    const recorded = this.around.camera()?.recorded ?? null;
+    const source = this.around.source(null);
+    const joined = this.session !== null && this.session.stream === source.stream && this.session.frames === 'all' && !this.resting;
+    const recorded = this.of(source)?.recorded ?? null;
     const tail = this.arriving || recorded === null ? null : tailOf(spanFromApi(recorded), this.api.clock.now());
     if (tail !== null) return void this.open(tail);
     // A session from a while ago may reach live, but only one whose playlist ends near now does.
@@ -223,12 +238,12 @@ export class Player {
 
   /** The camera's state changed: what could not be played may be there now. */
   cameraChanged(): void {
-    const camera = this.around.camera();
-    const state = `${camera?.state} ${camera?.recorded !== null}`;
+    const source = this.of(this.around.source(null));
+    const state = `${source?.state} ${source?.recorded !== null}`;
     if (state === this.cameraState) return;
     this.cameraState = state;
     const waiting = (this.phase === 'problem' && this.problem?.retryAt === null) || (this.phase === 'ended' && this.followsLive);
-    if (waiting && this.arriving && camera?.recorded && blocked(camera) === null) this.retryNow();
+    if (waiting && this.arriving && source?.recorded && blocked(source) === null) this.retryNow();
   }
 
   private async open(at: Ms | null): Promise<void> {
@@ -241,14 +256,15 @@ export class Player {
     this.pausedAt = null;
     this.openedAt = performance.now();
     const frames = framesFor(this.speed);
-    this.asked = { at, frames };
+    this.source = this.around.source(at);
+    this.asked = { stream: this.source.stream, at, frames };
     this.target = at;
     this.phase = 'opening';
     this.problem = null;
     this.around.opening(at);
     this.around.changed();
 
-    const why = blocked(this.around.camera());
+    const why = blocked(this.of(this.source));
     if (why !== null) return this.stop(why, false);
     try {
       const session = await this.keeper.open(this.asked, calling.signal);
@@ -296,8 +312,10 @@ export class Player {
 
   private faulted(fault: Fault): void {
     if (this.phase === 'problem') return;
-    const camera = this.around.camera();
-    if (fault.kind === 'codec') return this.stop(playability(camera?.tracks ?? []).words ?? fault.words, false);
+    if (fault.kind === 'codec') {
+      if (this.around.failed(this.asked.stream)) return void this.open(this.followsLive ? null : this.asked.at);
+      return this.stop(playability(this.of(this.source)?.tracks ?? []).words ?? fault.words, false);
+    }
     if (fault.kind === 'expired' && this.attempt === 0) {
       this.attempt += 1;
       return void this.open(this.followsLive ? null : (this.engine.position ?? this.asked.at));
@@ -360,12 +378,29 @@ export class Player {
     const { map } = engine;
     if (map.end === null || map.to === null) return;
     const late = this.behind ?? 0;
+    if (this.changesSource()) return;
     if (this.speed > 1 && this.arriving && late < 10_000) return this.goLive();
     if (this.outside()) return void this.open(engine.position);
     // A list holds only so much: who plays faster than it moves comes to its end while the recording goes on.
     const left = (map.end - video.currentTime) / this.speed;
     const reachesLive = this.arriving && this.api.clock.now() - map.to < 30_000;
     if (left < 1.5 && late > 60_000 && !reachesLive) this.atEnd(left < 0.3 || video.readyState < 3);
+  }
+
+  /** The other source has what comes next, or the main is there again: goes on with that. */
+  private changesSource(): boolean {
+    const { position } = this.engine;
+    if (position === null || this.target !== null) return false;
+    if (this.live) {
+      if (this.around.source(null).stream === this.source.stream) return false;
+      this.goLive();
+      return true;
+    }
+    // Near the edge what the two have recorded is known at different times.
+    const soon = position + 1500 * this.speed;
+    if (this.api.clock.now() - soon < 30_000 || this.around.source(soon).stream === this.source.stream) return false;
+    void this.open(soon);
+    return true;
   }
 
   /** Whether the playlist has moved on past the moment on the screen. */

@@ -2,6 +2,7 @@
 
 import type { Api } from '../api/client';
 import type { Camera, PlaybackSession } from '../api/types';
+import { chooseSource } from './sources';
 import { playability } from './support';
 
 let ready: { name: string; session: Promise<PlaybackSession>; at: number } | null = null;
@@ -11,10 +12,13 @@ const FRESH = 10_000;
 
 export function preload(api: Api, camera: Camera, session: boolean): void {
   void loadHls();
-  if (session && camera.recorded !== null && playability(camera.tracks).video) prepare(api, camera.name);
+  if (!session) return;
+  const { stream, sub } = chooseSource(camera, null, api.clock.now(), { main: null, sub: null, failed: new Set() });
+  const source = sub && camera.sub !== null ? camera.sub : camera;
+  if (source.recorded !== null && playability(source.tracks).video) prepare(api, stream);
 }
 
-/** Asks for a live session that somebody will probably want in a moment. */
+/** Asks for a live session of a stream that somebody will probably want in a moment. */
 export function prepare(api: Api, name: string): void {
   if (ready !== null && ready.name === name && performance.now() - ready.at < FRESH) return;
   const opening = api.openSession(name, { protocol: 'hls', audio: 'aac' });
@@ -23,7 +27,7 @@ export function prepare(api: Api, name: string): void {
   ready = { name, session: opening, at: performance.now() };
 }
 
-/** The live session that was prepared for this camera, once. */
+/** The live session that was prepared for this stream, once. */
 export async function takePrepared(name: string): Promise<PlaybackSession | null> {
   const taken = ready;
   ready = null;

@@ -10,6 +10,7 @@ import { takePrepared } from './preload';
 
 /** What a session shows: from a moment on, or live. */
 export interface Asked {
+  stream: string;
   at: Ms | null;
   frames: Frames;
 }
@@ -21,7 +22,6 @@ export class SessionKeeper {
 
   constructor(
     private readonly api: Api,
-    private readonly name: string,
     /** Where the player is. */
     private readonly position: () => Ms | null,
     /** Puts the new session in the place of the old one; false when that cannot be done. */
@@ -30,8 +30,8 @@ export class SessionKeeper {
 
   async open(asked: Asked, signal: AbortSignal): Promise<PlaybackSession> {
     this.close();
-    const prepared = asked.at === null && asked.frames === 'all' ? await takePrepared(this.name) : null;
-    const session = prepared ?? (await this.api.openSession(this.name, request(asked), signal));
+    const prepared = asked.at === null && asked.frames === 'all' ? await takePrepared(asked.stream) : null;
+    const session = prepared ?? (await this.api.openSession(asked.stream, request(asked), signal));
     if (!signal.aborted) this.renewLater(asked, session);
     return session;
   }
@@ -58,7 +58,7 @@ export class SessionKeeper {
     const position = this.position();
     const next = asked.at === null || position === null ? asked : { ...asked, at: Math.max(asked.at, position - 10_000) };
     try {
-      const session = await this.api.openSession(this.name, request(next), renewing.signal);
+      const session = await this.api.openSession(next.stream, request(next), renewing.signal);
       this.attempt = 0;
       if (this.renewed(session.url)) this.renewLater(next, session);
     } catch (error) {

@@ -25,6 +25,8 @@ export class Stage {
   constructor(
     private readonly api: Api,
     private readonly name: string,
+    /** The stream that is on the stage. */
+    private readonly stream: () => string,
     scope: Scope,
     again: () => void,
   ) {
@@ -49,7 +51,7 @@ export class Stage {
     const fetching = new AbortController();
     this.fetching = fetching;
     this.api
-      .still(this.name, at === null ? { width: 1280, signal: fetching.signal } : { at, width: 1280, signal: fetching.signal })
+      .still(this.stream(), at === null ? { width: 1280, signal: fetching.signal } : { at, width: 1280, signal: fetching.signal })
       .then(({ blob }) => {
         if (!fetching.signal.aborted) this.showPoster(URL.createObjectURL(blob), true);
       })

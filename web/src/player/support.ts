@@ -1,6 +1,6 @@
 // Whether this browser can play a camera, and if not, in words why.
 
-import type { Camera, Track } from '../api/types';
+import type { SourceStatus, Track } from '../api/types';
 import { isAudio, isVideo, whyNot } from '../app/words';
 
 export interface Playability {
@@ -39,12 +39,12 @@ export function playability(tracks: Track[], plays: TypeTest = browserPlays): Pl
   };
 }
 
-/** Why there is no point in trying to play a camera, in words; null when there is. */
-export function blocked(camera: Camera | undefined, plays: TypeTest = browserPlays): string | null {
-  if (camera === undefined) return null;
-  const { video, words } = playability(camera.tracks, plays);
+/** Why there is no point in trying to play a source of a camera, in words; null when there is. */
+export function blocked(source: SourceStatus | undefined, plays: TypeTest = browserPlays): string | null {
+  if (source === undefined) return null;
+  const { video, words } = playability(source.tracks, plays);
   if (!video && words !== null) return words;
-  if (camera.recorded === null && camera.state !== 'running') return `Nothing is recorded yet. ${whyNot(camera)}`;
+  if (source.recorded === null && source.state !== 'running') return `Nothing is recorded yet. ${whyNot(source)}`;
   return null;
 }
 

@@ -25,7 +25,8 @@ export class Preview {
 
   constructor(
     private readonly api: Api,
-    private readonly name: string,
+    /** The stream that has a picture of a moment. */
+    private readonly stream: (at: Ms) => string,
     private readonly time: TimeFormat,
     scope: Scope,
   ) {
@@ -77,7 +78,7 @@ export class Preview {
     const fetching = new AbortController();
     this.fetching = fetching;
     try {
-      const { blob } = await this.api.still(this.name, { at, width: WIDTH, signal: fetching.signal });
+      const { blob } = await this.api.still(this.stream(at), { at, width: WIDTH, signal: fetching.signal });
       this.keep(key, URL.createObjectURL(blob));
     } catch (error) {
       if (isAbort(error)) return;

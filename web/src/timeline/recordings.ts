@@ -2,14 +2,14 @@
 
 import type { Api } from '../api/client';
 import { isAbort } from '../api/errors';
-import type { Camera, Ms } from '../api/types';
+import type { Camera, Ms, SourceStatus } from '../api/types';
 import { ms } from '../api/types';
 import type { Scope } from '../ui/dom';
 import { DAY } from '../time/zone';
 import type { View } from './scale';
 import { length } from './scale';
 import type { Span } from './spans';
-import { extendTail, fromApi, replaceRange } from './spans';
+import { extendTail, fromApi, replaceRange, tidy } from './spans';
 
 /** A view's worth on either side is fetched too, so that panning finds it there. */
 const MARGIN = 1;
@@ -17,7 +17,69 @@ const POLL = 5_000;
 /** Longer than the time between two events of a running camera, shorter than an outage worth seeing. */
 const TAIL = 6_000;
 
-export class Recordings {
+/** What a timeline shows. */
+export interface Recorded {
+  readonly spans: readonly Span[];
+  /** Where `spans` is the whole truth; null before the first answer. */
+  readonly covered: Span | null;
+  readonly earliest: Ms | null;
+  look(view: View): void;
+}
+
+/** What is recorded of a camera: of its main source, and of its sub where the main has none. */
+export class CameraRecordings implements Recorded {
+  readonly main: Recordings;
+  sub: Recordings | null = null;
+  private view: View | null = null;
+  private joined: { main: readonly Span[]; sub: readonly Span[]; spans: Span[] } | null = null;
+
+  constructor(
+    private readonly api: Api,
+    name: string,
+    private readonly scope: Scope,
+    private readonly changed: () => void,
+  ) {
+    this.main = new Recordings(api, name, scope, changed);
+  }
+
+  get spans(): readonly Span[] {
+    if (this.sub === null) return this.main.spans;
+    const [main, sub] = [this.main.spans, this.sub.spans];
+    if (this.joined?.main !== main || this.joined.sub !== sub) this.joined = { main, sub, spans: tidy([...main, ...sub]) };
+    return this.joined.spans;
+  }
+
+  get covered(): Span | null {
+    const [main, sub] = [this.main.covered, this.sub?.covered ?? null];
+    if (main === null || sub === null) return main;
+    const [from, to] = [Math.max(main.from, sub.from), Math.min(main.to, sub.to)];
+    return from < to ? { from, to } : null;
+  }
+
+  get earliest(): Ms | null {
+    const all = [this.main.earliest, this.sub?.earliest ?? null].filter((at) => at !== null);
+    return all.length === 0 ? null : Math.min(...all);
+  }
+
+  look(view: View): void {
+    this.view = view;
+    this.main.look(view);
+    this.sub?.look(view);
+  }
+
+  cameraChanged(camera: Camera): void {
+    this.main.sourceChanged(camera);
+    if (camera.sub === null) return;
+    if (this.sub === null) {
+      this.sub = new Recordings(this.api, camera.sub.stream, this.scope, this.changed);
+      if (this.view !== null) this.sub.look(this.view);
+    }
+    this.sub.sourceChanged(camera.sub);
+  }
+}
+
+/** Of one stream. */
+export class Recordings implements Recorded {
   spans: Span[] = [];
   /** Where `spans` is the whole truth; null before the first answer. */
   covered: Span | null = null;
@@ -50,11 +112,11 @@ export class Recordings {
     this.timer = setTimeout(() => void this.fetchView(), covered === null ? 0 : 120);
   }
 
-  /** The camera says how far its recording goes. */
-  cameraChanged(camera: Camera): void {
-    if (camera.recorded === null) return;
-    this.earliest = ms(camera.recorded.from);
-    const latest = ms(camera.recorded.to);
+  /** The source says how far its recording goes. */
+  sourceChanged({ recorded }: SourceStatus): void {
+    if (recorded === null) return;
+    this.earliest = ms(recorded.from);
+    const latest = ms(recorded.to);
     if (this.latest !== null && latest <= this.latest) return;
     this.latest = latest;
     if (this.covered === null || latest - this.covered.to > TAIL) return;

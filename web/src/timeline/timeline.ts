@@ -10,16 +10,17 @@ import { icon } from '../ui/icons';
 import { draw, LAYOUT, readColours } from './draw';
 import { listenForGestures } from './gestures';
 import { Preview } from './preview';
-import type { Recordings } from './recordings';
+import type { Recorded } from './recordings';
 import type { View } from './scale';
 import { around, clamp, fitting, follow, LENGTHS, length, LONGEST, nextLength, pan, pinch, SHORTEST, toTime, toX, zoom } from './scale';
 import { spanAt } from './spans';
 
 export interface TimelineOptions {
   api: Api;
-  name: string;
   time: TimeFormat;
-  recordings: Recordings;
+  recordings: Recorded;
+  /** The stream that has a picture of a moment. */
+  stream(at: Ms): string;
   seek(at: Ms): void;
 }
 
@@ -49,10 +50,10 @@ export class Timeline {
     /** Controls that belong beside the timeline's own. */
     ...beside: HTMLElement[]
   ) {
-    const { api, name, time } = options;
+    const { api, time } = options;
     this.view = at === null ? around(api.clock.now(), HOUR, 0.94) : around(at, HOUR);
     this.fresh = at === null;
-    this.preview = new Preview(api, name, time, this.scope);
+    this.preview = new Preview(api, (moment) => options.stream(moment), time, this.scope);
     this.strip = h('div', { class: 'timeline-strip', role: 'slider', tabindex: '0', 'aria-label': 'Timeline', 'aria-orientation': 'horizontal', 'data-testid': 'timeline' }, this.canvas);
     const button = (name: 'add' | 'minus', label: string, direction: -1 | 1): HTMLButtonElement =>
       h('button', { type: 'button', class: 'button quiet icon-only', 'aria-label': label, title: label, on: { click: () => this.zoomBy(direction) } }, icon(name));
@@ -108,6 +109,11 @@ export class Timeline {
     if (at < this.view.from || at > this.view.to) this.setView(around(at, length(this.view)));
     this.position = at;
     this.invalidate();
+  }
+
+  /** The stretch of time that is shown, up to now. */
+  get shown(): { from: Ms; to: Ms } {
+    return { from: this.view.from, to: Math.min(this.view.to, this.now) };
   }
 
   zoomBy(direction: -1 | 1): void {

@@ -21,7 +21,8 @@ const PERIOD = 10_000;
 const RETRY = 3_000;
 const WIDTH = 640;
 
-export function liveStill(api: Api, name: string, scope: Scope): LiveStill {
+/** `stream` is where the picture is asked for; it is kept under the camera's name. */
+export function liveStill(api: Api, name: string, stream: () => string, scope: Scope): LiveStill {
   const image = h('img', { class: 'still-image', alt: '', decoding: 'async', draggable: 'false' });
   const element = h('div', { class: 'still' }, image);
   let visible = false;
@@ -41,7 +42,7 @@ export function liveStill(api: Api, name: string, scope: Scope): LiveStill {
     const retina = devicePixelRatio > 1.5 ? 2 : 1;
     const width = Math.min(1280, Math.max(320, Math.ceil((element.clientWidth * retina) / 160) * 160 || WIDTH));
     gate
-      .run(() => api.still(name, { width, signal: scope.signal }))
+      .run(() => api.still(stream(), { width, signal: scope.signal }))
       .then(({ blob, time }) => {
         image.src = keepStill(name, blob, time);
         shown = true;
