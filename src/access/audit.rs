@@ -11,7 +11,7 @@ pub struct Decision<'a> {
     pub time: Timestamp,
     /// From where, if whoever asked said so ([`crate::Gate::at`]).
     pub source: Option<IpAddr>,
-    /// With what: `access key`, `console session`, `publish token`, `viewing token`, `anonymous`, `internal`.
+    /// With what: `access key`, `signature`, `console session`, `publish token`, `viewing token`, `anonymous`, `internal`.
     pub credentials: &'static str,
     /// By whom, if that was found out.
     pub principal: Option<&'a Principal>,

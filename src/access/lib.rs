@@ -8,6 +8,8 @@
 //! who may send media to one stream; whoever holds a viewing token, who may watch one; and the server itself. Users,
 //! roles and policies come behind the same gate.
 //!
+//! Root may show itself by its secret, by a session, or by a signature over each request as AWS's clients make them.
+//!
 //! The room also keeps the catalog's key: it seals what clients hold (sessions, playback tokens) and what services
 //! store (camera passwords). `docs/formats/catalog.md` says what lies where.
 //!
@@ -26,11 +28,13 @@ mod policy;
 mod publish;
 mod root;
 mod session;
+mod signature;
 mod throttle;
 
 pub use action::{Action, actions};
 pub use audit::{AuditSink, Decision};
 pub use gate::{AccessError, Gate};
-pub use permit::{Credentials, Denied, Permit, Principal};
+pub use permit::{Credentials, Denied, Known, Permit, Principal};
 pub use root::RootKey;
 pub use session::ConsoleSession;
+pub use signature::{SKEW, SignatureFault, SignedRequest, hex, sha256_hex};

@@ -2,7 +2,7 @@ use std::{fmt, time::Duration};
 
 use world::Arn;
 
-use crate::Action;
+use crate::{Action, SignatureFault, SignedRequest};
 
 /// Proof that the gate let one action on one resource pass; taken by value by every operation. It cannot be copied:
 /// each operation passes the gate itself.
@@ -29,6 +29,15 @@ impl Permit {
     pub fn resource(&self) -> &Arn {
         &self.resource
     }
+}
+
+/// Who is asking, found out before it is known on what: for protocols whose resource stands in a body that is only
+/// worth reading then. Good for nothing but [`crate::Gate::authorize`].
+#[derive(Debug)]
+pub struct Known {
+    pub(crate) principal: Principal,
+    /// The kind of the credentials.
+    pub(crate) by: &'static str,
 }
 
 /// Who somebody turned out to be.
@@ -76,6 +85,8 @@ pub enum Credentials<'a> {
     },
     /// The value of the console's cookie.
     Console(&'a str),
+    /// A request signed with an access key's secret (AWS's Signature Version 4).
+    Signature(&'a SignedRequest<'a>),
     /// A publish token.
     Token(&'a str),
     /// A viewing token.
@@ -89,6 +100,7 @@ impl Credentials<'_> {
             Credentials::Anonymous => "anonymous",
             Credentials::AccessKey { .. } => "access key",
             Credentials::Console(_) => "console session",
+            Credentials::Signature(_) => "signature",
             Credentials::Token(_) => "publish token",
             Credentials::Playback(_) => "viewing token",
         }
@@ -100,6 +112,7 @@ impl fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Credentials::AccessKey { id, .. } => write!(f, "access key {id:?}"),
+            Credentials::Signature(r) => write!(f, "signature by {:?}", r.key_id),
             other => f.write_str(other.kind()),
         }
     }
@@ -112,6 +125,9 @@ pub enum Denied {
     /// It is not known who is asking.
     #[error("not authenticated: {0}")]
     NotAuthenticated(String),
+    /// Its signature is not good.
+    #[error("not authenticated: {0}")]
+    Signature(#[from] SignatureFault),
     /// The token was good once.
     #[error("expired: sign in again, or ask for a new link")]
     Expired,

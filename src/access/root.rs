@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use world::World;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::{AccessError, keyring::Keyring};
+use crate::{AccessError, keyring::Keyring, signature::Signer};
 
 const KIND: &str = "root-key";
 const ID: &str = "root";
@@ -45,6 +45,7 @@ pub(crate) struct Root {
     id: String,
     check: hmac::Key,
     tag: hmac::Tag,
+    pub(crate) signer: Signer,
     /// Tells this key (and secret) from those before it.
     pub(crate) mark: String,
 }
@@ -105,7 +106,7 @@ impl Root {
         let check = hmac::Key::new(hmac::HMAC_SHA256, &*Zeroizing::new(world.random32()));
         let tag = hmac::sign(&check, &joined(id, secret));
         let mark = ring.fingerprint(&[b"root key", &joined(id, secret)]);
-        Root { id: id.to_owned(), check, tag, mark }
+        Root { id: id.to_owned(), check, tag, signer: Signer::new(secret), mark }
     }
 
     pub(crate) fn id(&self) -> &str {

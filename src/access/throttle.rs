@@ -1,5 +1,5 @@
-//! Wrong secrets are paid for: each source may get [`BURST`] wrong at once and one more every [`INTERVAL`]. A right one
-//! costs nothing. A source that has nothing left is turned away unheard, right or wrong: else guesses in parallel would
+//! Wrong secrets are paid for: each source may get so many wrong at once ([`Rate::burst`]) and one more every so often
+//! ([`Rate::interval`]). A right one costs nothing. A source that has nothing left is turned away unheard, right or wrong: else guesses in parallel would
 //! be free.
 
 use std::{
@@ -9,16 +9,27 @@ use std::{
     time::Duration,
 };
 
-const BURST: u32 = 20;
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How many wrong guesses are borne.
+#[derive(Clone, Copy)]
+pub(crate) struct Rate {
+    pub(crate) burst: u32,
+    pub(crate) interval: Duration,
+}
+
+/// For what people type.
+pub(crate) const TYPED: Rate = Rate { burst: 20, interval: Duration::from_secs(1) };
+/// For signatures: programs make them, many to a second, and one with an old secret shares its address with rightful
+/// ones. Even so ten guesses a second find no secret that is not a word.
+pub(crate) const SIGNED: Rate = Rate { burst: 200, interval: Duration::from_millis(100) };
+
 /// Sources remembered one by one; those beyond share an account.
 const SOURCES: usize = 4096;
 
 /// Requests that do not say where they come from share one account, too.
 type Source = Option<IpAddr>;
 
-#[derive(Default)]
 pub(crate) struct Throttle {
+    rate: Rate,
     /// When (monotonic) all is forgiven. Absent: nothing to forgive.
     debts: Mutex<HashMap<Source, Duration>>,
 }
@@ -35,6 +46,10 @@ fn source(ip: IpAddr) -> IpAddr {
 }
 
 impl Throttle {
+    pub(crate) fn new(rate: Rate) -> Throttle {
+        Throttle { rate, debts: Mutex::default() }
+    }
+
     /// Charges an attempt before it is looked at. `Err`: how long until one will be.
     pub(crate) fn charge(&self, from: Option<IpAddr>, now: Duration) -> Result<Charge, Duration> {
         let mut debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,11 +62,11 @@ impl Throttle {
         }
         let debt = debts.entry(key).or_insert(now);
         let owed = debt.saturating_sub(now);
-        let most = INTERVAL * (BURST - 1);
+        let most = self.rate.interval * (self.rate.burst - 1);
         if owed > most {
             return Err(owed - most);
         }
-        *debt = now + owed + INTERVAL;
+        *debt = now + owed + self.rate.interval;
         Ok(Charge(key))
     }
 
@@ -59,7 +74,7 @@ impl Throttle {
     pub(crate) fn refund(&self, charge: Charge) {
         let mut debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(debt) = debts.get_mut(&charge.0) {
-            *debt = debt.saturating_sub(INTERVAL);
+            *debt = debt.saturating_sub(self.rate.interval);
         }
     }
 
@@ -75,7 +90,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_sources_are_apart() {
-        let t = Throttle::default();
+        let t = Throttle::new(TYPED);
         for n in 0..10_000u32 {
             let _ = t.charge(Some(IpAddr::V4(n.into())), Duration::from_secs(5));
         }
@@ -90,8 +105,8 @@ mod tests {
 
     #[test]
     fn one_network_is_one_source() {
-        let t = Throttle::default();
-        for n in 0..BURST {
+        let t = Throttle::new(TYPED);
+        for n in 0..TYPED.burst {
             assert!(t.charge(Some(format!("2001:db8::{n:x}").parse().unwrap()), Duration::ZERO).is_ok());
         }
         assert!(t.charge(Some("2001:db8::ffff:1".parse().unwrap()), Duration::ZERO).is_err());

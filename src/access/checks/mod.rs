@@ -1,6 +1,7 @@
 mod decisions;
 mod secrets;
 mod sessions;
+mod signatures;
 mod tokens;
 mod unsteady;
 
@@ -66,6 +67,7 @@ pub(crate) fn word<T>(r: &Result<T, Denied>) -> &'static str {
     match r {
         Ok(_) => "yes",
         Err(Denied::NotAuthenticated(_)) => "who?",
+        Err(Denied::Signature(_)) => "signature",
         Err(Denied::Expired) => "expired",
         Err(Denied::NotPermitted { .. }) => "no",
         Err(Denied::TooManyAttempts { .. }) => "slowly",

@@ -1,0 +1,148 @@
+//! Values that each protocol writes in its own way, so that one struct serves them all.
+
+use std::{fmt, ops::Deref};
+
+use bytes::Bytes;
+use ciborium::tag::Required;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use world::Timestamp;
+
+/// Bytes: base64 in JSON, a byte string in CBOR.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Blob(pub Bytes);
+
+impl Deref for Blob {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Blob {
+    fn from(v: Vec<u8>) -> Self {
+        Blob(v.into())
+    }
+}
+
+impl fmt::Debug for Blob {
+    /// How many, not which.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            s.serialize_str(&base64_simd::STANDARD.encode_to_string(&self.0))
+        } else {
+            s.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if d.is_human_readable() { d.deserialize_str(Base64) } else { d.deserialize_byte_buf(Raw) }
+    }
+}
+
+struct Base64;
+
+impl de::Visitor<'_> for Base64 {
+    type Value = Blob;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Blob")
+    }
+    fn visit_str<E: de::Error>(self, s: &str) -> Result<Blob, E> {
+        // Straight from the request's buffer into the record.
+        match base64_simd::STANDARD.decode_to_vec(s) {
+            Ok(v) => Ok(v.into()),
+            Err(_) if !s.len().is_multiple_of(4) => Err(E::custom(format!(
+                "can not be converted to a Blob: Base64 encoded length is expected a multiple of 4 bytes but found: {}",
+                s.len()
+            ))),
+            Err(_) => Err(E::custom("can not be converted to a Blob: Invalid Base64 character")),
+        }
+    }
+}
+
+struct Raw;
+
+impl de::Visitor<'_> for Raw {
+    type Value = Blob;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Blob")
+    }
+    fn visit_bytes<E: de::Error>(self, b: &[u8]) -> Result<Blob, E> {
+        Ok(Blob(Bytes::copy_from_slice(b)))
+    }
+    fn visit_byte_buf<E: de::Error>(self, b: Vec<u8>) -> Result<Blob, E> {
+        Ok(b.into())
+    }
+}
+
+/// A time, in whole milliseconds on the wire: seconds since 1970 with a fraction in JSON; in CBOR milliseconds, tagged 1
+/// (as AWS's CBOR has it, against RFC 8949 §3.4.2, whose tag 1 counts seconds). Text in RFC 3339 is taken, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub Timestamp);
+
+/// The year 9999 and as far back: what no time lies beyond.
+const SECONDS: f64 = 253_402_300_800.0;
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let ms = self.0.millis();
+        if s.is_human_readable() {
+            // Exact to the millisecond until far beyond year 9999.
+            s.serialize_f64(ms as f64 / 1000.0)
+        } else {
+            Required::<i64, 1>(ms).serialize(s)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if d.is_human_readable() {
+            d.deserialize_any(Seconds)
+        } else {
+            i64::deserialize(d).map(|ms| Time(Timestamp::from_millis(ms)))
+        }
+    }
+}
+
+struct Seconds;
+
+impl de::Visitor<'_> for Seconds {
+    type Value = Time;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Timestamp")
+    }
+    fn visit_i64<E: de::Error>(self, s: i64) -> Result<Time, E> {
+        self.visit_f64(s as f64)
+    }
+    fn visit_u64<E: de::Error>(self, s: u64) -> Result<Time, E> {
+        self.visit_f64(s as f64)
+    }
+    fn visit_f64<E: de::Error>(self, s: f64) -> Result<Time, E> {
+        if !(-SECONDS..=SECONDS).contains(&s) {
+            return Err(E::custom("a Timestamp is out of range"));
+        }
+        Ok(Time(Timestamp::from_millis((s * 1000.0).round() as i64)))
+    }
+    fn visit_str<E: de::Error>(self, s: &str) -> Result<Time, E> {
+        let t = s.parse::<jiff::Timestamp>().map_err(|_| E::custom("not a Timestamp"))?;
+        Ok(Time(Timestamp(t.as_microsecond())))
+    }
+}
+
+/// Of operations that answer with nothing: an empty body. As input: an object of which nothing is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Empty {}
+
+impl Serialize for Empty {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_unit()
+    }
+}
