@@ -16,9 +16,11 @@
 
 mod board;
 pub mod cameras;
+mod drift;
 #[doc(hidden)]
 pub mod hostile;
 mod intake;
+mod ntp;
 mod probe;
 pub mod pull;
 pub mod push;

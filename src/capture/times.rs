@@ -1,11 +1,13 @@
 //! From RTP timestamps to the one time line of a session: ticks since the Unix epoch. Without I/O.
 //!
 //! **Anchor.** The first unit of a session stands at the server's wall clock (or, if a plausible sender report came
-//! before it, at the sender's). From then on times advance by RTP timestamps alone, whatever the network does; a
-//! 32-bit wrap is nothing special.
+//! before it, at the sender's). From then on times advance by RTP timestamps, whatever the network does, but for what
+//! is said below; a 32-bit wrap is nothing special.
 //!
-//! **Tracks together.** Audio and video of one session share the mapping. How they lie to each other comes from, in
-//! this order: sender reports, the start of play time that an RTSP server told (`RTP-Info`), the time of arrival.
+//! **Tracks together.** Audio and video of one session share the mapping: one track *leads* (the first that came, or the
+//! first of those with sender reports), and where it is moved, those that have no reports of their own move with it. How
+//! tracks lie to each other comes from, in this order: sender reports, the start of play time that an RTSP server told
+//! (`RTP-Info`), the time of arrival.
 //!
 //! **The sender's clock.** A sender report (RFC 3550 §6.4.1) says which wall-clock time an RTP timestamp stands for.
 //! If it is within [`PLAUSIBLE`] of the server's clock, the tracks are *slewed* towards it, by at most
@@ -13,16 +15,38 @@
 //! no drifting clock but one that was never set, or in another time zone. An implausible clock is told in
 //! [`Timeline::clock_warning`] and not used, except to keep the tracks of the session in step with each other.
 //!
+//! **Without one** (no reports, none for [`REPORT_LIFE`], or an implausible clock) the RTP clock's drift against this
+//! server's is followed: where the lower envelope of the arrivals ([`Envelope`]) is more than [`SLACK`] away, the
+//! leading track is slewed back to it, by at most [`FOLLOW_US_PER_S`]. Where reports have ceased, what is held is the
+//! distance from the envelope that they had put the track at. Times are then [`Timeline::estimated`].
+//!
 //! **Jumps.** A track that goes back by more than a second, or further ahead of the server's clock than it was by
 //! more than a second, has jumped: what follows is anchored anew and does not continue what was. A pause that the
 //! server's clock saw as well is no jump.
 
 use world::Timestamp;
 
+use crate::{
+    drift::Envelope,
+    ntp::{ntp_to_unix, warning},
+};
+
 /// How far a sender's clock may be from the server's to be believed.
 pub const PLAUSIBLE: i64 = 10 * SECOND;
 /// How fast times are slewed: milliseconds per second of media.
 pub const SLEW_MS_PER_S: i64 = 5;
+/// How fast a drifting RTP clock is followed without reports: microseconds per second of media.
+pub const FOLLOW_US_PER_S: i64 = 1000;
+/// How far the leading track may be from the envelope of its arrivals before it is moved …
+const SLACK: i64 = 30_000_000;
+/// … and how near it is moved.
+const SETTLED: i64 = 5_000_000;
+/// How near to what the sender's clock says times are no estimates.
+const NEAR: i64 = 100_000_000;
+/// How long a report is good for.
+const REPORT_LIFE: i64 = 120 * SECOND;
+/// After so long without a unit another track leads.
+const LEADER_SILENT: i64 = 30 * SECOND;
 /// By how much a track must break its time line to have jumped.
 const JUMP: i64 = SECOND;
 /// How far the start of play time may be from what the arrivals say.
@@ -35,8 +59,6 @@ const AFTER: i64 = 20_000_000;
 
 /// Nanoseconds.
 const SECOND: i64 = 1_000_000_000;
-/// Seconds from 1900 to 1970, as NTP counts (RFC 5905 §6).
-const NTP_UNIX: i64 = 2_208_988_800;
 
 /// Where a unit stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +75,13 @@ pub struct Timeline {
     tracks: Vec<Clock>,
     /// What the last report said of the sender's clock; `None` before there was one.
     trusted: Option<bool>,
-    /// For a clock that is not trusted: the server's time minus the sender's, as anchored.
-    common: i64,
+    /// Which track leads.
+    leader: Option<usize>,
+    /// By how much the leading track was moved so far.
+    shift: i64,
+    /// Whether it is being moved towards its envelope.
+    following: bool,
+    estimated: bool,
     warning: Option<String>,
     /// The last jump: when it came, and by how much that track's mapping moved.
     jump: Option<(i64, i64)>,
@@ -69,10 +96,18 @@ struct Clock {
     highest: i64,
     /// Time at tick 0.
     offset: i64,
-    /// What the sender's clock said for tick 0.
-    sender: Option<i64>,
-    /// A report that came before the first unit: its RTP timestamp and time.
-    early: Option<(u32, i64)>,
+    /// When the last unit came.
+    seen: i64,
+    /// By how much it was moved with the leading track, or would have been.
+    shift: i64,
+    /// What the sender's clock said for tick 0, and when.
+    sender: Option<(i64, i64)>,
+    envelope: Envelope,
+    /// How far before its envelope reports have put it; `None` if there were none. Unknown as long as there is no
+    /// envelope.
+    bias: Option<Option<i64>>,
+    /// A report that came before the first unit: its RTP timestamp, its time, and when it came.
+    early: Option<(u32, i64, i64)>,
     /// Where play time starts (`RTP-Info`).
     play_start: Option<u32>,
     /// How far ahead of the server's clock the last unit stood.
@@ -89,7 +124,11 @@ impl Timeline {
             last: None,
             highest: 0,
             offset: 0,
+            seen: 0,
+            shift: 0,
             sender: None,
+            envelope: Envelope::default(),
+            bias: None,
             early: None,
             play_start: None,
             lead: 0,
@@ -98,7 +137,10 @@ impl Timeline {
         Timeline {
             tracks: rates.into_iter().map(clock).collect(),
             trusted: None,
-            common: 0,
+            leader: None,
+            shift: 0,
+            following: false,
+            estimated: true,
             warning: None,
             jump: None,
         }
@@ -116,6 +158,11 @@ impl Timeline {
         self.warning.as_deref()
     }
 
+    /// Whether the times given now are this server's estimate: not of the sender's clock, or not yet within 100 ms of it.
+    pub fn estimated(&self) -> bool {
+        self.estimated
+    }
+
     /// Takes the RTP timestamp of a unit (as it arrives, in decode order) and gives its time. An unknown track stands
     /// at the server's time.
     pub fn unit(&mut self, track: usize, rtp: u32, received: Timestamp) -> Stamp {
@@ -123,15 +170,20 @@ impl Timeline {
         let Some(clock) = self.tracks.get_mut(track) else {
             return Stamp { pts: received.micros(), jumped_ms: None };
         };
+        clock.seen = now;
         let Some((last_rtp, last_ticks)) = clock.last else {
             let ticks = i64::from(rtp);
             clock.last = Some((rtp, ticks));
             clock.highest = ticks;
-            if let Some((at, time)) = clock.early.take() {
+            clock.shift = self.shift;
+            if let Some((at, time, when)) = clock.early.take() {
                 let ticks = ticks + i64::from(at.wrapping_sub(rtp) as i32);
-                clock.sender = Some(time.saturating_sub(to_ns(ticks, clock.rate)));
+                clock.sender = Some((time.saturating_sub(to_ns(ticks, clock.rate)), when));
             }
             let offset = self.first_offset(track, ticks, now);
+            self.lead(track, now);
+            self.tracks[track].arrived(ticks, now);
+            self.judge(track, offset, now);
             return self.place(track, ticks, offset, now, None);
         };
         let delta = i64::from(rtp.wrapping_sub(last_rtp) as i32);
@@ -143,7 +195,11 @@ impl Timeline {
         if step < -JUMP || (step > JUMP && lead > clock.lead.max(0).saturating_add(JUMP)) {
             return self.anchor_anew(track, ticks, step, now);
         }
-        let offset = clock.offset.saturating_add(self.slew(track, ticks));
+        clock.arrived(ticks, now);
+        self.lead(track, now);
+        let moved = self.slew(track, ticks, now);
+        let offset = self.tracks[track].offset.saturating_add(moved);
+        self.judge(track, offset, now);
         self.place(track, ticks, offset, now, None)
     }
 
@@ -154,10 +210,10 @@ impl Timeline {
         let now = received.micros().saturating_mul(1000);
         let time = ntp_to_unix(ntp);
         match clock.last {
-            None => clock.early = Some((rtp, time)),
+            None => clock.early = Some((rtp, time, now)),
             Some((last_rtp, last_ticks)) => {
                 let ticks = last_ticks.saturating_add(i64::from(rtp.wrapping_sub(last_rtp) as i32));
-                clock.sender = Some(time.saturating_sub(to_ns(ticks, clock.rate)));
+                clock.sender = Some((time.saturating_sub(to_ns(ticks, clock.rate)), now));
             }
         }
         let off = time.saturating_sub(now);
@@ -165,23 +221,46 @@ impl Timeline {
         self.trusted = Some(trusted);
         if trusted {
             self.warning = None;
-            return;
-        }
-        if self.warning.is_none() {
+        } else if self.warning.is_none() {
             self.warning = Some(warning(ntp, off));
-        }
-        // The relation between the tracks is still good: hold it to the first track that has one.
-        if let Some(anchor) = self.tracks.iter().find(|c| c.last.is_some() && c.sender.is_some()) {
-            self.common = anchor.offset.saturating_sub(anchor.sender.unwrap_or(0));
         }
     }
 
-    /// Where the sender's clock, if it may be used, puts this track.
-    fn target(&self, track: usize) -> Option<i64> {
-        let sender = self.tracks[track].sender?;
-        match self.trusted? {
-            true => Some(sender),
-            false => Some(sender.saturating_add(self.common)),
+    /// Sees to it that a track leads, when a unit of one has come.
+    fn lead(&mut self, track: usize, now: i64) {
+        let sender = |c: &Clock| c.sender.is_some();
+        if let Some(leader) = self.leader.and_then(|l| self.tracks.get(l))
+            && now.saturating_sub(leader.seen) <= LEADER_SILENT
+            && (sender(leader) || !sender(&self.tracks[track]))
+        {
+            return;
+        }
+        if self.leader != Some(track) {
+            self.leader = Some(track);
+            self.shift = self.tracks[track].shift;
+            self.following = false;
+        }
+    }
+
+    /// Where the sender's clock, if it may be used, puts this track: by itself, or held to another track of it.
+    fn target(&self, track: usize, now: i64) -> Option<i64> {
+        let (sender, when) = self.tracks[track].sender?;
+        if now.saturating_sub(when) > REPORT_LIFE {
+            return None;
+        }
+        if self.trusted? {
+            return Some(sender);
+        }
+        // The relation between the tracks is good also of a clock that is not.
+        let held =
+            |i: &usize| *i != track && self.tracks[*i].last.is_some() && self.tracks[*i].sender.is_some();
+        match self.leader {
+            Some(leader) if leader == track => None,
+            leader => {
+                let anchor = leader.filter(held).or_else(|| (0..self.tracks.len()).find(held))?;
+                let anchor = &self.tracks[anchor];
+                Some(sender.saturating_add(anchor.offset.saturating_sub(anchor.sender?.0)))
+            }
         }
     }
 
@@ -189,19 +268,10 @@ impl Timeline {
         let clock = &self.tracks[track];
         let media = to_ns(ticks, clock.rate);
         let arrival = now.saturating_sub(media);
-        let trusted = self.trusted == Some(true);
-        let held =
-            self.tracks.iter().enumerate().any(|(i, c)| i != track && c.last.is_some() && c.sender.is_some());
-        match self.target(track) {
-            Some(target) if trusted || held => {
-                let near = target.saturating_sub(arrival).saturating_abs() <= PLAUSIBLE;
-                if near {
-                    return target;
-                }
-            }
-            // The first track with a clock that is of no use: it is what the others are held to.
-            Some(_) => self.common = arrival.saturating_sub(clock.sender.unwrap_or(0)),
-            None => {}
+        if let Some(target) = self.target(track, now)
+            && target.saturating_sub(arrival).saturating_abs() <= PLAUSIBLE
+        {
+            return target;
         }
         let play = |c: &Clock| Some((c.last?.1, c.play_start?, c.last?.0));
         if let Some((_, start, first)) = play(clock) {
@@ -219,14 +289,48 @@ impl Timeline {
         arrival
     }
 
-    fn slew(&self, track: usize, ticks: i64) -> i64 {
-        let clock = &self.tracks[track];
-        let Some(target) = self.target(track) else { return 0 };
+    /// By how much to move a track at a unit; never more than its progress allows.
+    fn slew(&mut self, track: usize, ticks: i64, now: i64) -> i64 {
+        let target = self.target(track, now);
+        let leads = self.leader == Some(track);
+        let clock = &mut self.tracks[track];
         let progress = to_ns(ticks.saturating_sub(clock.highest).max(0), clock.rate);
         let room = progress / 1000 * SLEW_MS_PER_S;
-        let error = target.saturating_sub(clock.offset);
-        // A sender whose tracks disagree by more than this has stepped its clock between two reports.
-        if error.saturating_abs() > 2 * PLAUSIBLE { 0 } else { error.clamp(-room, room) }
+        let moved = match target {
+            Some(target) => {
+                let error = target.saturating_sub(clock.offset);
+                // A sender whose tracks disagree by more than this has stepped its clock between two reports.
+                if error.saturating_abs() > 2 * PLAUSIBLE { 0 } else { error.clamp(-room, room) }
+            }
+            None if leads => {
+                let room = progress / 1_000_000 * FOLLOW_US_PER_S;
+                self.following = clock.error().is_some_and(|error| {
+                    error.saturating_abs() > if self.following { SETTLED } else { SLACK }
+                });
+                if self.following { clock.error().unwrap_or(0).clamp(-room, room) } else { 0 }
+            }
+            None => self.shift.saturating_sub(clock.shift).clamp(-room, room),
+        };
+        if leads {
+            if target.is_some() {
+                let offset = clock.offset.saturating_add(moved);
+                clock.bias = Some(clock.envelope.value().map(|e| offset.saturating_sub(e)));
+            }
+            self.shift = self.shift.saturating_add(moved);
+            clock.shift = self.shift;
+        } else {
+            // What its own reports do to it is nothing that the leading track's would do again.
+            clock.shift = if target.is_some() { self.shift } else { clock.shift.saturating_add(moved) };
+        }
+        moved
+    }
+
+    /// Whether what the leading track is given is an estimate.
+    fn judge(&mut self, track: usize, offset: i64, now: i64) {
+        if self.leader == Some(track) {
+            let target = self.target(track, now).filter(|_| self.trusted == Some(true));
+            self.estimated = target.is_none_or(|t| t.saturating_sub(offset).saturating_abs() > NEAR);
+        }
     }
 
     fn anchor_anew(&mut self, track: usize, ticks: i64, step: i64, now: i64) -> Stamp {
@@ -235,6 +339,9 @@ impl Timeline {
         let clock = &mut self.tracks[track];
         // What was known belongs to the time line that ended.
         clock.sender = None;
+        clock.envelope = Envelope::default();
+        clock.bias = None;
+        clock.shift = self.shift;
         clock.play_start = None;
         clock.highest = ticks;
         let media = to_ns(ticks, clock.rate);
@@ -250,6 +357,7 @@ impl Timeline {
         if together.is_none() {
             self.jump = Some((now, offset.saturating_sub(clock.offset)));
         }
+        self.judge(track, offset, now);
         self.place(track, ticks, offset, now, Some(step / 1_000_000))
     }
 
@@ -261,6 +369,23 @@ impl Timeline {
         clock.furthest = clock.furthest.max(time);
         clock.lead = time.saturating_sub(now);
         Stamp { pts: ticks.saturating_add(to_ticks(offset, clock.rate)), jumped_ms }
+    }
+}
+
+impl Clock {
+    fn arrived(&mut self, ticks: i64, now: i64) {
+        self.envelope.push(now, now.saturating_sub(to_ns(ticks, self.rate)));
+    }
+
+    /// How far it is from where its arrivals put it; none as long as they do not say.
+    fn error(&mut self) -> Option<i64> {
+        let envelope = self.envelope.value()?;
+        let offset = self.offset;
+        let bias = match &mut self.bias {
+            Some(bias) => *bias.get_or_insert(offset.saturating_sub(envelope)),
+            None => 0,
+        };
+        Some(envelope.saturating_add(bias).saturating_sub(offset))
     }
 }
 
@@ -277,46 +402,18 @@ fn clamp(v: i128) -> i64 {
     v.clamp(-(1 << 62), 1 << 62) as i64
 }
 
-/// NTP's 32.32 fixed point to nanoseconds since 1970. Seconds without the top bit are after 2036 (RFC 5905 §6, era 1),
-/// except for the first years of 1900, which only clocks that were never set show.
-pub(crate) fn ntp_to_unix(ntp: u64) -> i64 {
-    let (seconds, fraction) = ((ntp >> 32) as i64, ntp & 0xffff_ffff);
-    let era = if seconds < 0x8000_0000 && seconds > 0x1000_0000 { 1 << 32 } else { 0 };
-    (seconds + era - NTP_UNIX) * SECOND + ((fraction * SECOND as u64) >> 32) as i64
-}
-
-fn warning(ntp: u64, off: i64) -> String {
-    if ntp == 0 {
-        return "the sender has no clock; times are this server's".into();
-    }
-    let side = if off < 0 { "behind" } else { "ahead of" };
-    let s = off.unsigned_abs() / SECOND as u64;
-    let much = match s {
-        0..120 => format!("{s} s"),
-        120..7200 => format!("{} min", s / 60),
-        7200..172_800 => format!("{} h {} min", s / 3600, s % 3600 / 60),
-        172_800..63_072_000 => format!("{} days", s / 86_400),
-        _ => format!("{} years", s / 31_557_600),
-    };
-    format!("the sender's clock is {much} {side} this server's and is not used; times are this server's")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    use crate::ntp::tests::ntp;
+
     const T0: i64 = 1_790_000_000_000_000;
 
     fn at(us: i64) -> Timestamp {
         Timestamp(T0 + us)
-    }
-
-    fn ntp(unix_us: i64) -> u64 {
-        let s = unix_us.div_euclid(1_000_000) + NTP_UNIX;
-        let f = (unix_us.rem_euclid(1_000_000) as u64) << 32;
-        ((s as u64) << 32) | (f / 1_000_000)
     }
 
     #[test]
@@ -438,10 +535,46 @@ mod tests {
     }
 
     #[test]
-    fn ntp_eras() {
-        assert_eq!(ntp_to_unix(ntp(T0)), T0 * 1000);
-        assert_eq!(ntp_to_unix(0x2000_0000 << 32), (0x2000_0000 + (1 << 32) - NTP_UNIX) * SECOND);
-        assert!(ntp_to_unix(0) < 0);
+    fn times_are_estimates_until_the_senders_clock_is_reached() {
+        let mut t = Timeline::new([90_000, 8_000]);
+        let tick = |t: &mut Timeline, s: i64, lag: i64| {
+            t.unit(0, s as u32 * 90_000, at(s * 1_000_000 + lag));
+            t.estimated()
+        };
+        assert!(tick(&mut t, 0, 0));
+        t.unit(1, 0, at(0));
+        assert!(tick(&mut t, 1, 0));
+        // 599 ms apart: after 100 s it is 99 ms.
+        t.sender_report(0, ntp(T0 + 1_401_000), 180_000, at(2_000_000));
+        assert!(tick(&mut t, 2, 0));
+        for s in 3..=130 {
+            if s % 10 == 0 {
+                t.sender_report(0, ntp(T0 + s * 1_000_000 - 599_000), s as u32 * 90_000, at(s * 1_000_000));
+            }
+            let estimated = tick(&mut t, s, 0);
+            assert_eq!(estimated, s < 101, "{s}");
+            // Sound that has no reports neither changes that nor stays behind.
+            let a = t.unit(1, s as u32 * 8_000, at(s * 1_000_000)).pts;
+            assert_eq!(t.estimated(), estimated);
+            let v = t.unit(0, s as u32 * 90_000 + 9_000, at(s * 1_000_000 + 100_000)).pts;
+            let apart = v as f64 / 90_000.0 - a as f64 / 8_000.0 - 0.1;
+            assert!(apart.abs() < 0.006, "{s}: {apart}");
+        }
+        // No reports any more: what they said is kept, and is an estimate again after a while.
+        let before = t.unit(0, 131 * 90_000, at(131_000_000)).pts;
+        for s in 132..=1000 {
+            assert_eq!(tick(&mut t, s, 0), s > 250, "{s}");
+        }
+        let after = t.unit(0, 1001 * 90_000, at(1_001_000_000)).pts;
+        assert_eq!(after - before, 870 * 90_000, "no drift, no move");
+        // The camera's clock is never believed: always an estimate.
+        let mut t = Timeline::new([90_000]);
+        t.sender_report(0, ntp(12_000_000), 0, at(0));
+        assert!(tick(&mut t, 0, 0));
+        // Believed from the first unit on.
+        let mut t = Timeline::new([90_000]);
+        t.sender_report(0, ntp(T0 - 300_000), 0, at(0));
+        assert!(!tick(&mut t, 0, 0));
     }
 
     proptest! {
