@@ -110,6 +110,7 @@ impl Flow {
                     session.tracks(tracks).await?;
                     board.state(State::Running, self.intake.words());
                 }
+                Out::Estimated(estimated) => session.estimated(estimated).await?,
                 Out::Discontinuity(why) => session.discontinuity(&why).await?,
                 Out::Unit(unit, received) => {
                     session.write(unit, received).await?;
@@ -126,13 +127,14 @@ impl Flow {
     fn count_in(&mut self, board: &mut Board, received: Option<Timestamp>) {
         let (now, old) = (self.intake.counts(), self.seen);
         self.seen = now;
-        let warning = self.intake.clock_warning();
+        let (warning, estimated) = (self.intake.clock_warning(), self.intake.estimated());
         let at = received.unwrap_or_else(|| board.clock.now());
         board.count(at, |s| {
             s.units_in += now.units - old.units;
             s.bytes += now.bytes - old.bytes;
             s.lost += now.lost - old.lost;
             s.last_unit = received.or(s.last_unit);
+            s.times_estimated = estimated;
             if s.clock_warning.as_deref() != warning {
                 s.clock_warning = warning.map(String::from);
             }

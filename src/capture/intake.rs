@@ -27,6 +27,8 @@ const ODD_TYPES: u32 = 20;
 pub(crate) enum Out {
     Tracks(Vec<Arc<Track>>),
     Unit(AccessUnit, Timestamp),
+    /// Whether times from here on are estimates; before the first, they are not.
+    Estimated(bool),
     Discontinuity(String),
 }
 
@@ -34,6 +36,8 @@ pub(crate) enum Out {
 pub(crate) struct Intake {
     lanes: Vec<Lane>,
     timeline: Timeline,
+    /// What was told last.
+    estimated: bool,
     declared: bool,
     held: usize,
     held_since: Option<Timestamp>,
@@ -94,6 +98,7 @@ impl Intake {
         Ok(Intake {
             lanes,
             timeline,
+            estimated: false,
             declared: false,
             held: 0,
             held_since: None,
@@ -110,6 +115,11 @@ impl Intake {
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// See [`Timeline::estimated`].
+    pub(crate) fn estimated(&self) -> bool {
+        self.timeline.estimated()
     }
 
     pub(crate) fn clock_warning(&self) -> Option<&str> {
@@ -238,6 +248,10 @@ impl Intake {
             let stamp = self.timeline.unit(at, frame.timestamp, received);
             if let Some(ms) = stamp.jumped_ms {
                 self.broke(format!("times jumped by {ms} ms"));
+            }
+            if self.estimated != self.timeline.estimated() {
+                self.estimated = !self.estimated;
+                self.out.push_back(Out::Estimated(self.estimated));
             }
             self.counts.units += 1;
             self.counts.bytes += frame.data.len() as u64;
@@ -383,6 +397,7 @@ mod tests {
         let mut all = Vec::new();
         while let Some(out) = to.next() {
             all.push(match out {
+                Out::Estimated(_) => continue,
                 Out::Tracks(t) => {
                     format!("tracks {}", t.iter().map(|t| describe(t)).collect::<Vec<_>>().join(", "))
                 }
@@ -459,6 +474,27 @@ mod tests {
         told(&mut i);
         i.rtp(0, &rtp(96, true, s.0, 900_000_000, P), at(40));
         assert_eq!(told(&mut i), ["times jumped by 10000000 ms", "unit 1"]);
+    }
+
+    #[test]
+    fn whether_times_are_estimates_is_told_before_what_it_is_of() {
+        let (mut i, mut s) = (intake(VIDEO), Sender(0));
+        s.unit(&mut i, 0, &[SPS, PPS, IDR]);
+        s.unit(&mut i, 40, &[P]);
+        let now = at(40).micros() as u64;
+        let ntp = ((now / 1_000_000 + 2_208_988_800) << 32) + ((now % 1_000_000) << 32) / 1_000_000;
+        i.report(0, ntp, 40 * 90, at(40));
+        s.unit(&mut i, 80, &[P]);
+        let mut told = Vec::new();
+        while let Some(out) = i.next() {
+            told.push(match out {
+                Out::Estimated(true) => "estimated",
+                Out::Estimated(false) => "known",
+                Out::Unit(..) => "unit",
+                _ => continue,
+            });
+        }
+        assert_eq!(told, ["estimated", "unit", "unit", "known", "unit"]);
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn take(intake: &mut Intake, seen: &mut ProbeResult) -> bool {
                     return true;
                 }
             }
-            Out::Discontinuity(_) => {}
+            Out::Discontinuity(_) | Out::Estimated(_) => {}
         }
     }
     !seen.tracks.is_empty() && !seen.tracks.iter().any(|t| t.is_video())

@@ -44,6 +44,12 @@ pub trait Session: Send {
     /// The source's time line broke (packets lost, a timestamp jump, a reconnect): what follows does not continue
     /// what was.
     async fn discontinuity(&mut self, why: &str) -> Result<(), SinkError>;
+    /// Whether the times of units from here on are the server's estimate rather than the source's own clock's; before
+    /// the first call they are not.
+    async fn estimated(&mut self, estimated: bool) -> Result<(), SinkError> {
+        let _ = estimated;
+        Ok(())
+    }
     /// Ends it: everything taken is durable when this returns.
     async fn end(self: Box<Self>) -> Result<(), SinkError>;
 }
@@ -84,6 +90,8 @@ pub struct Status {
     pub last_unit: Option<Timestamp>,
     /// Why the source's own clock is not used, in words; `None` if it is, or if it told none.
     pub clock_warning: Option<String>,
+    /// Whether times are this server's estimate, for want of sender reports that could be used.
+    pub times_estimated: bool,
 }
 
 /// A source's state.

@@ -72,6 +72,7 @@ struct SourceView {
     units_out: u64,
     lost: u64,
     clock_warning: Option<String>,
+    times_estimated: bool,
     tracks: Vec<video::TrackView>,
     recorded: Option<Recorded>,
 }
@@ -144,6 +145,7 @@ async fn source_view(c: &Console, stream: &str, source: Value) -> SourceView {
         units_out: s.units_out,
         lost: s.lost,
         clock_warning: s.clock_warning,
+        times_estimated: s.times_estimated,
         tracks,
         recorded: recorded.map(|r| Recorded { from: r.from, to: r.to, bytes: r.bytes }),
     }

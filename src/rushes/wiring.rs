@@ -49,6 +49,10 @@ impl capture::Session for IntoStream {
     async fn discontinuity(&mut self, why: &str) -> Result<(), SinkError> {
         self.0.discontinuity(why).await.map_err(failed)
     }
+    async fn estimated(&mut self, estimated: bool) -> Result<(), SinkError> {
+        self.0.estimated(estimated);
+        Ok(())
+    }
     async fn end(self: Box<Self>) -> Result<(), SinkError> {
         self.0.end().await.map_err(failed)
     }

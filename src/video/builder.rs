@@ -80,6 +80,8 @@ pub struct Closed {
     pub bytes: u64,
     /// It does not continue what this builder gave out before.
     pub discontinuity: bool,
+    /// The times of some of its units are an estimate of the server's.
+    pub estimated: bool,
     /// Ids of tracks with units whose framing MP4 does not have.
     pub rewrite: Vec<u8>,
 }
@@ -98,7 +100,12 @@ impl Closed {
 
     /// Its index entry, but for what only the stream knows: ordinals, discontinuities, the table's length.
     pub fn entry(&self) -> Entry {
-        let mut e = Entry { independent: true, discontinuity: self.discontinuity, ..Entry::default() };
+        let mut e = Entry {
+            independent: true,
+            discontinuity: self.discontinuity,
+            estimated: self.estimated,
+            ..Entry::default()
+        };
         let primary = primary(&self.table.tracks);
         for t in &self.table.tracks {
             let mut of = self.table.samples.iter().filter(|s| s.track == t.id);
@@ -253,6 +260,9 @@ pub struct FragmentBuilder {
     independent: bool,
     /// The next fragment, or the open one, does not continue the one before.
     broken: bool,
+    /// What is taken now has estimated times; and whether something of the open fragment has.
+    estimating: bool,
+    estimated: bool,
     /// Something was given out.
     begun: bool,
 }
@@ -270,6 +280,8 @@ impl FragmentBuilder {
             has_video: false,
             independent: true,
             broken: false,
+            estimating: false,
+            estimated: false,
             begun: false,
         }
     }
@@ -306,6 +318,11 @@ impl FragmentBuilder {
         self.primary = self.lanes.iter().position(|l| l.video);
         self.broken |= self.begun;
         Ok(closed)
+    }
+
+    /// Whether the times of the units that follow are an estimate; at first they are not.
+    pub fn estimated(&mut self, estimated: bool) {
+        self.estimating = estimated;
     }
 
     /// The tracks as declared.
@@ -419,6 +436,7 @@ impl FragmentBuilder {
         });
         self.bytes += unit.data.len() as u64;
         self.begun = true;
+        self.estimated |= self.estimating;
         Ok(closed)
     }
 
@@ -475,6 +493,7 @@ impl FragmentBuilder {
             table: Table { tracks, samples },
             bytes: std::mem::take(&mut self.bytes),
             discontinuity: std::mem::take(&mut self.broken),
+            estimated: std::mem::take(&mut self.estimated),
             rewrite,
         };
         self.has_video = false;

@@ -84,7 +84,7 @@ impl Video {
 
     pub(crate) async fn view(&self, s: &StreamInfo) -> Result<Value, VideoError> {
         let recorded = self.recorded(&s.name).await?.map(
-            |r| json!({"from": wire::time::format(r.from), "to": wire::time::format(r.to), "bytes": r.bytes}),
+            |r| json!({"from": wire::time::format(r.from), "to": wire::time::format(r.to), "bytes": r.bytes, "estimated": r.estimated}),
         );
         Ok(json!({
             "name": s.name,
@@ -158,6 +158,7 @@ pub(crate) fn time(what: &str, text: &Option<String>) -> Result<Option<Timestamp
 struct SpanView {
     from: String,
     to: String,
+    estimated: bool,
 }
 
 async fn timeline(
@@ -172,7 +173,11 @@ async fn timeline(
     let to = time("to", &q.to)?.unwrap_or(now);
     let t = v.timeline(permit, &name, q.by, from, to).await?;
     let text = wire::time::format;
-    let spans: Vec<_> = t.spans.iter().map(|s| SpanView { from: text(s.from), to: text(s.to) }).collect();
+    let spans: Vec<_> = t
+        .spans
+        .iter()
+        .map(|s| SpanView { from: text(s.from), to: text(s.to), estimated: s.estimated })
+        .collect();
     Ok(Json(json!({
         "from": text(from), "to": text(to), "now": text(now),
         "earliest": t.earliest.map(text), "latest": t.latest.map(text), "spans": spans,
@@ -203,6 +208,7 @@ async fn fragments(
                 "bytes": f.media_len(),
                 "keyFrame": f.entry.key.is_some(),
                 "discontinuity": f.entry.discontinuity,
+                "estimated": f.entry.estimated,
             })
         })
         .collect();

@@ -173,6 +173,14 @@ impl Session {
         s.close(closed).await
     }
 
+    /// Whether the times of units from here on are an estimate of the server's; at first they are not. A fragment of
+    /// which one unit's is, is marked so.
+    pub fn estimated(&mut self, estimated: bool) {
+        if let Some(s) = &mut self.inner {
+            s.builder.estimated(estimated);
+        }
+    }
+
     /// Ends it without its open fragment: what fragments there are is durable when this returns, the rest is forgotten.
     pub async fn abandon(mut self) -> Result<(), VideoError> {
         let Some(mut s) = self.inner.take() else { return Ok(()) };

@@ -38,6 +38,9 @@ pub struct Span {
     pub from: Timestamp,
     /// Its end.
     pub to: Timestamp,
+    /// The producer's times were an estimate of the server's when it ended (when one of those that it was joined from
+    /// did).
+    pub estimated: bool,
 }
 
 /// What is recorded in a range.
@@ -97,7 +100,7 @@ pub(crate) async fn timeline(
             for (first, last) in split(log, stream, &at, &end, &gaps).await? {
                 let (a, b) = (first.start(by).max(from), last.end(by).min(to));
                 if a <= b {
-                    spans.push(Span { from: a, to: b });
+                    spans.push(Span { from: a, to: b, estimated: last.entry.estimated });
                 }
             }
             match next {
@@ -206,7 +209,10 @@ fn join(mut spans: Vec<Span>, mut gap: Duration) -> Vec<Span> {
         let mut out: Vec<Span> = Vec::new();
         for s in &spans {
             match out.last_mut() {
-                Some(l) if s.from < l.to + gap => l.to = l.to.max(s.to),
+                Some(l) if s.from < l.to + gap => {
+                    l.to = l.to.max(s.to);
+                    l.estimated |= s.estimated;
+                }
                 _ => out.push(*s),
             }
         }
@@ -222,7 +228,7 @@ mod tests {
     use super::*;
 
     fn span(from: i64, to: i64) -> Span {
-        Span { from: Timestamp::from_millis(from), to: Timestamp::from_millis(to) }
+        Span { from: Timestamp::from_millis(from), to: Timestamp::from_millis(to), estimated: false }
     }
 
     #[test]

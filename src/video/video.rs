@@ -62,6 +62,8 @@ pub struct Recorded {
     pub to: Timestamp,
     /// Sealed bytes.
     pub bytes: u64,
+    /// Whether the producer's times of the newest are an estimate of the server's.
+    pub estimated: bool,
 }
 
 /// What is asked of a playback session.
@@ -238,7 +240,12 @@ impl Video {
         let first = s.end(&self.log, Query::Positions(0, u64::MAX), false).await?;
         let (Some(first), Some(last)) = (first, s.last(&self.log).await?) else { return Ok(None) };
         let bytes = self.log.stored_bytes(Some(s.info.uid)).await.map_err(|e| s.log_error(e))?;
-        Ok(Some(Recorded { from: first.start(By::Producer), to: last.end(By::Producer), bytes }))
+        Ok(Some(Recorded {
+            from: first.start(By::Producer),
+            to: last.end(By::Producer),
+            bytes,
+            estimated: last.entry.estimated,
+        }))
     }
 
     /// A stream's tracks: of the session that publishes now, else of the latest fragment.

@@ -10,7 +10,7 @@ const now = Date.parse('2026-11-24T12:00:00Z');
 const until = (ago: number): Recorded => ({ from: '2026-11-01T00:00:00Z', to: new Date(now - ago).toISOString(), bytes: 1 });
 
 function camera(main: Track, sub: Track | null, state: CameraState = 'running', ago = 1000): Camera {
-  const source = { source: { kind: 'push' }, detail: '', since: '', lastFrame: null, bitrate: 0, unitsIn: 0, unitsOut: 0, lost: 0, clockWarning: null } as const;
+  const source = { source: { kind: 'push' }, detail: '', since: '', lastFrame: null, bitrate: 0, unitsIn: 0, unitsOut: 0, lost: 0, clockWarning: null, timesEstimated: false } as const;
   const its = sub === null ? null : ({ ...source, stream: 'yard.sub', state: 'running', tracks: [sub], recorded: until(1000) } satisfies SubSource);
   return { ...source, name: 'yard', enabled: true, created: '', state, tracks: [main], recorded: until(ago), sub: its };
 }

@@ -23,6 +23,10 @@ fn source(v: &Value) {
     println!("  units     {} in, {} out, {} packets lost", v["unitsIn"], v["unitsOut"], v["lost"]);
     if let Some(w) = v["clockWarning"].as_str() {
         println!("  clock     {w}");
+    } else if v["timesEstimated"] == true {
+        println!(
+            "  clock     the camera does not tell its own: times are estimated from when pictures arrive"
+        );
     }
     let r = recorded(v);
     println!(

@@ -99,6 +99,25 @@ async fn fragments(rig: &Rig) -> Vec<Arc<video::Fragment>> {
 }
 
 #[tokio::test]
+async fn estimated_times_are_marked() {
+    let rig = rig().await;
+    let (mut session, mut camera) = (rig.session("yard").await, Camera::new(NOON));
+    session.tracks(camera.tracks()).await.unwrap();
+    session.estimated(true);
+    camera.send(&rig, &mut session, 75).await;
+    // In the middle of the second fragment: some of it was an estimate.
+    session.estimated(false);
+    camera.send(&rig, &mut session, 75).await;
+    session.end().await.unwrap();
+    let all = fragments(&rig).await;
+    assert_eq!(all.iter().map(|f| f.entry.estimated).collect::<Vec<_>>(), [true, true, false]);
+    let permit = rig.permit(actions::LIST_FRAGMENTS, "yard");
+    let t = rig.video.timeline(permit, "yard", By::Producer, Timestamp(0), Timestamp::MAX).await.unwrap();
+    assert_eq!(t.spans.iter().map(|s| s.estimated).collect::<Vec<_>>(), [false]);
+    assert!(!rig.video.recorded("yard").await.unwrap().unwrap().estimated);
+}
+
+#[tokio::test]
 async fn a_dropped_session_keeps_what_it_took() {
     let rig = rig().await;
     let mut camera = Camera::new(NOON);
@@ -323,7 +342,7 @@ async fn the_api() {
     .await;
     assert_eq!(
         v["spans"],
-        json!([{"from": "2026-05-01T12:00:04.000000Z", "to": "2026-05-01T12:00:06.000000Z"}])
+        json!([{"from": "2026-05-01T12:00:04.000000Z", "to": "2026-05-01T12:00:06.000000Z", "estimated": false}])
     );
     assert_eq!(v["earliest"], "2026-05-01T12:00:00.000000Z");
     assert_eq!(call("GET", "/v1/streams/yard/timeline?from=noon", None).await.0, StatusCode::BAD_REQUEST);

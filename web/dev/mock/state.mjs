@@ -47,6 +47,7 @@ export function createState({ empty, open, ttl, entries, media }) {
       spans: options.spans ?? [],
       lost: options.lost ?? 0,
       clockWarning: options.clockWarning ?? null,
+      timesEstimated: options.timesEstimated ?? false,
     };
     state.cameras.set(name, camera);
     return camera;

@@ -81,6 +81,8 @@ export interface SourceStatus {
   unitsOut: number;
   lost: number;
   clockWarning: string | null;
+  /** Whether times are the server's estimate: the camera tells none of its own that could be used. */
+  timesEstimated: boolean;
   tracks: Track[];
   recorded: Recorded | null;
 }
@@ -159,6 +161,7 @@ function left({ created, recorded, tracks }: Stream): SourceStatus {
     unitsOut: 0,
     lost: 0,
     clockWarning: null,
+    timesEstimated: false,
   };
 }
 

@@ -63,7 +63,9 @@ function sourceDetails(app: App): SourceDetails {
       set('Last frame', camera.lastFrame === null ? '' : age(now - ms(camera.lastFrame)));
       set('Recorded', recorded === null ? 'Nothing yet' : `${bytes(recorded.bytes)} since ${app.time.full(ms(recorded.from), now)}`);
       set('Access units', past ? '' : `${camera.unitsIn.toLocaleString('en-GB')} in, ${camera.unitsOut.toLocaleString('en-GB')} stored, ${camera.lost === 0 ? 'none lost' : `${camera.lost.toLocaleString('en-GB')} lost`}`);
-      set('Clock', sentence(camera.clockWarning ?? ''));
+      // A camera whose clock is wrong says so already.
+      const estimated = running && camera.timesEstimated ? 'Estimated: the camera tells no time of its own yet, so pictures are dated by when they arrive' : '';
+      set('Clock', sentence(camera.clockWarning ?? estimated));
     },
   };
 }
