@@ -81,10 +81,12 @@ impl Shared {
             let s = self.clone();
             let p = self.blocking(move || s.prepare(cut, closing)).await.and_then(|r| r)?;
             taken.rows.clear();
+            // A journal file may stay for other reasons than what is in it.
+            let moved = !p.ends.is_empty();
             waiting.push_back(p);
             self.commit_waiting(&mut waiting).await?;
             let left = self.counters.journal_bytes.load(Ordering::Relaxed);
-            if !more || (scope == Scope::Due && left >= held) {
+            if !more || !moved || (scope == Scope::Due && left >= held) {
                 return Ok(());
             }
         }
@@ -183,11 +185,14 @@ impl Shared {
     /// Up to where in the journal one pass goes: as much as makes a large segment, and as fits in memory.
     fn one_pass(&self) -> Option<Loc> {
         let (mut bytes, mut entries) = (0, 0);
-        for (n, f) in lock(&self.journal).iter() {
+        let journal = lock(&self.journal);
+        for (n, f) in journal.iter() {
             bytes += f.end.load(Ordering::Acquire).saturating_sub(HEADER.into());
             entries += f.entries.load(Ordering::Relaxed);
             if bytes >= self.limits.segment_bytes || entries >= PASS_ENTRIES {
-                return Some(Loc { file: n + 1, offset: 0 });
+                // After the newest there is no more: it stays, as full as it is, while it is written.
+                let last = journal.last_key_value().is_none_or(|(last, _)| last == n);
+                return (!last).then_some(Loc { file: n + 1, offset: 0 });
             }
         }
         None

@@ -405,6 +405,32 @@ fn a_record_of_1_kib_costs_at_most_50_bytes_more_in_a_busy_round() {
 }
 
 #[test]
+fn a_flush_ends_though_the_newest_journal_file_is_more_than_a_pass() {
+    let sim = Sim::new(1);
+    let catalog = Arc::new(MemoryCatalog::new(sim.world.clone()));
+    let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
+    let limits = Limits { journal_file: 1 << 20, segment_bytes: 1 << 10, ..Limits::default() };
+    let parts = run(Parts::open(sim.world.clone(), catalog.clone(), keys, limits, true)).unwrap();
+    let Parts { shared, mut committer, .. } = parts;
+    let log = Arc::new(LocalLog::driven(shared.clone()));
+    let mut task: Task = Box::pin(async move {
+        log.create_stream(stream(0)).await.unwrap();
+        let shard = ShardId { stream: stream(0), shard: 0 };
+        log.append(shard, vec![vec![7; 4096].into()]).await.unwrap();
+        log.flush().await.unwrap();
+    });
+    let (mut ops, mut cuts) = (Vec::new(), Vec::new());
+    let mut rounds = 0;
+    while poll(&mut task).is_pending() {
+        shared.queue.take(&mut ops, &mut cuts, false);
+        committer.round(&mut ops, std::mem::take(&mut cuts));
+        rounds += 1;
+        assert!(rounds < 100, "the flush begins again and again");
+    }
+    assert_eq!(run(catalog.segments(None, 10)).unwrap().len(), 1);
+}
+
+#[test]
 fn the_newest_of_a_shard_stays_here_while_the_store_is_away() {
     let sim = Sim::new(1);
     let catalog = Arc::new(MemoryCatalog::new(sim.world.clone()));

@@ -11,7 +11,6 @@ import time
 import urllib.parse
 
 READS = 400
-START_S = 1_767_225_600
 
 
 def drop_pages(folder):
@@ -47,12 +46,12 @@ def connect(url):
     return http.client.HTTPConnection(u.hostname, u.port, timeout=30)
 
 
-def media_paths(server, streams, fragments, rng):
+def media_paths(server, start, streams, fragments, rng):
     """Paths of media at random moments of the archive; the sessions' tokens outlive the process that gave them."""
     paths, c = [], connect(server.ready["url"])
     while len(paths) < READS:
         name = f"small-{rng.randrange(streams)}"
-        at = START_S + rng.randrange(max(1, fragments // streams - 20)) * 2
+        at = start + rng.randrange(max(1, fragments // streams - 20)) * 2
         stamp = lambda s: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(s))
         session = server.call("POST", f"/v1/streams/{name}/sessions", {"protocol": "hls", "mode": "onDemand", "by": "producer", "from": stamp(at), "to": stamp(at + 20)})
         master = urllib.parse.urlsplit(session["url"]).path
@@ -66,10 +65,10 @@ def media_paths(server, streams, fragments, rng):
     return paths
 
 
-def random_reads(args, Server, archive, data, streams, fragments):
+def random_reads(args, Server, archive, data, start, streams, fragments):
     rng = random.Random(7)
     server = Server(args.rushes, str(data))
-    paths = media_paths(server, streams, fragments, rng)
+    paths = media_paths(server, start, streams, fragments, rng)
     server.stop()
     drop_pages(data)
     # A fresh process, which has no index in memory.
@@ -127,12 +126,14 @@ def figures(args, Server, archive, work, say):
         say(f"archive: filling one with {fragments} fragments")
         data = work / f"archive-{name}"
         data.mkdir()
-        made = fill(args, Server, archive, data, "--fragments", fragments, "--large", large, "--streams", streams, "--journal-mib", 200)
+        # So lately that no retention removes it.
+        start = int(time.time()) - 2 * max(fragments // streams, large) - 600
+        made = fill(args, Server, archive, data, "--fragments", fragments, "--large", large, "--streams", streams, "--journal-mib", 200, "--start", start)
         took, server = start_seconds(args, Server, data)
         server.stop()
         catalog = sum(f.stat().st_size for f in data.glob("catalog.sqlite*"))
         out[name] = {"made": made, "start_s": took, "catalog_bytes": catalog, "fragments": made["small"] + made["large"],
-                     "reads": random_reads(args, Server, archive, data, streams, fragments)}
+                     "reads": random_reads(args, Server, archive, data, start, streams, fragments)}
     out["verify"] = verify_rate(args, work / "archive-big")
     say("archive: bytes written for each byte of payload")
     for name, options in (("fragments", ("--fragments", 0, "--large", args.payload_mib)), ("records", ("--fragments", 0, "--records-mib", args.payload_mib))):

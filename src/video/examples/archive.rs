@@ -1,5 +1,5 @@
 //! Fills a data folder with many fragments, for `make bench`:
-//! `archive DIR [--fragments N] [--large N] [--streams N] [--records-mib N] [--journal-mib N]`
+//! `archive DIR [--fragments N] [--large N] [--streams N] [--records-mib N] [--journal-mib N] [--start SECONDS]`
 //!
 //! The folder must have been made by `rushes serve` (it has the master key) and must not be in use. Small fragments have
 //! 4 to 16 KiB, large ones 1 MiB; each lasts two seconds of a clock that is moved along. With `--journal-mib` the
@@ -46,8 +46,8 @@ impl Clock for Moved {
     }
 }
 
-/// 2026-01-01T00:00:00Z
-const START: i64 = 1_767_225_600_000_000;
+/// 2026-01-01T00:00:00Z, unless told otherwise: when the first fragment arrives.
+const START: i64 = 1_767_225_600;
 /// What a fragment lasts, in microseconds.
 const STEP: i64 = 2_000_000;
 
@@ -80,11 +80,12 @@ fn key_frame(dice: &mut Dice, len: usize) -> Bytes {
 }
 
 /// A key frame, which closes the fragment that the one before it is.
-async fn send(s: &mut Session, n: i64, data: Bytes) {
-    let pts = n * 2 * 90_000;
+async fn send(s: &mut Session, start: i64, n: i64, data: Bytes) {
+    // Of the track's clock, which began in 1970.
+    let pts = (start + n * STEP) * 9 / 100;
     let access = RandomAccess::Idr;
     let unit = AccessUnit { track: 1, pts, dts: Some(pts), duration: None, access, data };
-    s.write(unit, Timestamp(START + n * STEP)).await.unwrap();
+    s.write(unit, Timestamp(start + n * STEP)).await.unwrap();
 }
 
 struct Place {
@@ -97,8 +98,8 @@ struct Place {
 }
 
 impl Place {
-    async fn open(dir: &str) -> Place {
-        let clock = Arc::new(Moved(AtomicI64::new(START)));
+    async fn open(dir: &str, start: i64, tiering: bool) -> Place {
+        let clock = Arc::new(Moved(AtomicI64::new(start)));
         let world = World { clock: clock.clone(), ..World::real(dir) };
         let key =
             std::fs::read_to_string(format!("{dir}/master.key")).expect("run `rushes serve` on it first");
@@ -106,7 +107,7 @@ impl Place {
         let keys = Arc::new(LocalKey::new(DataKey::new(key.try_into().unwrap())));
         let file = format!("{dir}/catalog.sqlite");
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(file.as_ref(), world.clone()).unwrap());
-        let limits = Limits::default();
+        let limits = Limits { tiering, ..Limits::default() };
         let log = LocalLog::open(world.clone(), catalog.clone(), keys.clone(), limits).await.unwrap();
         let home = Home::default();
         let (gate, _) = Gate::open(world.clone(), catalog.clone(), keys, home.clone(), None).await.unwrap();
@@ -131,14 +132,15 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     let dir = args
         .next()
-        .expect("archive DIR [--fragments N] [--large N] [--streams N] [--records-mib N] [--journal-mib N]");
+        .expect("archive DIR [--fragments N] [--large N] [--streams N] [--records-mib N] [--journal-mib N] [--start S]");
     let args: Vec<String> = args.collect();
     let options: HashMap<&str, i64> =
         args.chunks(2).map(|a| (a[0].as_str(), a[1].parse().expect("a number"))).collect();
     let option = |name: &str, usual| options.get(name).copied().unwrap_or(usual);
     let (small, large) = (option("--fragments", 10_000), option("--large", 0));
     let streams = option("--streams", 50).max(1);
-    let place = Place::open(&dir).await;
+    let start = option("--start", START) * 1_000_000;
+    let place = Place::open(&dir, start, true).await;
     let begun = Instant::now();
 
     let mut dice = Dice::new(1);
@@ -148,13 +150,13 @@ async fn main() {
     }
     let steps = small / streams;
     for n in 0..=steps {
-        place.clock.0.store(START + n * STEP, SeqCst);
+        place.clock.0.store(start + n * STEP, SeqCst);
         let mut round = tokio::task::JoinSet::new();
         for mut s in std::mem::take(&mut sessions) {
             let len = 4096 + dice.below(12 << 10);
             let data = key_frame(&mut dice, len);
             round.spawn(async move {
-                send(&mut s, n, data).await;
+                send(&mut s, start, n, data).await;
                 s
             });
         }
@@ -168,7 +170,7 @@ async fn main() {
     }
     let mut s = place.session("large").await;
     for n in 0..=large {
-        send(&mut s, n, key_frame(&mut dice, 1 << 20)).await;
+        send(&mut s, start, n, key_frame(&mut dice, 1 << 20)).await;
     }
     s.abandon().await.unwrap();
     let mib = |name| (option(name, 0) as u64) << 20;
@@ -183,14 +185,17 @@ async fn main() {
         begun.elapsed().as_secs_f64(),
         written()
     );
+    place.log.shutdown().await.unwrap();
+    drop(place);
     let journal = mib("--journal-mib");
     if journal > 0 {
+        // Nothing takes it out of the journal again.
+        let place = Place::open(&dir, start + steps * STEP, false).await;
         while place.log.stats().journal_bytes < journal {
             records(&place, stream, 1 << 20).await;
         }
         std::process::abort();
     }
-    place.log.shutdown().await.unwrap();
 }
 
 /// Batches of 512 records, eight at a time.
