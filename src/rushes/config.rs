@@ -40,6 +40,11 @@ const KEYS: &[Key] = &[
     key("tls.key", r#""""#, "Its private key, PEM."),
     key("tls.self_signed", "false", "Make and use a self-signed certificate (kept in the data folder)."),
     key(
+        "aws.auth",
+        r#""verify""#,
+        "Signatures on AWS's APIs: verify; or any, which takes every signed request for root's, whatever its key. For tests only.",
+    ),
+    key(
         "store.url",
         r#""""#,
         "Where finished segments go: s3://BUCKET/PREFIX, gs://, az://, or a folder on another disk. Empty: they stay in the data folder. (Also as store = URL, above the tables.)",
@@ -148,6 +153,8 @@ pub struct Config {
     pub home: world::Home,
     pub public_host: Option<String>,
     pub tls: Option<TlsConfig>,
+    /// Whether every signature will do on AWS's APIs.
+    pub any_signature: bool,
     pub log_filter: String,
     pub log_json: bool,
     pub video: video::Config,
@@ -390,6 +397,11 @@ fn read(r: &Reader) -> Result<Config, Failure> {
         home: world::Home { account, region: r.text("region")? },
         public_host: some(r.text("public_host")?),
         tls,
+        any_signature: match r.text("aws.auth")?.as_str() {
+            "verify" => false,
+            "any" => true,
+            _ => return Err(r.wrong("aws.auth", "\"verify\" or \"any\"")),
+        },
         log_filter: r.text("log.filter")?,
         log_json: r.flag("log.json")?,
         video: video::Config {
@@ -492,6 +504,7 @@ mod tests {
             ("[store]\naccess_key_id = \"x\"", "together"),
             ("[store]\nurls = \"s3://x\"", "store.url"),
             ("[tls]\nkey = \"k\"", "together"),
+            ("[aws]\nauth = \"none\"", "verify"),
             ("data = ", "rushes.toml"),
             ("[retention]\ntotal = \"2 barrels\"", "a size"),
             ("[retention]\ndefault_age = \"11y\"", "30d"),

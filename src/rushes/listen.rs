@@ -1,6 +1,13 @@
 //! The HTTP listener: HTTP/1.1 and HTTP/2, in the clear or under TLS, on one port; drains at shutdown.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
 use hyper_util::{
@@ -26,6 +33,13 @@ const DRAIN: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take to send its request's head.
 const HEAD: Duration = Duration::from_secs(20);
+/// How long a connection may be open without any request: longer than [`HEAD`], which holds once it is known to be
+/// HTTP/1.1.
+const FIRST: Duration = Duration::from_secs(25);
+/// What an HTTP/2 client may send before it is read: for a stream, for a connection.
+const WINDOW: u32 = 1 << 20;
+/// Streams that a client may reset before they were looked at (CVE-2023-44487) before its connection is closed.
+const RESETS: usize = 32;
 
 /// Binds, with an error that says what to do.
 pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
@@ -107,7 +121,7 @@ async fn connection(
     stop: watch::Receiver<bool>,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
-    let Some(tls) = tls else { return http(stream, peer, router, stop).await };
+    let Some(tls) = tls else { return http(world, stream, peer, router, stop).await };
     let mut first = [0; 1];
     let peeked = tokio::select! {
         n = stream.peek(&mut first) => n?,
@@ -115,16 +129,17 @@ async fn connection(
     };
     // A TLS record of type handshake begins with 22 (RFC 8446 §5.1); no HTTP method does.
     if peeked == 1 && first[0] != 22 {
-        return http(stream, peer, redirect(), stop).await;
+        return http(world, stream, peer, redirect(), stop).await;
     }
     let stream = tokio::select! {
         s = tls.accept(stream) => s?,
         () = world.clock.sleep(HANDSHAKE) => return Err("the TLS handshake took too long".into()),
     };
-    http(stream, peer, router, stop).await
+    http(world, stream, peer, router, stop).await
 }
 
 async fn http<S>(
+    world: &World,
     stream: S,
     peer: SocketAddr,
     router: Router,
@@ -140,13 +155,33 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(256)
         .max_header_list_size(64 << 10)
+        .max_pending_accept_reset_streams(RESETS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_frame_size(64 << 10)
         .keep_alive_interval(Duration::from_secs(30));
-    let service = TowerToHyperService::new(router.layer(axum::Extension(peer)));
+    let asked = Arc::new(AtomicBool::new(false));
+    let noted = asked.clone();
+    let router = router.layer(axum::Extension(peer)).layer(axum::middleware::map_request(
+        move |r: axum::extract::Request| {
+            noted.store(true, Ordering::Relaxed);
+            std::future::ready(r)
+        },
+    ));
+    let service = TowerToHyperService::new(router);
     let c = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(c);
+    // Who says nothing, or never says which HTTP it speaks, does not keep a place that others wait for.
+    let silent = async {
+        world.clock.sleep(FIRST).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         r = c.as_mut() => return r,
         () = stopped(&mut stop) => {}
+        () = silent => return Err("no request came".into()),
     }
     c.as_mut().graceful_shutdown();
     c.await

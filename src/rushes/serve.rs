@@ -17,6 +17,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 use video::Video;
+use wire::aws::{Service, Services};
 use world::{Store, World};
 
 use crate::{
@@ -200,7 +201,9 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         .merge(health(stopped.clone()))
         .merge(metrics.router())
         .merge(video::router(running.video.clone()))
-        .merge(console)
+        .merge(console);
+    let router = aws(&world, &config, &running.gate)
+        .in_front_of(router)
         .layer(axum::middleware::map_response(common_headers));
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());
@@ -217,6 +220,20 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         r = drain(&world, running, stop, serving) => r,
         () = signals.next() => Err(Failure("stopped at once; what was acknowledged is safe".into())),
     }
+}
+
+/// AWS's services, which share the address with everything else.
+fn aws(world: &World, config: &Config, gate: &Gate) -> Services {
+    let gate = if config.any_signature {
+        tracing::warn!(
+            "aws.auth = \"any\": whoever reaches {} may do everything through AWS's APIs, with any key; for tests only",
+            config.listen
+        );
+        gate.accepting_any_signature()
+    } else {
+        gate.clone()
+    };
+    Services::new(world.clone(), gate, config.home.clone()).with(Service::new("kinesis", "Kinesis_20131202"))
 }
 
 /// On SIGHUP: reads the configuration again and applies what can change while running, which is `[retention]`. A

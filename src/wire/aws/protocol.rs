@@ -142,8 +142,8 @@ fn wording(serde: &str) -> String {
         "a boolean" => "a Boolean",
         "a sequence" => return "Expected list or null".into(),
         "a map" => return "Expected map or null".into(),
-        "i32" | "u32" => "an Integer",
-        "i64" | "u64" => "a Long",
+        // Whatever we read it as: numbers in inputs are integers in the models.
+        "i32" | "u32" | "i64" | "u64" => "an Integer",
         w if w.starts_with("struct ") => return "Expected null".into(),
         w => w,
     };

@@ -76,7 +76,7 @@ async fn errors_have_aws_words_and_codes() {
         (
             "PutRecord",
             r#"{"Limit":"1"}"#,
-            "400 SerializationException: STRING_VALUE can not be converted to a Long",
+            "400 SerializationException: STRING_VALUE can not be converted to an Integer",
         ),
         ("PutRecord", r#"{"Records":"x"}"#, "400 SerializationException: Expected list or null"),
         (
