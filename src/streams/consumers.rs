@@ -1,0 +1,184 @@
+//! Enhanced fan-out's consumers: registered names with dedicated throughput, kept as documents of the catalog.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use catalog::{Catalog, Change, Document, Filter};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use wire::aws::AwsError;
+use world::{Arn, StreamUid, Timestamp};
+
+use crate::{
+    error,
+    stream::{Stream, Tools},
+};
+
+/// The document of a consumer; its id is `UID/NAME`.
+const KIND: &str = "data-stream-consumer";
+
+/// A registered consumer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Consumer {
+    pub v: u32,
+    pub name: String,
+    pub created: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    #[serde(skip)]
+    pub version: u64,
+}
+
+impl Consumer {
+    pub fn new(name: &str, created: Timestamp, tags: BTreeMap<String, String>) -> Consumer {
+        Consumer { v: 1, name: name.into(), created, tags, policy: None, version: 0 }
+    }
+    /// `…:stream/S/consumer/C:SECONDS`
+    pub fn arn(&self, stream: &Stream) -> Arn {
+        Arn(format!("{}/consumer/{}:{}", stream.arn.0, self.name, self.created.millis().div_euclid(1000)))
+    }
+    /// Right after its registration it is being created.
+    pub fn status(&self, now: Timestamp, transition: Duration) -> &'static str {
+        if now.since(self.created) < transition { "CREATING" } else { "ACTIVE" }
+    }
+}
+
+type Key = (StreamUid, String);
+
+/// A subscription that is being served: when it began, and what ends it.
+struct Served {
+    begun: Duration,
+    number: u64,
+    end: watch::Sender<bool>,
+}
+
+/// All consumers, and who is subscribed.
+pub(crate) struct Consumers {
+    all: Mutex<BTreeMap<Key, Consumer>>,
+    served: Mutex<HashMap<(Key, u32), Served>>,
+    turn: tokio::sync::Mutex<u64>,
+}
+
+/// A subscription may be taken over by the next one after this time.
+const TAKEOVER: Duration = Duration::from_secs(5);
+
+impl Consumers {
+    pub async fn open(catalog: &dyn Catalog) -> Result<Consumers, AwsError> {
+        let mut all = BTreeMap::new();
+        for doc in catalog.list(Filter::kind(KIND)).await.map_err(error::catalog)? {
+            let odd = |e: &dyn std::fmt::Display| {
+                error::internal(format!("the document of consumer {:?}: {e}", doc.id))
+            };
+            let mut c: Consumer = serde_json::from_slice(&doc.body).map_err(|e| odd(&e))?;
+            c.version = doc.version;
+            let uid = doc.id.split('/').next().unwrap_or_default().parse().map_err(|e| odd(&e))?;
+            all.insert((uid, c.name.clone()), c);
+        }
+        Ok(Consumers { all: Mutex::new(all), served: Mutex::default(), turn: tokio::sync::Mutex::new(0) })
+    }
+
+    fn map(&self) -> MutexGuard<'_, BTreeMap<Key, Consumer>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn subscriptions(&self) -> MutexGuard<'_, HashMap<(Key, u32), Served>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn get(&self, stream: StreamUid, name: &str) -> Option<Consumer> {
+        self.map().get(&(stream, name.to_owned())).cloned()
+    }
+    /// A stream's, by name.
+    pub fn of(&self, stream: StreamUid) -> Vec<Consumer> {
+        let map = self.map();
+        map.range((stream, String::new())..)
+            .take_while(|((s, _), _)| *s == stream)
+            .map(|(_, c)| c.clone())
+            .collect()
+    }
+
+    /// Writes one: a new one (version 0), or a changed one. Durable when it returns.
+    pub async fn put(&self, tools: &Tools, stream: StreamUid, mut c: Consumer) -> Result<(), AwsError> {
+        let _turn = self.turn.lock().await;
+        let doc = Document {
+            kind: KIND.into(),
+            id: format!("{stream}/{}", c.name),
+            version: 0,
+            body: serde_json::to_vec(&c).map_err(error::internal)?,
+            keys: Vec::new(),
+        };
+        let put = Change::Put { doc, expect: c.version };
+        tools.catalog.commit(vec![put]).await.map_err(|e| match e {
+            catalog::CatalogError::Conflict { .. } => {
+                error::in_use(format!("Consumer {} was changed meanwhile.", c.name))
+            }
+            e => error::catalog(e),
+        })?;
+        c.version += 1;
+        self.map().insert((stream, c.name.clone()), c);
+        Ok(())
+    }
+
+    /// Removes one and ends its subscriptions.
+    pub async fn remove(&self, tools: &Tools, stream: StreamUid, name: &str) -> Result<(), AwsError> {
+        let _turn = self.turn.lock().await;
+        let Some(c) = self.get(stream, name) else { return Ok(()) };
+        let gone = Change::Delete { kind: KIND.into(), id: format!("{stream}/{name}"), expect: c.version };
+        tools.catalog.commit(vec![gone]).await.map_err(error::catalog)?;
+        self.map().remove(&(stream, name.to_owned()));
+        self.subscriptions().retain(|((s, n), _), served| {
+            let its = *s == stream && n == name;
+            if its {
+                served.end.send_replace(true);
+            }
+            !its
+        });
+        Ok(())
+    }
+
+    /// Removes all of a stream that is gone.
+    pub async fn forget_stream(&self, tools: &Tools, stream: StreamUid) {
+        for c in self.of(stream) {
+            if let Err(e) = self.remove(tools, stream, &c.name).await {
+                tracing::warn!(consumer = c.name, error = %e.message, "a consumer of a deleted stream is still listed");
+            }
+        }
+    }
+
+    /// Begins to serve a consumer's subscription to a shard; the one before, if it is old enough, is told to end. `None`
+    /// if it is not.
+    pub async fn subscribe(
+        &self,
+        stream: StreamUid,
+        name: &str,
+        shard: u32,
+        now: Duration,
+    ) -> Option<(u64, watch::Receiver<bool>)> {
+        let mut turn = self.turn.lock().await;
+        *turn += 1;
+        let key = ((stream, name.to_owned()), shard);
+        let mut served = self.subscriptions();
+        if let Some(before) = served.get(&key) {
+            if now.saturating_sub(before.begun) < TAKEOVER {
+                return None;
+            }
+            before.end.send_replace(true);
+        }
+        let (end, ended) = watch::channel(false);
+        served.insert(key, Served { begun: now, number: *turn, end });
+        Some((*turn, ended))
+    }
+
+    /// Ends to serve it, if it was not taken over.
+    pub fn unsubscribe(&self, stream: StreamUid, name: &str, shard: u32, number: u64) {
+        let mut served = self.subscriptions();
+        let key = ((stream, name.to_owned()), shard);
+        if served.get(&key).is_some_and(|s| s.number == number) {
+            served.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What goes wrong, in AWS's words. The texts are the service's own where they are known: code is written against them.
+
+use std::fmt;
+
+use catalog::CatalogError;
+use log::LogError;
+use wire::aws::AwsError;
+use world::Home;
+
+use crate::body::Status;
+
+/// `ResourceNotFoundException`: the stream.
+pub fn no_stream(home: &Home, name: &str) -> AwsError {
+    AwsError::new(
+        "ResourceNotFoundException",
+        format!("Stream {name} under account {} not found.", home.account),
+    )
+}
+/// `ResourceNotFoundException`: the shard.
+pub fn no_shard(home: &Home, stream: &str, shard: &str) -> AwsError {
+    AwsError::new(
+        "ResourceNotFoundException",
+        format!("Could not find shard {shard} in stream {stream} under account {}.", home.account),
+    )
+}
+/// `ResourceNotFoundException`: anything else.
+pub fn not_found(message: impl Into<String>) -> AwsError {
+    AwsError::new("ResourceNotFoundException", message)
+}
+/// `ResourceInUseException`.
+pub fn in_use(message: impl Into<String>) -> AwsError {
+    AwsError::new("ResourceInUseException", message)
+}
+/// `ResourceInUseException`: the stream is not at rest.
+pub fn not_active(home: &Home, name: &str, status: Status) -> AwsError {
+    in_use(format!(
+        "Stream {name} under account {} not ACTIVE, instead in state {}",
+        home.account,
+        status.text()
+    ))
+}
+/// `InvalidArgumentException`.
+pub fn argument(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidArgumentException", message)
+}
+/// `LimitExceededException`.
+pub fn limit(message: impl Into<String>) -> AwsError {
+    AwsError::new("LimitExceededException", message)
+}
+/// `ValidationException`.
+pub fn validation(message: impl Into<String>) -> AwsError {
+    AwsError::new("ValidationException", message)
+}
+/// `ProvisionedThroughputExceededException`.
+pub fn throughput(message: impl Into<String>) -> AwsError {
+    AwsError::new("ProvisionedThroughputExceededException", message)
+}
+/// `ExpiredNextTokenException`.
+pub fn expired_token(message: impl Into<String>) -> AwsError {
+    AwsError::new("ExpiredNextTokenException", message)
+}
+/// 500 `InternalFailure`; the details go to our own log.
+pub fn internal(details: impl fmt::Display) -> AwsError {
+    tracing::error!(%details, "data streams: internal failure");
+    AwsError::internal("The request processing has failed because of an unknown error, exception or failure.")
+}
+/// The catalog failed.
+pub fn catalog(e: CatalogError) -> AwsError {
+    internal(e)
+}
+/// The log did not do it. What may be tried again says so.
+pub fn log(e: LogError) -> AwsError {
+    match e {
+        LogError::Refused(why) => {
+            tracing::warn!(%why, "data streams: refused");
+            AwsError::internal(format!("The record was not stored: {why}."))
+        }
+        e => internal(e),
+    }
+}
+
+/// `DryRunOperationException`: the call would have passed.
+pub fn dry_run() -> AwsError {
+    AwsError::new("DryRunOperationException", "Request would have succeeded, but DryRun flag is set.")
+}

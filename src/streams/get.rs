@@ -1,0 +1,360 @@
+//! Records out: iterators, and pages of a shard.
+
+use std::{sync::Arc, time::Duration};
+
+use access::Permit;
+use log::{Head, Item, LogError};
+use serde::Serialize;
+use wire::aws::{AwsError, Blob, Time};
+use world::Timestamp;
+
+use crate::{
+    error,
+    input::{GetRecords, GetShardIterator},
+    map::{self, Shard},
+    quota::{Rate, Ration},
+    record,
+    sequence::SequenceNumber,
+    service::DataStreams,
+    stream::Stream,
+    token::Iterator,
+};
+
+/// Bytes a second that a shard gives (API_GetRecords), and calls.
+const BYTES: f64 = 2.0 * 1_048_576.0;
+const CALLS: f64 = 5.0;
+/// Bytes in an answer; after so many the shard gives nothing for [`AFTER_LARGE`].
+const PAGE: usize = 10 << 20;
+const AFTER_LARGE: Duration = Duration::from_secs(5);
+/// Records in an answer.
+const MOST: usize = 10_000;
+
+/// API_Record
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RecordOutput {
+    pub(crate) sequence_number: String,
+    approximate_arrival_timestamp: Time,
+    data: Blob,
+    partition_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
+}
+
+/// API_ChildShard
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ChildShard {
+    shard_id: String,
+    parent_shards: Vec<String>,
+    hash_key_range: HashKeyRange,
+}
+
+/// API_HashKeyRange
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HashKeyRange {
+    starting_hash_key: String,
+    ending_hash_key: String,
+}
+
+impl HashKeyRange {
+    pub(crate) fn of(s: &Shard) -> HashKeyRange {
+        HashKeyRange { starting_hash_key: s.range.0.to_string(), ending_hash_key: s.range.1.to_string() }
+    }
+}
+
+/// API_GetShardIterator
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetShardIteratorOutput {
+    shard_iterator: String,
+}
+
+/// API_GetRecords
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetRecordsOutput {
+    records: Vec<RecordOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_shard_iterator: Option<String>,
+    millis_behind_latest: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child_shards: Option<Vec<ChildShard>>,
+}
+
+/// A page of a shard.
+pub(crate) struct Page {
+    pub records: Vec<RecordOutput>,
+    /// Data and keys.
+    pub bytes: usize,
+    /// Where to go on; `None` at the end of a closed shard.
+    pub next: Option<u64>,
+    /// The latest number that was read, or passed over.
+    pub last: Option<SequenceNumber>,
+    pub behind: i64,
+}
+
+/// Where a reader begins.
+pub(crate) enum From<'a> {
+    At(&'a str),
+    After(&'a str),
+    TrimHorizon,
+    Latest,
+    Time(Timestamp),
+}
+
+impl DataStreams {
+    /// API_GetShardIterator
+    pub async fn get_shard_iterator(
+        &self,
+        permit: Permit,
+        i: GetShardIterator,
+    ) -> Result<GetShardIteratorOutput, AwsError> {
+        drop(permit);
+        let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
+        self.usable(&stream)?;
+        let shard = self.shard(&stream, i.shard_id.as_deref().unwrap_or_default())?;
+        let ty = i.r#type.as_deref().unwrap_or_default();
+        let from = starting("ShardIteratorType", ty, i.starting_sequence_number.as_deref(), i.timestamp)?;
+        self.ration(Ration::Iterators(stream.uid, shard.index), CALLS, || {
+            self.too_fast(&stream, shard.index)
+        })?;
+        let position = self.position("GetShardIterator", &stream, &shard, from).await?;
+        if i.dry_run == Some(true) {
+            return Err(error::dry_run());
+        }
+        Ok(GetShardIteratorOutput { shard_iterator: self.iterator(&stream, shard.index, position) })
+    }
+
+    /// API_GetRecords
+    pub async fn get_records(&self, permit: Permit, i: GetRecords) -> Result<GetRecordsOutput, AwsError> {
+        drop(permit);
+        let it =
+            Iterator::open(&self.inner.gate, i.shard_iterator.as_deref().unwrap_or_default(), self.now())?;
+        let gone = || {
+            error::not_found(format!(
+                "Shard {} in stream {} under account {} does not exist",
+                map::id(it.s),
+                it.n,
+                self.inner.home.account
+            ))
+        };
+        let stream = self.get(&it.n).ok().filter(|s| s.uid == it.u).ok_or_else(gone)?;
+        self.usable(&stream)?;
+        let shard = stream.read().map.get(it.s).copied().ok_or_else(gone)?;
+        let q = &self.inner.quotas;
+        let bytes = Ration::GetBytes(stream.uid, shard.index);
+        if !q.take(Ration::GetCalls(stream.uid, shard.index), Rate::of(CALLS), 1.0)
+            || !q.take(bytes, Rate::of(BYTES), 0.0)
+        {
+            return Err(self.too_fast(&stream, shard.index));
+        }
+        if i.dry_run == Some(true) {
+            return Err(error::dry_run());
+        }
+        let most = i.limit.and_then(|l| usize::try_from(l).ok()).map_or(MOST, |l| l.clamp(1, MOST));
+        let page = self.page(&stream, &shard, it.p, most, PAGE).await?;
+        q.charge(bytes, Rate::of(BYTES), page.bytes as f64);
+        if page.bytes + 1024 >= PAGE {
+            q.block(bytes, Rate::of(BYTES), AFTER_LARGE);
+        }
+        Ok(GetRecordsOutput {
+            next_shard_iterator: page.next.map(|p| self.iterator(&stream, shard.index, p)),
+            child_shards: page.next.is_none().then(|| children(&stream, shard.index)),
+            millis_behind_latest: page.behind,
+            records: page.records,
+        })
+    }
+
+    fn iterator(&self, stream: &Stream, shard: u32, position: u64) -> String {
+        let it = Iterator { u: stream.uid, n: stream.name.clone(), s: shard, p: position, t: self.now() };
+        it.seal(&self.inner.gate)
+    }
+
+    fn too_fast(&self, stream: &Stream, shard: u32) -> AwsError {
+        error::throughput(format!(
+            "Rate exceeded for shard {} in stream {} under account {}.",
+            map::id(shard),
+            stream.name,
+            self.inner.home.account
+        ))
+    }
+
+    /// A shard by the id that a client gives.
+    pub(crate) fn shard(&self, stream: &Stream, id: &str) -> Result<Shard, AwsError> {
+        let s = stream.read().map.by_id(id).copied();
+        s.ok_or_else(|| match map::parse_id(id) {
+            Some(n) => error::not_found(format!(
+                "Shard {} in stream {} under account {} does not exist",
+                map::id(n),
+                stream.name,
+                self.inner.home.account
+            )),
+            None => error::no_shard(&self.inner.home, &stream.name, id),
+        })
+    }
+
+    /// What is older than this is not given any more, whether or not it is gone yet.
+    fn horizon(&self, stream: &Stream) -> Timestamp {
+        self.now() - Duration::from_secs(3600 * u64::from(stream.read().body.retention_hours))
+    }
+
+    /// The position that a reader begins at.
+    pub(crate) async fn position(
+        &self,
+        operation: &str,
+        stream: &Stream,
+        shard: &Shard,
+        from: From<'_>,
+    ) -> Result<u64, AwsError> {
+        let log = &self.inner.tools.log;
+        let id = stream.log_shard(shard.index);
+        let (text, at) = match from {
+            From::TrimHorizon => {
+                return log.seek(id, self.horizon(stream)).await.map_err(|e| self.gone(stream, e));
+            }
+            From::Time(t) => {
+                return log.seek(id, t.max(self.horizon(stream))).await.map_err(|e| self.gone(stream, e));
+            }
+            From::Latest => return Ok(self.head(stream, shard.index)?.next),
+            From::At(text) => (text, true),
+            From::After(text) => (text, false),
+        };
+        let used = |why: &str| {
+            error::argument(format!(
+                "StartingSequenceNumber {text} used in {operation} on shard {} in stream {} under account {} is invalid{why}.",
+                shard.id(),
+                stream.name,
+                self.inner.home.account
+            ))
+        };
+        let n = SequenceNumber::parse(text).ok_or_else(|| used(""))?;
+        if n.shard != shard.index {
+            return Err(error::argument(format!(
+                "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a shard with {}",
+                map::id(n.shard),
+                shard.id()
+            )));
+        }
+        if !shard.owns(&n) {
+            return Err(used(" because it did not come from this stream"));
+        }
+        Ok(if at { n.at() } else { n.after() })
+    }
+
+    pub(crate) fn head(&self, stream: &Stream, shard: u32) -> Result<Head, AwsError> {
+        let watch = self.inner.tools.log.watch(stream.log_shard(shard)).map_err(|e| self.gone(stream, e))?;
+        Ok(*watch.borrow())
+    }
+
+    /// An error of the log on a read.
+    fn gone(&self, stream: &Stream, e: LogError) -> AwsError {
+        match e {
+            LogError::NoShard(_) => error::no_stream(&self.inner.home, &stream.name),
+            e => error::log(e),
+        }
+    }
+
+    /// Reads on from a position: what is older than the retention is passed over.
+    pub(crate) async fn page(
+        &self,
+        stream: &Stream,
+        shard: &Shard,
+        from: u64,
+        most: usize,
+        bytes: usize,
+    ) -> Result<Page, AwsError> {
+        let log = &self.inner.tools.log;
+        let id = stream.log_shard(shard.index);
+        let mut from = from;
+        let page = loop {
+            let page = match log.read(id, from.min(self.head(stream, shard.index)?.next), most, bytes).await {
+                Ok(page) => page,
+                Err(LogError::Trimmed { oldest, .. }) => {
+                    from = oldest;
+                    continue;
+                }
+                Err(e) => return Err(self.gone(stream, e)),
+            };
+            let horizon = self.horizon(stream);
+            match page.items.first() {
+                Some(Item::Record(r)) if r.arrival < horizon => {
+                    let kept = log.seek(id, horizon).await.map_err(|e| self.gone(stream, e))?;
+                    from = kept.max(r.position + 1);
+                }
+                _ => break page,
+            }
+        };
+        let mut out = Page {
+            records: Vec::with_capacity(page.items.len()),
+            bytes: 0,
+            next: None,
+            last: None,
+            behind: 0,
+        };
+        let mut last_arrival = None;
+        for item in page.items {
+            let Item::Record(r) = item else { continue };
+            let d = record::decode(&r.data)
+                .map_err(|e| error::internal(format!("record {} of shard {id}: {e}", r.position)))?;
+            let number = shard.number(r.position, r.arrival);
+            out.bytes += d.data.len() + d.partition_key.len();
+            out.last = Some(number);
+            last_arrival = Some(r.arrival);
+            out.records.push(RecordOutput {
+                sequence_number: number.to_string(),
+                approximate_arrival_timestamp: Time(r.arrival),
+                data: Blob(d.data),
+                partition_key: d.partition_key,
+                encryption_type: d.kms.then_some("KMS"),
+            });
+        }
+        let head = self.head(stream, shard.index)?;
+        let tip = page.next >= head.next;
+        // A shard ends for its readers once its children are known.
+        let ended =
+            tip && head.closed && stream.read().map.get(shard.index).is_none_or(|s| s.closed.is_some());
+        out.next = (!ended).then_some(page.next);
+        if !tip && let Some(t) = last_arrival {
+            out.behind = self.now().since(t).as_millis() as i64;
+        }
+        Ok(out)
+    }
+}
+
+/// A starting position as the API has it.
+pub(crate) fn starting<'a>(
+    what: &str,
+    ty: &str,
+    number: Option<&'a str>,
+    time: Option<Time>,
+) -> Result<From<'a>, AwsError> {
+    let words = "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or (2) TRIM_HORIZON or LATEST and no StartingSequenceNumber. Request specified";
+    match (ty, number, time) {
+        ("AT_SEQUENCE_NUMBER", Some(n), _) => Ok(From::At(n)),
+        ("AFTER_SEQUENCE_NUMBER", Some(n), _) => Ok(From::After(n)),
+        ("AT_SEQUENCE_NUMBER" | "AFTER_SEQUENCE_NUMBER", None, _) => {
+            Err(error::argument(format!("{words} {ty} and no StartingSequenceNumber.")))
+        }
+        (_, Some(_), _) => Err(error::argument(format!("{words} {ty} and also a StartingSequenceNumber."))),
+        ("AT_TIMESTAMP", None, Some(t)) => Ok(From::Time(t.0)),
+        ("AT_TIMESTAMP", None, None) => {
+            Err(error::argument(format!("Must specify Timestamp for {what} of type AT_TIMESTAMP.")))
+        }
+        ("TRIM_HORIZON", ..) => Ok(From::TrimHorizon),
+        ("LATEST", ..) => Ok(From::Latest),
+        _ => Err(error::argument(format!("{what} {ty} is not known."))),
+    }
+}
+
+/// The shards that continue one.
+pub(crate) fn children(stream: &Arc<Stream>, shard: u32) -> Vec<ChildShard> {
+    let s = stream.read();
+    let child = |c: &Shard| ChildShard {
+        shard_id: c.id(),
+        parent_shards: c.parents.iter().flatten().map(|p| map::id(*p)).collect(),
+        hash_key_range: HashKeyRange::of(c),
+    };
+    s.map.children(shard).map(child).collect()
+}

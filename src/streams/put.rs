@@ -1,0 +1,258 @@
+//! Records in: placed by hash key, rationed by shard, appended, and answered once they are durable.
+
+use std::sync::Arc;
+
+use access::Permit;
+use bytes::Bytes;
+use log::{Committed, LogError};
+use serde::Serialize;
+use wire::aws::AwsError;
+
+use crate::{
+    body::Mode,
+    error,
+    hashing::{hash_key, parse_hash_key},
+    input::{PutRecord, PutRecords},
+    map::{self, Shard},
+    quota::{Rate, Ration},
+    record,
+    service::DataStreams,
+    stream::Stream,
+};
+
+/// Bytes a second that a shard takes, and records (API_CreateStream).
+const BYTES: f64 = 1_048_576.0;
+const RECORDS: f64 = 1000.0;
+/// Of a request, partition keys included (API_PutRecords).
+const REQUEST: usize = 10 << 20;
+/// How often records are placed anew, as their shard was closed meanwhile.
+const PLACINGS: usize = 16;
+
+/// API_PutRecord
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutRecordOutput {
+    shard_id: String,
+    sequence_number: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
+}
+
+/// API_PutRecords
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutRecordsOutput {
+    failed_record_count: u32,
+    records: Vec<PutRecordsResultEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_type: Option<&'static str>,
+}
+
+/// API_PutRecordsResultEntry
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutRecordsResultEntry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence_number: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<String>,
+}
+
+/// A record on its way.
+struct Placed {
+    hash: u128,
+    /// As the log keeps it.
+    stored: Bytes,
+    /// Counted: data and key.
+    len: usize,
+    outcome: Option<Result<(Shard, u64, world::Timestamp), AwsError>>,
+}
+
+fn place(key: &str, explicit: Option<&str>, data: &[u8], kms: bool) -> Result<Placed, AwsError> {
+    let hash = match explicit {
+        None => hash_key(key),
+        Some(text) => parse_hash_key(text).ok_or_else(|| {
+            error::argument(format!(
+                "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was {text}"
+            ))
+        })?,
+    };
+    Ok(Placed { hash, stored: record::encode(key, data, kms), len: key.len() + data.len(), outcome: None })
+}
+
+impl DataStreams {
+    /// API_PutRecord
+    pub async fn put_record(&self, permit: Permit, i: PutRecord) -> Result<PutRecordOutput, AwsError> {
+        drop(permit);
+        let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
+        let (kms, limit) = self.puttable(&stream)?;
+        let (key, data) = (i.partition_key.unwrap_or_default(), i.data.unwrap_or_default());
+        let placed = place(&key, i.explicit_hash_key.as_deref(), &data, kms)?;
+        check_size(&stream, placed.len, limit)?;
+        if i.dry_run == Some(true) {
+            return Err(error::dry_run());
+        }
+        let mut placed = [placed];
+        self.append(&stream, &mut placed).await;
+        let [p] = placed;
+        let (shard, position, arrival) = p.outcome.unwrap_or_else(|| Err(moving(&stream)))?;
+        Ok(PutRecordOutput {
+            shard_id: shard.id(),
+            sequence_number: shard.number(position, arrival).to_string(),
+            encryption_type: kms.then_some("KMS"),
+        })
+    }
+
+    /// API_PutRecords
+    pub async fn put_records(&self, permit: Permit, i: PutRecords) -> Result<PutRecordsOutput, AwsError> {
+        drop(permit);
+        let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
+        let (kms, limit) = self.puttable(&stream)?;
+        let entries = i.records.unwrap_or_default();
+        let (mut placed, mut total) = (Vec::with_capacity(entries.len()), 0);
+        for e in entries {
+            let (key, data) = (e.partition_key.unwrap_or_default(), e.data.unwrap_or_default());
+            let p = place(&key, e.explicit_hash_key.as_deref(), &data, kms)?;
+            check_size(&stream, p.len, limit)?;
+            total += p.len;
+            placed.push(p);
+        }
+        if total > REQUEST {
+            return Err(error::argument("Records size exceeds 10 MB limit"));
+        }
+        if i.dry_run == Some(true) {
+            return Err(error::dry_run());
+        }
+        self.append(&stream, &mut placed).await;
+        let mut failed = 0;
+        let records = placed
+            .into_iter()
+            .map(|p| match p.outcome.unwrap_or_else(|| Err(moving(&stream))) {
+                Ok((shard, position, arrival)) => PutRecordsResultEntry {
+                    sequence_number: Some(shard.number(position, arrival).to_string()),
+                    shard_id: Some(shard.id()),
+                    ..PutRecordsResultEntry::default()
+                },
+                Err(e) => {
+                    failed += 1;
+                    // Only throughput and internal failures are told by record (API_PutRecords).
+                    PutRecordsResultEntry {
+                        error_code: Some(e.code),
+                        error_message: Some(e.message),
+                        ..PutRecordsResultEntry::default()
+                    }
+                }
+            })
+            .collect();
+        Ok(PutRecordsOutput { failed_record_count: failed, records, encryption_type: kms.then_some("KMS") })
+    }
+
+    /// Whether records are encrypted under a user's key now, and how large one may be.
+    fn puttable(&self, stream: &Stream) -> Result<(bool, usize), AwsError> {
+        self.usable(stream)?;
+        let s = stream.read();
+        Ok((s.body.key.is_some(), s.body.max_record_kib as usize * 1024))
+    }
+
+    /// Appends what has no outcome yet; what is left without one is of shards that kept being closed.
+    async fn append(&self, stream: &Arc<Stream>, records: &mut [Placed]) {
+        for _ in 0..PLACINGS {
+            let groups = self.group(stream, records);
+            if groups.is_empty() {
+                return;
+            }
+            let mut closed = false;
+            let appends = groups.into_iter().map(|(shard, which)| {
+                let batch: Vec<Bytes> = which.iter().map(|n| records[*n].stored.clone()).collect();
+                let id = stream.log_shard(shard.index);
+                async move { (shard, which, self.inner.tools.log.append(id, batch).await) }
+            });
+            let done: Vec<(Shard, Vec<usize>, Result<Committed, LogError>)> =
+                futures_util::future::join_all(appends).await;
+            for (shard, which, outcome) in done {
+                match outcome {
+                    Ok(c) => {
+                        for (n, position) in which.into_iter().zip(c.first..) {
+                            records[n].outcome = Some(Ok((shard, position, c.arrival)));
+                        }
+                    }
+                    // Its children take the records.
+                    Err(LogError::Closed(_)) => closed = true,
+                    Err(LogError::NoShard(_)) => {
+                        let e = error::no_stream(&self.inner.home, &stream.name);
+                        which.into_iter().for_each(|n| records[n].outcome = Some(Err(e.clone())));
+                    }
+                    Err(e) => {
+                        let e = error::log(e);
+                        which.into_iter().for_each(|n| records[n].outcome = Some(Err(e.clone())));
+                    }
+                }
+            }
+            if !closed {
+                return;
+            }
+            // Whoever closed it holds the turn until the children are open.
+            stream.settled().await;
+        }
+    }
+
+    /// By the shard that takes them, in their order; what is beyond a shard's ration gets its outcome here.
+    fn group(&self, stream: &Stream, records: &mut [Placed]) -> Vec<(Shard, Vec<usize>)> {
+        let s = stream.read();
+        let mut groups: Vec<(Shard, Vec<usize>)> = Vec::new();
+        let mut by_index = std::collections::HashMap::new();
+        let on_demand = s.body.mode == Mode::OnDemand;
+        let auto = s.body.auto.then(|| s.map.open_count()).filter(|n| *n > 0);
+        for (n, r) in records.iter_mut().enumerate().filter(|(_, r)| r.outcome.is_none()) {
+            let shard = match auto {
+                Some(open) => s.map.open().nth(stream.turnstile() % open),
+                None => s.map.taking(r.hash),
+            };
+            let Some(shard) = shard else {
+                r.outcome = Some(Err(moving(stream)));
+                continue;
+            };
+            let (uid, index) = (stream.uid, shard.index);
+            let q = &self.inner.quotas;
+            if !q.take(Ration::PutRecords(uid, index), Rate::of(RECORDS), 1.0)
+                || !q.take(Ration::PutBytes(uid, index), Rate::of(BYTES), r.len as f64)
+            {
+                r.outcome = Some(Err(error::throughput(format!(
+                    "Rate exceeded for shard {} in stream {} under account {}.",
+                    map::id(index),
+                    stream.name,
+                    self.inner.home.account
+                ))));
+                continue;
+            }
+            if on_demand {
+                stream.load.add(index, r.len as u64);
+            }
+            let at = *by_index.entry(index).or_insert_with(|| {
+                groups.push((*shard, Vec::new()));
+                groups.len() - 1
+            });
+            groups[at].1.push(n);
+        }
+        groups
+    }
+}
+
+fn check_size(stream: &Stream, len: usize, limit: usize) -> Result<(), AwsError> {
+    if len > limit {
+        return Err(error::argument(format!(
+            "A record of {len} bytes, partition key included, is larger than the {limit} bytes that stream {} takes.",
+            stream.name
+        )));
+    }
+    Ok(())
+}
+
+/// Its shards changed faster than it could be placed.
+fn moving(stream: &Stream) -> AwsError {
+    error::internal(format!("data stream {:?} is being resharded without end", stream.name))
+}

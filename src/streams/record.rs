@@ -1,0 +1,73 @@
+//! How a data record lies in the log (`docs/formats/data-record.md`).
+//!
+//! `head u8 | key length u16 BE | partition key | data`. The head's lower four bits are the format, 1; bit 7 says that the
+//! record was put while the stream's encryption was on.
+
+use bytes::{BufMut, Bytes};
+
+const FORMAT: u8 = 1;
+const KMS: u8 = 0x80;
+/// Bytes before the partition key.
+const HEAD: usize = 3;
+
+/// A record as producers and consumers know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataRecord {
+    /// At most 256 characters.
+    pub partition_key: String,
+    /// The payload.
+    pub data: Bytes,
+    /// Put while the stream was encrypted under a key of the user's choice.
+    pub kms: bool,
+}
+
+/// One of its bytes is not as the format says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a data record: {0}")]
+pub struct NotARecord(&'static str);
+
+/// The stored form. Partition keys have at most 1,024 bytes (256 characters).
+pub fn encode(partition_key: &str, data: &[u8], kms: bool) -> Bytes {
+    let mut out = Vec::with_capacity(HEAD + partition_key.len() + data.len());
+    out.put_u8(FORMAT | if kms { KMS } else { 0 });
+    out.put_u16(partition_key.len() as u16);
+    out.put_slice(partition_key.as_bytes());
+    out.put_slice(data);
+    out.into()
+}
+
+/// The inverse of [`encode`], without copying the data.
+pub fn decode(stored: &Bytes) -> Result<DataRecord, NotARecord> {
+    let Some((&[head, a, b], rest)) = stored.split_first_chunk::<HEAD>() else {
+        return Err(NotARecord("it is too short"));
+    };
+    if head & !KMS != FORMAT {
+        return Err(NotARecord("its format is unknown"));
+    }
+    let len = usize::from(u16::from_be_bytes([a, b]));
+    let key = rest.get(..len).ok_or(NotARecord("its key is cut off"))?;
+    let key = std::str::from_utf8(key).map_err(|_| NotARecord("its key is not UTF-8"))?;
+    Ok(DataRecord { partition_key: key.into(), data: stored.slice(HEAD + len..), kms: head & KMS != 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(key in "\\PC{1,256}", data: Vec<u8>, kms: bool) {
+            let r = decode(&encode(&key, &data, kms)).unwrap();
+            prop_assert_eq!(r, DataRecord { partition_key: key, data: data.into(), kms });
+        }
+        #[test]
+        fn any_bytes_are_a_record_or_an_error(bytes: Vec<u8>) {
+            let bytes = Bytes::from(bytes);
+            if let Ok(r) = decode(&bytes) {
+                prop_assert_eq!(encode(&r.partition_key, &r.data, r.kms), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Sequence numbers in AWS's form, which is computed and never stored.
+//!
+//! A number is 47 hexadecimal digits written as 56 decimal ones: `2`, 9 digits of the shard's creation in seconds, 1 of
+//! its index, 16 of the sequence index, `00`, 9 of the arrival in seconds, 8 of the shard's index, `2`. The sequence index
+//! of a record is its position in the log plus one, so that a shard's starting number (index zero) is before all.
+
+use std::fmt;
+
+/// The index in the ending number of a shard that is closed.
+const END: u64 = 0x7fff_ffff_ffff_ffff;
+const SECONDS: u64 = (1 << 36) - 1;
+
+/// A sequence number, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SequenceNumber {
+    /// When the shard was created: seconds since 1970.
+    pub created: u64,
+    /// The record's position plus one; zero: before all records.
+    pub index: u64,
+    /// When the record arrived: seconds since 1970.
+    pub arrived: u64,
+    /// The shard.
+    pub shard: u32,
+}
+
+impl SequenceNumber {
+    /// Of the record at a position of the log.
+    pub fn of(created: u64, shard: u32, position: u64, arrived: u64) -> Self {
+        let index = position.saturating_add(1).min(END - 1);
+        SequenceNumber { created: created & SECONDS, index, arrived: arrived & SECONDS, shard }
+    }
+    /// Before all records of a shard.
+    pub fn starting(created: u64, shard: u32) -> Self {
+        let created = created & SECONDS;
+        SequenceNumber { created, index: 0, arrived: created, shard }
+    }
+    /// After all records of a closed shard.
+    pub fn ending(created: u64, shard: u32, closed: u64) -> Self {
+        SequenceNumber { created: created & SECONDS, index: END, arrived: closed & SECONDS, shard }
+    }
+    /// The number before this one: a reader that goes on after it reads this one next.
+    pub fn before(self) -> Self {
+        SequenceNumber { index: self.index.saturating_sub(1), ..self }
+    }
+    /// The first position at or after this number.
+    pub fn at(&self) -> u64 {
+        if self.index == END { u64::MAX } else { self.index.saturating_sub(1) }
+    }
+    /// The first position after this number.
+    pub fn after(&self) -> u64 {
+        if self.index == END { u64::MAX } else { self.index }
+    }
+
+    /// 188 bits: the upper 64 (60 used), the lower 128.
+    fn bits(&self) -> (u64, u128) {
+        let nibble = u64::from(self.shard & 15);
+        // 47 digits: 2 ccccccccc n iiiiiiiiiiiiiiii 00 aaaaaaaaa ssssssss 2
+        let low =
+            2 | u128::from(self.shard) << 4 | u128::from(self.arrived) << 36 | u128::from(self.index) << 80;
+        // The index's upper 16 bits are above bit 128.
+        let high = self.index >> 48 | nibble << 16 | self.created << 20 | 2 << 56;
+        (high, low)
+    }
+
+    /// From the decimal form. `None` for what is not one that this form can have.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() || text.len() > 57 || text.starts_with('0') {
+            return None;
+        }
+        let (mut high, mut low) = (0u64, 0u128);
+        for b in text.bytes() {
+            let digit = u128::from(b.is_ascii_digit().then(|| b - b'0')?);
+            // Times ten over 192 bits, the lower half in two steps.
+            let (a, c) = ((low & u128::from(u64::MAX)) * 10 + digit, (low >> 64) * 10);
+            let c = c + (a >> 64);
+            low = (c << 64) | (a & u128::from(u64::MAX));
+            high = high.checked_mul(10)?.checked_add((c >> 64) as u64)?;
+        }
+        let n = SequenceNumber {
+            created: high >> 20 & SECONDS,
+            index: (high & 0xffff) << 48 | (low >> 80 & 0xffff_ffff_ffff) as u64,
+            arrived: (low >> 36) as u64 & SECONDS,
+            shard: (low >> 4) as u32,
+        };
+        (n.bits() == (high, low)).then_some(n)
+    }
+}
+
+impl fmt::Display for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const E19: u64 = 10_000_000_000_000_000_000;
+        let (high, low) = self.bits();
+        let mut limbs = [high, (low >> 64) as u64, low as u64];
+        let mut parts = [0u64; 3];
+        for part in &mut parts {
+            let mut rest = 0u64;
+            for limb in &mut limbs {
+                let n = u128::from(rest) << 64 | u128::from(*limb);
+                (*limb, rest) = ((n / u128::from(E19)) as u64, (n % u128::from(E19)) as u64);
+            }
+            *part = rest;
+        }
+        write!(f, "{}{:019}{:019}", parts[2], parts[1], parts[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number() -> impl Strategy<Value = SequenceNumber> {
+        (0..=SECONDS, 0..=END, 0..=SECONDS, any::<u32>())
+            .prop_map(|(created, index, arrived, shard)| SequenceNumber { created, index, arrived, shard })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(n in number()) {
+            let text = n.to_string();
+            prop_assert_eq!(text.len(), 56);
+            prop_assert_eq!(SequenceNumber::parse(&text), Some(n));
+        }
+        #[test]
+        fn numbers_ascend_as_positions_do(n in number(), step in 1u64..1000, later in 0u64..10) {
+            prop_assume!(n.index + step < END && n.arrived + later <= SECONDS);
+            let next = SequenceNumber { index: n.index + step, arrived: n.arrived + later, ..n };
+            prop_assert!(next.to_string() > n.to_string());
+        }
+        #[test]
+        fn any_text_is_a_number_or_none(s in "[0-9]{0,60}|\\PC{0,60}") {
+            if let Some(n) = SequenceNumber::parse(&s) {
+                prop_assert_eq!(n.to_string(), s);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_as_the_service_gives_them() {
+        // From the documentation's examples (API_PutRecord; Lambda Developer Guide, "Using Lambda with Kinesis").
+        for (text, shard) in [
+            ("49543463076548007577105092703039560359975228518395019266", 0),
+            ("49590338271490256608559692538361571095921575989136588898", 6),
+        ] {
+            let n = SequenceNumber::parse(text).unwrap();
+            assert_eq!(n.shard, shard, "{n:?}");
+            assert!((1_400_000_000..1_800_000_000).contains(&n.arrived), "{n:?}");
+            assert_eq!(n.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn ends_are_outside_of_all_records() {
+        let (a, z) = (
+            SequenceNumber::starting(1_700_000_000, 3),
+            SequenceNumber::ending(1_700_000_000, 3, 1_800_000_000),
+        );
+        let first = SequenceNumber::of(1_700_000_000, 3, 0, 1_700_000_000);
+        assert!(a < first && first < z);
+        assert_eq!((a.at(), a.after(), first.at(), first.after()), (0, 0, 0, 1));
+        assert_eq!((z.at(), z.after()), (u64::MAX, u64::MAX));
+    }
+}

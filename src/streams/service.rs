@@ -1,0 +1,335 @@
+//! The streams that are open here, how they are found, made and ended.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use access::Gate;
+use catalog::{Catalog, Filter};
+use log::{OnFull, Retention, SharedLog};
+use wire::aws::AwsError;
+use world::{Arn, Home, StreamUid, World};
+
+use crate::{
+    account::Account,
+    body::{Body, Mode, Status, Work},
+    consumers::Consumers,
+    error,
+    quota::{Exact, Quotas, Rate, Ration, Unlimited},
+    stream::{KIND, SHARDS, Stream, Tools},
+};
+
+/// What the service is set to.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether AWS's quotas hold; what the model bounds holds always.
+    pub limits: bool,
+    /// Open shards in the account (with [`Config::limits`]).
+    pub shard_quota: u32,
+    /// On-demand streams in the account (with [`Config::limits`]).
+    pub on_demand_quota: u32,
+    /// How long a stream is shown as CREATING, UPDATING or DELETING at least.
+    pub transition: Duration,
+    /// How long a request waits for a change that takes its time, before it answers that it has begun.
+    pub patience: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            limits: true,
+            shard_quota: 20_000,
+            on_demand_quota: 50,
+            transition: Duration::ZERO,
+            patience: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Shards of a new on-demand stream: 4 MB/s of writes.
+pub(crate) const ON_DEMAND_SHARDS: u32 = 4;
+/// Pause before a change that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// All data streams. Cloning is cheap.
+#[derive(Clone)]
+pub struct DataStreams {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub tools: Tools,
+    pub gate: Gate,
+    pub home: Home,
+    pub config: Config,
+    pub quotas: Box<dyn Quotas>,
+    pub consumers: Consumers,
+    pub account: Account,
+    open: Mutex<BTreeMap<String, Arc<Stream>>>,
+}
+
+impl DataStreams {
+    /// Opens all streams of the catalog, and goes on with what was being done to them. On a Tokio runtime.
+    pub async fn open(
+        world: World,
+        catalog: Arc<dyn Catalog>,
+        log: SharedLog,
+        gate: Gate,
+        home: Home,
+        config: Config,
+    ) -> Result<DataStreams, AwsError> {
+        let mut shards: BTreeMap<String, Vec<catalog::Document>> = BTreeMap::new();
+        for doc in catalog.list(Filter::kind(SHARDS)).await.map_err(error::catalog)? {
+            let uid = doc.id.split('/').next().unwrap_or_default().to_owned();
+            shards.entry(uid).or_default().push(doc);
+        }
+        let mut open = BTreeMap::new();
+        for doc in catalog.list(Filter::kind(KIND)).await.map_err(error::catalog)? {
+            let body: Body = serde_json::from_slice(&doc.body)
+                .map_err(|e| error::internal(format!("the document of data stream {:?}: {e}", doc.id)))?;
+            let its = shards.remove(&body.uid).unwrap_or_default();
+            open.insert(doc.id.clone(), Stream::stored(stream_arn(&home, &doc.id), &doc, &its)?);
+        }
+        let quotas: Box<dyn Quotas> =
+            if config.limits { Box::new(Exact::new(world.clock.clone())) } else { Box::new(Unlimited) };
+        let consumers = Consumers::open(&*catalog).await?;
+        let account = Account::open(&*catalog).await?;
+        let tools = Tools { world, catalog, log };
+        let s = DataStreams {
+            inner: Arc::new(Inner {
+                tools,
+                gate,
+                home,
+                config,
+                quotas,
+                consumers,
+                account,
+                open: Mutex::new(open),
+            }),
+        };
+        let all: Vec<_> = s.map().values().cloned().collect();
+        for stream in all {
+            if stream.read().body.work.is_some() {
+                s.settle(&stream);
+            }
+        }
+        Ok(s)
+    }
+
+    pub(crate) fn map(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Stream>>> {
+        self.inner.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub(crate) fn now(&self) -> world::Timestamp {
+        self.inner.tools.world.clock.now()
+    }
+    /// Streams by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Stream>> {
+        self.map().values().cloned().collect()
+    }
+
+    /// Takes from a ration, or refuses with `e`.
+    pub(crate) fn ration(
+        &self,
+        r: Ration,
+        per_second: f64,
+        e: impl FnOnce() -> AwsError,
+    ) -> Result<(), AwsError> {
+        if self.inner.quotas.take(r, Rate::of(per_second), 1.0) { Ok(()) } else { Err(e()) }
+    }
+    /// One call of an operation, of so many a second that the account has.
+    pub(crate) fn account_call(&self, operation: &'static str, per_second: f64) -> Result<(), AwsError> {
+        self.ration(Ration::AccountCalls(operation), per_second, || {
+            error::limit(format!("Rate exceeded for account {}.", self.inner.home.account))
+        })
+    }
+    /// The same, of those that a stream has.
+    pub(crate) fn stream_call(
+        &self,
+        stream: &Stream,
+        operation: &'static str,
+        per_second: f64,
+    ) -> Result<(), AwsError> {
+        self.ration(Ration::StreamCalls(stream.uid, operation), per_second, || {
+            error::limit(format!(
+                "Rate exceeded for stream {} under account {}.",
+                stream.name, self.inner.home.account
+            ))
+        })
+    }
+
+    /// The stream that an input names.
+    pub(crate) fn find(&self, name: Option<&str>, arn: Option<&str>) -> Result<Arc<Stream>, AwsError> {
+        let name = named(name, arn)?;
+        self.get(&name)
+    }
+    /// By name.
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<Stream>, AwsError> {
+        self.map().get(name).cloned().ok_or_else(|| error::no_stream(&self.inner.home, name))
+    }
+    /// One that can be written and read: ACTIVE or UPDATING.
+    pub(crate) fn usable(&self, s: &Stream) -> Result<(), AwsError> {
+        match s.status() {
+            Status::Active | Status::Updating => Ok(()),
+            Status::Creating => Err(error::no_stream(&self.inner.home, &s.name)),
+            Status::Deleting => Err(error::no_stream(&self.inner.home, &s.name)),
+        }
+    }
+
+    /// Open shards of all streams, and what those being made will have.
+    pub(crate) fn open_shards(&self) -> u32 {
+        let count = |s: &Arc<Stream>| match &s.read().body.work {
+            Some(Work::Create(n)) => *n,
+            _ => s.read().map.open_count() as u32,
+        };
+        self.map().values().map(count).sum()
+    }
+    /// Refuses what would go beyond the account's shards.
+    pub(crate) fn shard_quota(&self, more: u32) -> Result<(), AwsError> {
+        let (now, quota, home) = (self.open_shards(), self.inner.config.shard_quota, &self.inner.home);
+        if !self.inner.config.limits || now.saturating_add(more) <= quota {
+            return Ok(());
+        }
+        Err(error::limit(format!(
+            "This request would exceed the shard limit for the account {} in {}. Current shard count for the account: {now}. Limit: {quota}. Number of additional shards that would have resulted from this request: {more}. Refer to the AWS Service Limits page (http://docs.aws.amazon.com/general/latest/gr/aws_service_limits.html) for current limits and how to request higher limits.",
+            home.account, home.region
+        )))
+    }
+
+    /// Begins a stream; its name is taken when this returns.
+    pub(crate) async fn begin(
+        &self,
+        name: &str,
+        body: impl FnOnce(&mut Body),
+        shards: u32,
+    ) -> Result<(), AwsError> {
+        let i = &*self.inner;
+        let uid = StreamUid(i.tools.world.random16());
+        let mut new = Body::new(uid.to_string(), self.now());
+        body(&mut new);
+        new.work = Some(Work::Create(shards));
+        new.ready = Some(self.now() + i.config.transition);
+        let stream = Stream::new(name.into(), uid, stream_arn(&i.home, name), new);
+        {
+            let mut map = self.map();
+            if map.contains_key(name) {
+                return Err(error::in_use(format!(
+                    "Stream {name} under account {} already exists.",
+                    i.home.account
+                )));
+            }
+            map.insert(name.into(), stream.clone());
+        }
+        // The first change writes the document.
+        if let Err(e) = stream.change(&i.tools, |_, _| Ok(())).await {
+            self.map().remove(name);
+            return Err(e);
+        }
+        self.wait(&stream).await;
+        tracing::info!(stream = name, shards, "data stream created");
+        Ok(())
+    }
+
+    /// Begins a change of a stream that is at rest.
+    pub(crate) async fn update<T>(
+        &self,
+        stream: &Arc<Stream>,
+        status: Status,
+        f: impl FnOnce(&mut Body, &crate::map::ShardMap) -> Result<(Work, T), AwsError> + Send,
+    ) -> Result<T, AwsError> {
+        let (home, name, delay) = (&self.inner.home, &stream.name, self.inner.config.transition);
+        let now = self.now();
+        let out = stream
+            .change(&self.inner.tools, |b, map| {
+                if b.status != Status::Active {
+                    return Err(error::not_active(home, name, b.status));
+                }
+                let (work, out) = f(b, map)?;
+                (b.status, b.work, b.ready) = (status, Some(work), Some(now + delay));
+                Ok(out)
+            })
+            .await?;
+        self.wait(stream).await;
+        Ok(out)
+    }
+
+    /// Lets a change go on by itself, and waits for it a moment.
+    pub(crate) async fn wait(&self, stream: &Arc<Stream>) {
+        let done = self.settle(stream);
+        if self.inner.config.transition.is_zero() {
+            tokio::select! {
+                _ = done => {}
+                () = self.inner.tools.world.clock.sleep(self.inner.config.patience) => {}
+            }
+        }
+    }
+
+    /// Goes on with a change until it is done.
+    fn settle(&self, stream: &Arc<Stream>) -> tokio::task::JoinHandle<()> {
+        let (s, stream) = (self.clone(), stream.clone());
+        tokio::spawn(async move {
+            while let Err(e) = stream.work(&s.inner.tools).await {
+                tracing::warn!(stream = stream.name, error = %e.message, "a change could not be made; trying again");
+                s.inner.tools.world.clock.sleep(AGAIN).await;
+            }
+            let ended = matches!(stream.read().body.work, Some(Work::Delete));
+            if ended {
+                s.inner.consumers.forget_stream(&s.inner.tools, stream.uid).await;
+                let mut map = s.map();
+                if map.get(&stream.name).is_some_and(|there| there.uid == stream.uid) {
+                    map.remove(&stream.name);
+                }
+                tracing::info!(stream = stream.name, "data stream deleted");
+                return;
+            }
+            if let Err(e) = s.retain(&stream).await {
+                tracing::warn!(stream = stream.name, error = %e.message, "retention could not be set");
+            }
+        })
+    }
+
+    /// Tells the log how long records stay.
+    pub(crate) async fn retain(&self, stream: &Stream) -> Result<(), AwsError> {
+        let hours = stream.read().body.retention_hours;
+        let age = Some(Duration::from_secs(3600 * u64::from(hours)));
+        let want = Retention { age, bytes: None, on_full: OnFull::Refuse };
+        let log = &self.inner.tools.log;
+        if log.retention(stream.uid).await.map_err(error::log)? != want {
+            log.set_retention(stream.uid, want).await.map_err(error::log)?;
+        }
+        Ok(())
+    }
+
+    /// How many streams are on demand.
+    pub(crate) fn on_demand_count(&self) -> u32 {
+        self.map().values().filter(|s| s.read().body.mode == Mode::OnDemand).count() as u32
+    }
+}
+
+/// `arn:aws:kinesis:REGION:ACCOUNT:stream/NAME`
+pub(crate) fn stream_arn(home: &Home, name: &str) -> Arn {
+    home.arn("kinesis", &format!("stream/{name}"))
+}
+
+/// The name of the stream that an input means: by name, by ARN, or by both if they agree. A consumer's ARN names its
+/// stream.
+pub fn named(name: Option<&str>, arn: Option<&str>) -> Result<String, AwsError> {
+    let from_arn = match arn {
+        None => None,
+        Some(a) => Some(
+            a.split_once(":stream/")
+                .map(|(_, rest)| rest.split('/').next().unwrap_or_default())
+                .filter(|n| !n.is_empty())
+                .ok_or_else(|| error::argument(format!("{a} is not the ARN of a stream.")))?,
+        ),
+    };
+    match (name, from_arn) {
+        (None, None) => Err(error::argument("Either StreamName or StreamARN should be provided.")),
+        (Some(n), Some(a)) if n != a => Err(error::argument(format!(
+            "StreamName {n} and StreamARN {} do not match.",
+            arn.unwrap_or_default()
+        ))),
+        (Some(n), _) | (None, Some(n)) => Ok(n.to_owned()),
+    }
+}

@@ -1,0 +1,365 @@
+//! A stream that is open here, and how it changes.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use catalog::{Catalog, Change, Document};
+use log::{LogError, SharedLog};
+use tokio::sync::watch;
+use wire::aws::AwsError;
+use world::{Arn, ShardId, StreamUid, Timestamp, World};
+
+use crate::{
+    body::{Body, Status, StoredStep, Work},
+    error,
+    hashing::uniform,
+    map::{CHUNK, Shard, ShardMap, Stored, seconds},
+    plan::{self, Step},
+    upkeep::Load,
+};
+
+/// The document of a stream; its id is the name.
+pub(crate) const KIND: &str = "data-stream";
+/// Some of its shards; the id is `UID/CHUNK`.
+pub(crate) const SHARDS: &str = "data-stream-shards";
+/// Shards opened or closed at once: they share the log's rounds.
+const AT_ONCE: usize = 512;
+
+/// What changes of a stream, and is committed.
+pub(crate) struct State {
+    pub body: Body,
+    pub map: ShardMap,
+    version: u64,
+    /// Of the documents of its shards, by chunk.
+    chunks: Vec<u64>,
+}
+
+/// A stream.
+pub(crate) struct Stream {
+    pub name: String,
+    pub uid: StreamUid,
+    pub arn: Arn,
+    state: RwLock<State>,
+    /// Held by whoever changes the documents.
+    turn: tokio::sync::Mutex<()>,
+    /// Changes with every commit.
+    changed: watch::Sender<u64>,
+    /// What its shards take, if it is on demand.
+    pub load: Load,
+    /// Counts records that go to any shard.
+    dealt: std::sync::atomic::AtomicUsize,
+}
+
+/// What changing a stream takes.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub world: World,
+    pub catalog: Arc<dyn Catalog>,
+    pub log: SharedLog,
+}
+
+impl Stream {
+    pub fn new(name: String, uid: StreamUid, arn: Arn, body: Body) -> Arc<Stream> {
+        let map = ShardMap::new(Vec::new(), body.next_shard);
+        let state = State { body, map, version: 0, chunks: Vec::new() };
+        Arc::new(Stream {
+            name,
+            uid,
+            arn,
+            state: RwLock::new(state),
+            turn: <_>::default(),
+            changed: watch::Sender::new(0),
+            load: Load::default(),
+            dealt: <_>::default(),
+        })
+    }
+
+    /// From its documents.
+    pub fn stored(arn: Arn, doc: &Document, shards: &[Document]) -> Result<Arc<Stream>, AwsError> {
+        let damaged =
+            |what: &str| error::internal(format!("the document of data stream {:?} {what}", doc.id));
+        let body: Body = serde_json::from_slice(&doc.body).map_err(|e| damaged(&e.to_string()))?;
+        let uid = body.uid.parse().map_err(|_| damaged("has no id"))?;
+        let (mut all, mut chunks) = (Vec::new(), Vec::new());
+        for d in shards {
+            let n = d.id.rsplit('/').next().and_then(|n| n.parse::<usize>().ok());
+            let n =
+                n.filter(|n| *n <= (u32::MAX / CHUNK) as usize).ok_or_else(|| damaged("has odd shards"))?;
+            if chunks.len() <= n {
+                chunks.resize(n + 1, 0);
+            }
+            chunks[n] = d.version;
+            let stored: Vec<Stored> = serde_json::from_slice(&d.body).map_err(|e| damaged(&e.to_string()))?;
+            for s in stored {
+                all.push(s.shard().ok_or_else(|| damaged("has odd shards"))?);
+            }
+        }
+        let map = ShardMap::new(all, body.next_shard);
+        let state = State { body, map, version: doc.version, chunks };
+        Ok(Arc::new(Stream {
+            name: doc.id.clone(),
+            uid,
+            arn,
+            state: RwLock::new(state),
+            turn: <_>::default(),
+            changed: watch::Sender::new(0),
+            load: Load::default(),
+            dealt: <_>::default(),
+        }))
+    }
+
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub fn status(&self) -> Status {
+        self.read().body.status
+    }
+    pub fn log_shard(&self, index: u32) -> ShardId {
+        ShardId { stream: self.uid, shard: index }
+    }
+    /// Changes with every commit.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+    /// One more each time.
+    pub fn turnstile(&self) -> usize {
+        self.dealt.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+    /// Waits until whoever changes the documents is done.
+    pub async fn settled(&self) {
+        drop(self.turn.lock().await);
+    }
+
+    /// Changes the document; what `f` refuses changes nothing. Durable when it returns.
+    pub async fn change<T>(
+        &self,
+        tools: &Tools,
+        f: impl FnOnce(&mut Body, &ShardMap) -> Result<T, AwsError> + Send,
+    ) -> Result<T, AwsError> {
+        let _turn = self.turn.lock().await;
+        self.change_in_turn(tools, &[], &[], f).await
+    }
+
+    async fn change_in_turn<T>(
+        &self,
+        tools: &Tools,
+        shards: &[Shard],
+        gone: &[u32],
+        f: impl FnOnce(&mut Body, &ShardMap) -> Result<T, AwsError> + Send,
+    ) -> Result<T, AwsError> {
+        let (mut body, map, version, chunks) = {
+            let s = self.read();
+            let map = if shards.is_empty() && gone.is_empty() { None } else { Some(s.map.clone()) };
+            (s.body.clone(), map, s.version, s.chunks.clone())
+        };
+        let (mut changes, mut chunks, mut new_map) = (Vec::new(), chunks, None);
+        if let Some(mut map) = map {
+            map.apply(shards);
+            map.forget(gone);
+            body.next_shard = map.next();
+            let mut touched: Vec<u32> =
+                shards.iter().map(|s| s.index / CHUNK).chain(gone.iter().map(|g| g / CHUNK)).collect();
+            touched.sort_unstable();
+            touched.dedup();
+            for n in touched {
+                let in_it: Vec<Stored> =
+                    map.all().iter().filter(|s| s.index / CHUNK == n).map(Stored::from).collect();
+                if chunks.len() <= n as usize {
+                    chunks.resize(n as usize + 1, 0);
+                }
+                let expect = chunks[n as usize];
+                let id = format!("{}/{n:08}", self.uid);
+                if in_it.is_empty() {
+                    if expect > 0 {
+                        changes.push(Change::Delete { kind: SHARDS.into(), id, expect });
+                    }
+                    chunks[n as usize] = 0;
+                    continue;
+                }
+                let body = serde_json::to_vec(&in_it).map_err(error::internal)?;
+                let doc = Document { kind: SHARDS.into(), id, version: 0, body, keys: Vec::new() };
+                changes.push(Change::Put { doc, expect });
+                chunks[n as usize] = expect + 1;
+            }
+            new_map = Some(map);
+        }
+        let out = match &new_map {
+            Some(map) => f(&mut body, map)?,
+            None => f(&mut body, &self.read().map)?,
+        };
+        let doc = Document {
+            kind: KIND.into(),
+            id: self.name.clone(),
+            version: 0,
+            body: serde_json::to_vec(&body).map_err(error::internal)?,
+            keys: Vec::new(),
+        };
+        changes.push(Change::Put { doc, expect: version });
+        tools.catalog.commit(changes).await.map_err(error::catalog)?;
+        {
+            let mut s = self.write();
+            (s.body, s.version, s.chunks) = (body, version + 1, chunks);
+            if let Some(map) = new_map {
+                s.map = map;
+            }
+        }
+        self.changed.send_modify(|n| *n += 1);
+        Ok(out)
+    }
+
+    /// Does what the document says is to be done, and says that it is done. May be begun again at any point.
+    pub async fn work(self: &Arc<Self>, tools: &Tools) -> Result<(), AwsError> {
+        let turn = self.turn.lock().await;
+        loop {
+            let (work, ready) = {
+                let s = self.read();
+                (s.body.work.clone(), s.body.ready)
+            };
+            let Some(work) = work else { return Ok(()) };
+            let next = match work {
+                Work::Wait => None,
+                Work::Create(count) => {
+                    self.create(tools, count).await?;
+                    None
+                }
+                Work::Steps(steps) => {
+                    let steps = steps.iter().map(StoredStep::step).collect::<Option<Vec<_>>>();
+                    let steps = steps.ok_or_else(|| {
+                        error::internal(format!("the document of data stream {:?} has odd steps", self.name))
+                    })?;
+                    self.take(tools, &steps, Work::Wait).await?;
+                    None
+                }
+                Work::Count(target) => {
+                    let steps = plan::towards(&self.read().map, target, tools.world.clock.now());
+                    if steps.is_empty() {
+                        None
+                    } else {
+                        self.take(tools, &steps, Work::Count(target)).await?;
+                        Some(())
+                    }
+                }
+                Work::Key(key) => {
+                    tools.log.rotate_key(self.uid).await.map_err(error::log)?;
+                    self.change_in_turn(tools, &[], &[], |b, _| {
+                        (b.key, b.work) = (key, Some(Work::Wait));
+                        Ok(())
+                    })
+                    .await?;
+                    None
+                }
+                Work::Delete => {
+                    if let Some(left) = ready.map(|r| r.since(tools.world.clock.now())) {
+                        tools.world.clock.sleep(left).await;
+                    }
+                    return self.destroy(tools).await;
+                }
+            };
+            if next.is_some() {
+                continue;
+            }
+            drop(turn);
+            if let Some(left) = ready.map(|r| r.since(tools.world.clock.now())) {
+                tools.world.clock.sleep(left).await;
+            }
+            return self
+                .change(tools, |b, _| {
+                    // A deletion may have come meanwhile.
+                    if !matches!(b.work, Some(Work::Delete)) {
+                        (b.status, b.work, b.ready) = (Status::Active, None, None);
+                    }
+                    Ok(())
+                })
+                .await;
+        }
+    }
+
+    /// The log's stream and the first shards.
+    async fn create(&self, tools: &Tools, count: u32) -> Result<(), AwsError> {
+        tools.log.create_stream(self.uid).await.map_err(error::log)?;
+        self.open_in_log(tools, (1..count).map(|n| (n, Vec::new())).collect()).await?;
+        let opened = tools.world.clock.now();
+        let created = seconds(self.read().body.created);
+        let shards: Vec<Shard> = (0..)
+            .zip(uniform(count))
+            .map(|(index, range)| Shard { index, range, parents: [None; 2], created, opened, closed: None })
+            .collect();
+        self.change_in_turn(tools, &shards, &[], |b, _| {
+            b.work = Some(Work::Wait);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Closes and opens shards, in the log first. What is done already stays done.
+    async fn take(&self, tools: &Tools, steps: &[Step], then: Work) -> Result<(), AwsError> {
+        let parents: Vec<u32> = steps.iter().flat_map(|s| s.parents.iter().copied()).collect();
+        for some in parents.chunks(AT_ONCE) {
+            let close = some.iter().map(|p| async {
+                match tools.log.close_shard(self.log_shard(*p)).await {
+                    Ok(_) | Err(LogError::Closed(_)) => Ok(()),
+                    Err(e) => Err(error::log(e)),
+                }
+            });
+            futures_util::future::try_join_all(close).await?;
+        }
+        let mut children = Vec::new();
+        for s in steps {
+            children.extend(s.children.iter().map(|c| (c.index, s.parents.clone())));
+        }
+        self.open_in_log(tools, children).await?;
+        let now = tools.world.clock.now();
+        let shards: Vec<Shard> = {
+            let s = self.read();
+            steps.iter().flat_map(|step| plan::outcome(&s.map, step, now)).collect()
+        };
+        self.change_in_turn(tools, &shards, &[], |b, _| {
+            b.work = Some(then);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn open_in_log(&self, tools: &Tools, shards: Vec<(u32, Vec<u32>)>) -> Result<(), AwsError> {
+        for some in shards.chunks(AT_ONCE) {
+            let open = some.iter().map(|(n, parents)| tools.log.open_shard(self.log_shard(*n), parents));
+            futures_util::future::try_join_all(open).await.map_err(error::log)?;
+        }
+        Ok(())
+    }
+
+    /// The records first: then nothing says that there were any.
+    async fn destroy(&self, tools: &Tools) -> Result<(), AwsError> {
+        match tools.log.delete_stream(self.uid).await {
+            Ok(()) | Err(LogError::NoShard(_)) => {}
+            Err(e) => return Err(error::log(e)),
+        }
+        let (version, chunks) = {
+            let s = self.read();
+            (s.version, s.chunks.clone())
+        };
+        let mut changes = vec![Change::Delete { kind: KIND.into(), id: self.name.clone(), expect: version }];
+        for (n, expect) in chunks.into_iter().enumerate().filter(|(_, v)| *v > 0) {
+            changes.push(Change::Delete { kind: SHARDS.into(), id: format!("{}/{n:08}", self.uid), expect });
+        }
+        tools.catalog.commit(changes).await.map_err(error::catalog)?;
+        self.changed.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    /// Forgets closed shards of which no record is left.
+    pub async fn forget(&self, tools: &Tools, gone: &[u32]) -> Result<(), AwsError> {
+        let _turn = self.turn.lock().await;
+        self.change_in_turn(tools, &[], gone, |_, _| Ok(())).await
+    }
+}
+
+/// What happened in the last 24 hours.
+pub(crate) fn lately(times: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+    times.iter().copied().filter(|t| now.since(*t) < Duration::from_secs(24 * 3600)).collect()
+}

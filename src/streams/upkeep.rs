@@ -1,0 +1,132 @@
+//! What is done now and then: on-demand streams get as many shards as their load needs, and closed shards of which no
+//! record is left are forgotten.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use wire::aws::AwsError;
+
+use crate::{
+    body::{Mode, Status, StoredStep, Work},
+    plan::{self, Step},
+    service::{DataStreams, ON_DEMAND_SHARDS},
+    stream::Stream,
+};
+
+/// How often loads are looked at.
+const EVERY: Duration = Duration::from_secs(10);
+/// A shard that takes more than this is split (Developer Guide, "Choose the right mode": 500 KB/s).
+const HOT: f64 = 500.0 * 1024.0;
+/// Neighbours that together took less than this over the whole of [`CALM`] are merged.
+const COLD: f64 = 100.0 * 1024.0;
+const CALM: u32 = 6 * 15;
+
+/// What each shard of an on-demand stream took since it was last looked at.
+#[derive(Default)]
+pub(crate) struct Load {
+    bytes: Mutex<HashMap<u32, u64>>,
+    /// For how many looks a shard has been cold.
+    cold: Mutex<HashMap<u32, u32>>,
+}
+
+impl Load {
+    pub fn add(&self, shard: u32, bytes: u64) {
+        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner).entry(shard).or_default() += bytes;
+    }
+}
+
+impl DataStreams {
+    /// Runs until the program ends.
+    pub async fn keep(self) {
+        let mut before = self.inner.tools.world.clock.monotonic();
+        loop {
+            self.inner.tools.world.clock.sleep(EVERY).await;
+            let now = self.inner.tools.world.clock.monotonic();
+            let passed = now.saturating_sub(before).as_secs_f64();
+            before = now;
+            for stream in self.all() {
+                if let Err(e) = self.look_after(&stream, passed).await {
+                    tracing::warn!(stream = stream.name, error = %e.message, "upkeep of a data stream failed");
+                }
+            }
+        }
+    }
+
+    /// One stream: `passed` seconds after the last look.
+    pub(crate) async fn look_after(&self, stream: &Arc<Stream>, passed: f64) -> Result<(), AwsError> {
+        if stream.status() != Status::Active {
+            return Ok(());
+        }
+        self.forget_old(stream).await?;
+        let steps = self.wanted(stream, passed);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let more = steps.iter().map(|s| s.children.len().saturating_sub(s.parents.len()) as u32).sum();
+        self.shard_quota(more)?;
+        tracing::info!(
+            stream = stream.name,
+            steps = steps.len(),
+            "the shards of an on-demand stream follow its load"
+        );
+        let steps = steps.iter().map(StoredStep::from).collect();
+        self.update(stream, Status::Updating, |_, _| Ok((Work::Steps(steps), ()))).await
+    }
+
+    async fn forget_old(&self, stream: &Arc<Stream>) -> Result<(), AwsError> {
+        let old: Vec<u32> = {
+            let s = stream.read();
+            let horizon = self.now() - Duration::from_secs(3600 * u64::from(s.body.retention_hours));
+            s.map.all().iter().filter(|s| s.closed.is_some_and(|z| z < horizon)).map(|s| s.index).collect()
+        };
+        if old.is_empty() { Ok(()) } else { stream.forget(&self.inner.tools, &old).await }
+    }
+
+    /// Splits of what is hot; else merges of what has been cold for long.
+    fn wanted(&self, stream: &Stream, passed: f64) -> Vec<Step> {
+        let s = stream.read();
+        let took = std::mem::take(&mut *stream.load.bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        if s.body.mode != Mode::OnDemand || passed <= 0.0 {
+            return Vec::new();
+        }
+        let now = self.now();
+        let rate = |index: u32| took.get(&index).copied().unwrap_or(0) as f64 / passed;
+        let (mut scratch, mut steps) = (s.map.clone(), Vec::new());
+        for shard in s.map.open().filter(|s| rate(s.index) > HOT) {
+            let (start, end) = shard.range;
+            if let Some(step) = plan::split(&scratch, shard, start + (end - start) / 2 + 1, now) {
+                scratch.apply(&step.children);
+                steps.push(step);
+            }
+        }
+        if !steps.is_empty() {
+            return steps;
+        }
+        let least = ON_DEMAND_SHARDS.max(s.body.warm_mibps.unwrap_or(0)) as usize;
+        let mut cold = stream.load.cold.lock().unwrap_or_else(PoisonError::into_inner);
+        let looks: HashMap<u32, u32> = s
+            .map
+            .open()
+            .filter(|s| rate(s.index) < COLD / 2.0)
+            .map(|s| (s.index, cold.get(&s.index).copied().unwrap_or(0) + 1))
+            .collect();
+        *cold = looks;
+        let long = |index: u32| cold.get(&index).is_some_and(|n| *n >= CALM);
+        let (mut left, mut open) = (s.map.open_count(), s.map.open().peekable());
+        while let Some(a) = open.next() {
+            if left > least
+                && long(a.index)
+                && let Some(b) = open.next_if(|b| long(b.index))
+                && let Some(step) = plan::merge(&scratch, a, b, now)
+            {
+                scratch.apply(&step.children);
+                steps.push(step);
+                left -= 1;
+            }
+        }
+        steps
+    }
+}
