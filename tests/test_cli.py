@@ -4,12 +4,13 @@ import json
 import os
 import re
 import stat
+import subprocess
 
 import pytest
 
 from support import media
 from support.media import ffmpeg_publisher, publish
-from support.server import run
+from support.server import BIN, environment, run
 from support.simulator import Simulator
 from support.wait import wait_until
 
@@ -18,8 +19,9 @@ COMMANDS = [
     ["catalog"], ["catalog", "backup"], ["catalog", "restore"],
     ["key"], ["key", "show"], ["key", "rotate"], ["key", "forget-retired"],
     ["segment"], ["segment", "list"], ["segment", "show"], ["segment", "dump"],
-    ["stream"], *(["stream", c] for c in ("list", "add", "show", "set", "pin", "unpin", "pins", "remove", "hls-url", "timeline")),
-    ["camera"], *(["camera", c] for c in ("list", "add", "probe", "show", "remove", "enable", "disable")),
+    ["stream"], *(["stream", c] for c in ("create", "describe", "put", "tail", "split", "merge", "scale", "delete")),
+    *(["stream", c] for c in ("list", "add", "show", "set", "pin", "unpin", "pins", "remove", "hls-url", "timeline")),
+    ["camera"], *(["camera", c] for c in ("list", "add", "set", "probe", "show", "remove", "enable", "disable")),
 ]
 
 
@@ -72,7 +74,7 @@ def cli(server):
 
 
 def test_streams(server, cli, clips):
-    assert cli("stream", "list") == {"streams": []}
+    assert cli("stream", "list") == {"streams": [], "dataStreams": []}
     made = cli("stream", "add", "door")
     assert made["name"] == "door" and made["arn"].startswith("arn:aws:kinesisvideo:us-east-1:000000000000:stream/door/")
     assert "door" in cli("stream", "add", "door", ok=False)
@@ -99,6 +101,42 @@ def test_streams(server, cli, clips):
         assert cli("stream", "add", name, ok=False)
 
 
+def test_data_streams(server, cli):
+    assert cli("stream", "create", "orders", "--shards", "2") == {"stream": "orders"}
+    assert "orders" in cli("stream", "create", "orders", ok=False)
+    assert cli.text("stream", "put", "orders", "hello", "wörld\x1b[2J").strip() == "put 2 records"
+    r = subprocess.run([BIN, "stream", "put", "orders", "--key", "k", "--data", server.data], input="\n".join(map(str, range(1200))),
+                       capture_output=True, text=True, timeout=60, env=environment())
+    assert r.stdout.strip() == "put 1200 records", r.stderr
+    lines = cli.text("stream", "tail", "orders", "--from", "oldest", "--no-follow").splitlines()
+    assert len(lines) == 1202 and "\x1b" not in "".join(lines), "no record gives the terminal orders"
+    assert [l.split()[-1] for l in lines if l.split()[1] == "k"] == [str(n) for n in range(1200)]
+    assert cli("stream", "split", "orders", "0") == {"stream": "orders"}
+    assert cli("stream", "merge", "orders", "shardId-000000000003", "1") == {"stream": "orders"}
+    text = cli.text("stream", "describe", "orders", "--all")
+    assert text.count("closed") == 3 and "shardId-000000000004" in text
+    assert len(cli.text("stream", "tail", "orders", "--from", "oldest", "--no-follow").splitlines()) == 1202
+    assert cli("stream", "scale", "orders", "4")["TargetShardCount"] == 4
+    assert cli("stream", "describe", "orders")["summary"]["OpenShardCount"] == 4
+    assert "orders" in cli.text("stream", "list")
+    assert "nowhere" in cli("stream", "tail", "nowhere", ok=False)
+    assert "yesterday" in cli("stream", "tail", "orders", "--from", "yesterday", ok=False)
+    assert cli("stream", "delete", "orders") == {"stream": "orders"}
+    assert "orders" in cli("stream", "describe", "orders", ok=False)
+
+
+def test_tail_follows(server, cli):
+    cli("stream", "create", "s")
+    with subprocess.Popen([BIN, "stream", "tail", "s", "--from", "oldest", "--data", server.data], stdout=subprocess.PIPE, text=True, env=environment()) as tail:
+        for n in range(3):
+            cli.text("stream", "put", "s", f"record-{n}")
+            assert f"record-{n}" in tail.stdout.readline()
+        cli("stream", "split", "s", "0")
+        cli.text("stream", "put", "s", "after")
+        assert "after" in tail.stdout.readline()
+        tail.terminate()
+
+
 def test_cameras(server, cli, clips):
     assert cli("camera", "list") == {"cameras": []}
     with Simulator(clips(seconds=10)) as camera:
@@ -123,7 +161,7 @@ def test_whom_to_ask(server, tmp_path):
     # By URL and key instead of the folder.
     r = run("stream", "list", "--json", "--server", server.url, RUSHES_ROOT_ACCESS_KEY_ID=server.key,
             RUSHES_ROOT_SECRET_ACCESS_KEY=server.secret)
-    assert r.returncode == 0 and json.loads(r.stdout) == {"streams": []}, r.stderr
+    assert r.returncode == 0 and json.loads(r.stdout) == {"streams": [], "dataStreams": []}, r.stderr
     r = run("stream", "list", "--server", server.url, RUSHES_ROOT_ACCESS_KEY_ID=server.key, RUSHES_ROOT_SECRET_ACCESS_KEY="wrong")
     assert r.returncode == 1 and len(r.stderr.splitlines()) == 1, r.stderr
     r = run("stream", "list", "--data", tmp_path / "nothing-here")

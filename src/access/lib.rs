@@ -37,4 +37,4 @@ pub use gate::{AccessError, Gate};
 pub use permit::{Credentials, Denied, Known, Permit, Principal};
 pub use root::RootKey;
 pub use session::ConsoleSession;
-pub use signature::{SKEW, SignatureFault, SignedRequest, hex, sha256_hex};
+pub use signature::{SKEW, SignatureFault, SignedRequest, hex, sha256, sha256_hex, sign};

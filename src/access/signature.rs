@@ -135,13 +135,28 @@ impl Signer {
     }
 }
 
+/// The signature of a request that we send, 64 hexadecimal digits: what [`SignedRequest::signature`] should be. What that is
+/// in `r` is not looked at.
+pub fn sign(secret: &str, r: &SignedRequest<'_>) -> String {
+    let scope = format!("{}/{}/{}/aws4_request", r.day, r.region, r.service);
+    let text = string_to_sign(r.time_text, &scope, &r.canonical);
+    hex(hmac::sign(&Signer::new(secret).derive(r), text.as_bytes()).as_ref())
+}
+
 fn string_to_sign(time: &str, scope: &str, canonical: &[u8; 32]) -> String {
     format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(canonical))
 }
 
+/// SHA-256.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
 /// SHA-256, in 64 hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+    hex(&sha256(bytes))
 }
 
 /// In lower-case hexadecimal digits.
@@ -187,6 +202,10 @@ mod tests {
             signature: "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7",
         };
         assert!(s.signed(&r));
+        assert_eq!(
+            sign("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", &SignedRequest { signature: "", ..r }),
+            r.signature
+        );
         assert!(s.signed(&r), "also by the key remembered");
         assert_eq!(s.remembered(), 1);
         for wrong in [

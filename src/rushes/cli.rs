@@ -247,16 +247,18 @@ pub struct VerifyArgs {
 
 #[derive(Subcommand)]
 pub enum StreamCommand {
-    /// List streams and what is recorded of them
+    #[command(flatten)]
+    Data(DataStreamCommand),
+    /// List video streams and what is recorded of them, and data streams
     List(ClientArgs),
-    /// Make a stream
+    /// Make a video stream (data streams: create)
     Add {
         /// The stream's name
         name: String,
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Show one stream
+    /// Show one video stream (data streams: describe)
     Show {
         /// The stream's name
         name: String,
@@ -283,7 +285,7 @@ pub enum StreamCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Delete a stream with everything recorded, pinned or not; its keys are destroyed
+    /// Delete a video stream with everything recorded, pinned or not; its keys are destroyed
     Remove {
         /// The stream's name
         name: String,
@@ -322,6 +324,99 @@ pub enum StreamCommand {
         /// The same [default: now]
         #[arg(long)]
         to: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+/// Data streams, over the API that AWS's SDKs use.
+#[derive(Subcommand)]
+pub enum DataStreamCommand {
+    /// Make a data stream
+    Create {
+        /// The stream's name
+        name: String,
+        /// How many shards
+        #[arg(long, default_value = "1", conflicts_with = "on_demand")]
+        shards: u32,
+        /// As many shards as the load needs
+        #[arg(long)]
+        on_demand: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show a data stream and its shards
+    Describe {
+        /// The stream's name
+        name: String,
+        /// Closed shards, too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Put records into a data stream: each argument is one, or each line of standard input
+    Put {
+        /// The stream's name
+        name: String,
+        /// Records
+        #[arg(value_name = "RECORD")]
+        records: Vec<String>,
+        /// Their partition key [default: another one for each]
+        #[arg(long)]
+        key: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print a data stream's records as they come, of all its shards, through splits and merges
+    Tail {
+        /// The stream's name
+        name: String,
+        /// Where to begin: latest, oldest, or a time (RFC 3339, or milliseconds since 1970)
+        #[arg(long, default_value = "latest")]
+        from: String,
+        /// End once everything that is there is printed
+        #[arg(long)]
+        no_follow: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Split a shard of a data stream in two
+    Split {
+        /// The stream's name
+        name: String,
+        /// The shard, such as shardId-000000000000 or 0
+        shard: String,
+        /// The first hash key of the upper half [default: the middle]
+        #[arg(long, value_name = "HASH_KEY")]
+        at: Option<u128>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Merge two neighbouring shards of a data stream
+    Merge {
+        /// The stream's name
+        name: String,
+        /// One shard, such as shardId-000000000000 or 0
+        shard: String,
+        /// The other
+        adjacent: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Give a data stream another number of shards, of equal size
+    Scale {
+        /// The stream's name
+        name: String,
+        /// How many
+        shards: u32,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Delete a data stream with its records and consumers; its keys are destroyed
+    Delete {
+        /// The stream's name
+        name: String,
         #[command(flatten)]
         client: ClientArgs,
     },

@@ -19,10 +19,34 @@ use crate::{Failure, cli::ClientArgs};
 /// Answers larger than this are not for people.
 const LIMIT: usize = 64 << 20;
 
+const AWS_JSON: &str = "application/x-amz-json-1.1";
+
+/// An operation of an AWS service was refused, or could not be asked for (then without a code).
+pub struct AwsFailure {
+    /// Such as `ResourceNotFoundException`.
+    pub code: String,
+    /// In words.
+    pub failure: Failure,
+}
+
+impl From<Failure> for AwsFailure {
+    fn from(failure: Failure) -> Self {
+        AwsFailure { code: String::new(), failure }
+    }
+}
+
+impl From<AwsFailure> for Failure {
+    fn from(e: AwsFailure) -> Self {
+        e.failure
+    }
+}
+
 /// A server and the key to use.
 pub struct Client {
     url: url::Url,
     authorization: String,
+    id: String,
+    secret: String,
     data: std::path::PathBuf,
 }
 
@@ -61,7 +85,7 @@ impl Client {
         };
         let authorization =
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}")));
-        Ok(Client { url, authorization, data: data.clone() })
+        Ok(Client { url, authorization, id, secret, data: data.clone() })
     }
 
     /// A URL on this server.
@@ -77,6 +101,65 @@ impl Client {
         self.json(response).await
     }
 
+    /// An operation of an AWS service, such as `Kinesis_20131202.ListStreams`, signed. `now`: the time of the signature.
+    pub async fn aws(&self, target: &str, body: &Value, now: world::Timestamp) -> Result<Value, AwsFailure> {
+        let body = body.to_string().into_bytes();
+        let (address, host) = self.address()?;
+        let time: String = wire::time::format(now).chars().filter(|c| !matches!(c, '-' | ':')).collect();
+        let time = format!("{}Z", time.split('.').next().unwrap_or_default());
+        let day = time.get(..8).unwrap_or_default().to_owned();
+        let (region, service, signed) = ("us-east-1", "kinesis", "content-type;host;x-amz-date;x-amz-target");
+        let canonical = format!(
+            "POST\n/\n\ncontent-type:{AWS_JSON}\nhost:{host}\nx-amz-date:{time}\nx-amz-target:{target}\n\n{signed}\n{}",
+            access::sha256_hex(&body)
+        );
+        let request = access::SignedRequest {
+            key_id: &self.id,
+            day: &day,
+            region,
+            service,
+            time_text: &time,
+            time: now,
+            expires: None,
+            session_token: None,
+            canonical: access::sha256(canonical.as_bytes()),
+            signature: "",
+        };
+        let signature = access::sign(&self.secret, &request);
+        let request = Request::post("/")
+            .header(header::HOST, &host)
+            .header(header::CONTENT_TYPE, AWS_JSON)
+            .header("x-amz-date", &time)
+            .header("x-amz-target", target)
+            .header(
+                header::AUTHORIZATION,
+                format!(
+                    "AWS4-HMAC-SHA256 Credential={}/{day}/{region}/{service}/aws4_request, SignedHeaders={signed}, Signature={signature}",
+                    self.id
+                ),
+            )
+            .body(Full::new(Bytes::from(body)))
+            .map_err(Failure::new)?;
+        let response = self.connect(&address, request).await?;
+        let fine = response.status().is_success();
+        let status = response.status();
+        let v = self.json(response).await?;
+        if fine {
+            return Ok(v);
+        }
+        let code = v["__type"].as_str().unwrap_or_default().to_owned();
+        let words = v["message"].as_str().or(v["Message"].as_str()).map(str::to_owned);
+        let words = words.unwrap_or_else(|| format!("{} answered {status} {code}", self.url));
+        Err(AwsFailure { code, failure: Failure(words) })
+    }
+
+    /// Host and port, and both as one header.
+    fn address(&self) -> Result<((String, u16), String), Failure> {
+        let host = self.url.host_str().ok_or_else(|| Failure(format!("{}: has no host", self.url)))?;
+        let port = self.url.port_or_known_default().unwrap_or(80);
+        Ok(((host.to_owned(), port), format!("{host}:{port}")))
+    }
+
     /// Asks, with a body that may be made while it is sent; the answer as it comes, if it is a success.
     pub async fn send<B>(
         &self,
@@ -90,34 +173,45 @@ impl Client {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let host =
-            self.url.host_str().ok_or_else(|| Failure(format!("{}: has no host", self.url)))?.to_owned();
-        let https = self.url.scheme() == "https";
-        let port = self.url.port_or_known_default().unwrap_or(80);
+        let (address, host) = self.address()?;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, format!("{host}:{port}"))
+            .header(header::HOST, host)
             .header(header::TE, "trailers")
             .header(header::AUTHORIZATION, &self.authorization);
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
         }
         let request = request.body(body).map_err(Failure::new)?;
-        let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port))
+        let response = self.connect(&address, request).await?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+    }
+
+    /// Sends one request on a connection of its own.
+    async fn connect<B>(
+        &self,
+        (host, port): &(String, u16),
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, Failure>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let tcp = TcpStream::connect((host.trim_matches(['[', ']']), *port))
             .await
             .map_err(|e| Failure(format!("{} does not answer: {e}; is `rushes serve` running?", self.url)))?;
-        let response = if https {
+        if self.url.scheme() == "https" {
             let connector = tokio_rustls::TlsConnector::from(Arc::new(self.tls()?));
             let name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                 .map_err(Failure::new)?;
             let tls =
                 connector.connect(name, tcp).await.map_err(|e| Failure(format!("{}: {e}", self.url)))?;
-            self.exchange(TokioIo::new(tls), request).await?
+            self.exchange(TokioIo::new(tls), request).await
         } else {
-            self.exchange(TokioIo::new(tcp), request).await?
-        };
-        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+            self.exchange(TokioIo::new(tcp), request).await
+        }
     }
 
     /// A whole answer.

@@ -45,6 +45,18 @@ const KEYS: &[Key] = &[
         "Signatures on AWS's APIs: verify; or any, which takes every signed request for root's, whatever its key. For tests only.",
     ),
     key(
+        "streams.limits",
+        r#""aws""#,
+        "Quotas of data streams: aws, as Amazon's; or off, as much as the machine can do.",
+    ),
+    key("streams.shard_quota", "20000", "Open shards in all data streams."),
+    key("streams.on_demand_quota", "50", "Data streams whose capacity is on demand."),
+    key(
+        "streams.transition_ms",
+        "0",
+        "How long a data stream is shown as CREATING, UPDATING or DELETING at least, for clients that are to see it.",
+    ),
+    key(
         "store.url",
         r#""""#,
         "Where finished segments go: s3://BUCKET/PREFIX, gs://, az://, or a folder on another disk. Empty: they stay in the data folder. (Also as store = URL, above the tables.)",
@@ -155,6 +167,7 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// Whether every signature will do on AWS's APIs.
     pub any_signature: bool,
+    pub streams: streams::Config,
     pub log_filter: String,
     pub log_json: bool,
     pub video: video::Config,
@@ -402,6 +415,17 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             "any" => true,
             _ => return Err(r.wrong("aws.auth", "\"verify\" or \"any\"")),
         },
+        streams: streams::Config {
+            limits: match r.text("streams.limits")?.as_str() {
+                "aws" => true,
+                "off" => false,
+                _ => return Err(r.wrong("streams.limits", "\"aws\" or \"off\"")),
+            },
+            shard_quota: r.number("streams.shard_quota", 1, 1_000_000)? as u32,
+            on_demand_quota: r.number("streams.on_demand_quota", 0, 1_000_000)? as u32,
+            transition: Duration::from_millis(r.number("streams.transition_ms", 0, 600_000)?),
+            ..streams::Config::default()
+        },
         log_filter: r.text("log.filter")?,
         log_json: r.flag("log.json")?,
         video: video::Config {
@@ -505,6 +529,7 @@ mod tests {
             ("[store]\nurls = \"s3://x\"", "store.url"),
             ("[tls]\nkey = \"k\"", "together"),
             ("[aws]\nauth = \"none\"", "verify"),
+            ("[streams]\nlimits = \"none\"", "off"),
             ("data = ", "rushes.toml"),
             ("[retention]\ntotal = \"2 barrels\"", "a size"),
             ("[retention]\ndefault_age = \"11y\"", "30d"),

@@ -10,6 +10,7 @@ use console::Console;
 use frames::Frames;
 use log::{LocalLog, Log};
 use seal::KeyProvider;
+use streams::DataStreams;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -17,7 +18,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 use video::Video;
-use wire::aws::{Service, Services};
+use wire::aws::Services;
 use world::{Store, World};
 
 use crate::{
@@ -57,6 +58,7 @@ struct Running {
     frames: Arc<Frames>,
     push: Option<Arc<capture::push::Server>>,
     cameras: Arc<Cameras>,
+    streams: DataStreams,
     gauge: Arc<Gauge>,
 }
 
@@ -106,6 +108,16 @@ async fn open(
     .await
     .map_err(|e| at(&e))?;
     log.set_store_policy(config.retention.policy(world.disk.space().map_err(|e| at(&e))?.total));
+    let streams = DataStreams::open(
+        world.clone(),
+        catalog.clone(),
+        log.clone(),
+        gate.clone(),
+        config.home.clone(),
+        config.streams.clone(),
+    )
+    .await
+    .map_err(|e| at(&e))?;
     let sink = Arc::new(IntoStreams(video.clone()));
     let push = match rtsp {
         None => None,
@@ -121,7 +133,7 @@ async fn open(
         .map_err(|e| at(&e))?;
     keep_snapshots(world, folder, config, file, snapshot_keys).await?;
     let gauge = Gauge::new(world.clone(), log.clone());
-    Ok((Running { log, gate, video, frames, push, cameras, gauge }, pictures))
+    Ok((Running { log, gate, video, frames, push, cameras, streams, gauge }, pictures))
 }
 
 /// Begins to make snapshots of the catalog, if there is a place for them.
@@ -202,11 +214,12 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         .merge(metrics.router())
         .merge(video::router(running.video.clone()))
         .merge(console);
-    let router = aws(&world, &config, &running.gate)
+    let router = aws(&world, &config, &running.gate, &running.streams)
         .in_front_of(router)
         .layer(axum::middleware::map_response(common_headers));
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());
+    tokio::spawn(running.streams.clone().keep());
     let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), router, stopped));
     let store = store.map(|s| s.url());
     announce(&args, &folder, &config, local, rtsp, tls.is_some(), store, &running.gate)?;
@@ -223,7 +236,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
 }
 
 /// AWS's services, which share the address with everything else.
-fn aws(world: &World, config: &Config, gate: &Gate) -> Services {
+fn aws(world: &World, config: &Config, gate: &Gate, streams: &DataStreams) -> Services {
     let gate = if config.any_signature {
         tracing::warn!(
             "aws.auth = \"any\": whoever reaches {} may do everything through AWS's APIs, with any key; for tests only",
@@ -233,7 +246,7 @@ fn aws(world: &World, config: &Config, gate: &Gate) -> Services {
     } else {
         gate.clone()
     };
-    Services::new(world.clone(), gate, config.home.clone()).with(Service::new("kinesis", "Kinesis_20131202"))
+    Services::new(world.clone(), gate, config.home.clone()).with(streams::service(streams))
 }
 
 /// On SIGHUP: reads the configuration again and applies what can change while running, which is `[retention]`. A
@@ -305,6 +318,7 @@ async fn drain(
         () = sources => {}
         () = world.clock.sleep(DRAIN) => tracing::warn!("some cameras did not end in time"),
     }
+    running.streams.stop();
     stop.send_replace(true);
     // The listener has a deadline of its own.
     let _ = serving.await;

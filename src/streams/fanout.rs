@@ -284,6 +284,7 @@ impl DataStreams {
             position,
             head,
             ended,
+            stopping: self.inner.stopping.subscribe(),
             first: true,
             over: false,
         };
@@ -304,6 +305,7 @@ struct Subscription {
     changed: watch::Receiver<u64>,
     /// Taken over, or the consumer is gone.
     ended: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
     until: Duration,
     last: SequenceNumber,
     first: bool,
@@ -321,7 +323,7 @@ impl Subscription {
                 return Some(Err(error::in_use(message)));
             }
             let now = clock.monotonic();
-            if now >= self.until {
+            if now >= self.until || *self.stopping.borrow() {
                 return None;
             }
             // What changes from here on wakes us.
@@ -368,6 +370,7 @@ impl Subscription {
                 },
                 _ = self.changed.changed() => {}
                 _ = self.ended.changed() => {}
+                _ = self.stopping.changed() => {}
                 () = clock.sleep(wait) => beat = beat.min(clock.monotonic()),
             }
         }

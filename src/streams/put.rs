@@ -1,6 +1,9 @@
 //! Records in: placed by hash key, rationed by shard, appended, and answered once they are durable.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use access::Permit;
 use bytes::Bytes;
@@ -204,7 +207,7 @@ impl DataStreams {
     fn group(&self, stream: &Stream, records: &mut [Placed]) -> Vec<(Shard, Vec<usize>)> {
         let s = stream.read();
         let mut groups: Vec<(Shard, Vec<usize>)> = Vec::new();
-        let mut by_index = std::collections::HashMap::new();
+        let (mut by_index, mut refused) = (HashMap::new(), HashSet::new());
         let on_demand = s.body.mode == Mode::OnDemand;
         let auto = s.body.auto.then(|| s.map.open_count()).filter(|n| *n > 0);
         for (n, r) in records.iter_mut().enumerate().filter(|(_, r)| r.outcome.is_none()) {
@@ -218,9 +221,12 @@ impl DataStreams {
             };
             let (uid, index) = (stream.uid, shard.index);
             let q = &self.inner.quotas;
-            if !q.take(Ration::PutRecords(uid, index), Rate::of(RECORDS), 1.0)
+            // One that was refused is put again after this request: what follows it in its shard must not overtake it.
+            if refused.contains(&index)
+                || !q.take(Ration::PutRecords(uid, index), Rate::of(RECORDS), 1.0)
                 || !q.take(Ration::PutBytes(uid, index), Rate::of(BYTES), r.len as f64)
             {
+                refused.insert(index);
                 r.outcome = Some(Err(error::throughput(format!(
                     "Rate exceeded for shard {} in stream {} under account {}.",
                     map::id(index),

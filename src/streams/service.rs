@@ -9,6 +9,7 @@ use std::{
 use access::Gate;
 use catalog::{Catalog, Filter};
 use log::{OnFull, Retention, SharedLog};
+use tokio::sync::watch;
 use wire::aws::AwsError;
 use world::{Arn, Home, StreamUid, World};
 
@@ -67,6 +68,8 @@ pub(crate) struct Inner {
     pub quotas: Box<dyn Quotas>,
     pub consumers: Consumers,
     pub account: Account,
+    /// Subscriptions end.
+    pub stopping: watch::Sender<bool>,
     open: Mutex<BTreeMap<String, Arc<Stream>>>,
 }
 
@@ -99,6 +102,7 @@ impl DataStreams {
         let tools = Tools { world, catalog, log };
         let s = DataStreams {
             inner: Arc::new(Inner {
+                stopping: watch::Sender::new(false),
                 tools,
                 gate,
                 home,
@@ -116,6 +120,11 @@ impl DataStreams {
             }
         }
         Ok(s)
+    }
+
+    /// Ends all subscriptions, as the server stops; they go on where the consumer says, elsewhere or later.
+    pub fn stop(&self) {
+        self.inner.stopping.send_replace(true);
     }
 
     pub(crate) fn map(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Stream>>> {

@@ -2,6 +2,7 @@
 
 pub mod camera;
 pub mod catalog;
+pub mod data;
 pub mod export;
 pub mod import;
 pub mod key;
@@ -9,6 +10,7 @@ pub mod link;
 pub mod retention;
 pub mod segment;
 pub mod stream;
+mod tail;
 pub mod verify;
 
 use serde_json::Value;

@@ -6,8 +6,11 @@ use crate::{Failure, cli::StreamCommand, client::Client};
 
 pub async fn run(command: StreamCommand) -> Result<(), Failure> {
     match command {
+        StreamCommand::Data(command) => super::data::run(command).await?,
         StreamCommand::List(args) => {
-            let v = Client::new(&args)?.call(Method::GET, "/v1/streams", None).await?;
+            let client = Client::new(&args)?;
+            let mut v = client.call(Method::GET, "/v1/streams", None).await?;
+            v["dataStreams"] = super::data::list(&client).await?.into();
             if args.json {
                 println!("{v:#}");
                 return Ok(());
@@ -19,6 +22,23 @@ pub async fn run(command: StreamCommand) -> Result<(), Failure> {
                 .map(|s| [vec![text(s, "name").to_owned(), tracks(s)], recorded(s)].concat())
                 .collect();
             table(&["STREAM", "TRACKS", "FROM", "TO", "SIZE"], &rows);
+            let rows: Vec<_> = v["dataStreams"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|s| {
+                    let mode = text(&s["StreamModeDetails"], "StreamMode");
+                    vec![
+                        text(s, "StreamName").to_owned(),
+                        text(s, "StreamStatus").to_owned(),
+                        mode.to_owned(),
+                    ]
+                })
+                .collect();
+            if !rows.is_empty() {
+                println!();
+                table(&["DATA STREAM", "STATUS", "MODE"], &rows);
+            }
         }
         StreamCommand::Add { name, client } => {
             let v =

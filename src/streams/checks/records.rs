@@ -119,6 +119,8 @@ async fn a_shard_takes_no_more_than_its_share() {
     let failed = out["FailedRecordCount"].as_u64().unwrap();
     assert!((15..=20).contains(&failed), "{failed}: a shard takes 1 MiB a second");
     let records = out["Records"].as_array().unwrap();
+    let first = records.iter().position(|r| !r["ErrorCode"].is_null()).unwrap();
+    assert_eq!(first as u64, 30 - failed, "nothing overtakes what was refused");
     let codes: Vec<_> = records.iter().filter_map(|r| r["ErrorCode"].as_str()).collect();
     assert_eq!(codes.len() as u64, failed);
     assert!(codes.iter().all(|c| *c == "ProvisionedThroughputExceededException"));

@@ -1,0 +1,326 @@
+"""Data streams through boto3: every record once and in order, through splits, merges, restarts and kill -9."""
+
+import os
+import threading
+import time
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from support.wait import wait_until
+
+OFF = ("--set", "streams.limits=off")
+
+
+def client(server, **more):
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30, max_pool_connections=32, **more)
+    return boto3.client("kinesis", endpoint_url=server.url, region_name="us-east-1", aws_access_key_id=server.key,
+                        aws_secret_access_key=server.secret, config=config)
+
+
+def make(kinesis, name, shards=1):
+    kinesis.create_stream(StreamName=name, ShardCount=shards)
+    return active(kinesis, name)
+
+
+def active(kinesis, name):
+    def look():
+        d = kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
+        return d if d["StreamStatus"] == "ACTIVE" else None
+    return wait_until(f"{name} is ACTIVE", look)
+
+
+def code(call, **k):
+    with pytest.raises(ClientError) as e:
+        call(**k)
+    return e.value.response["Error"]["Code"]
+
+
+class Reader:
+    """Reads a stream from its beginning as the Kinesis client library does: children once all their parents are read."""
+
+    def __init__(self, kinesis, name):
+        self.kinesis, self.name = kinesis, name
+        self.seen, self.numbers = [], set()
+        self.open, self.ended, self.waiting = {}, set(), {}
+        for s in kinesis.list_shards(StreamName=name, ShardFilter={"Type": "AT_TRIM_HORIZON"})["Shards"]:
+            self.begin(s["ShardId"])
+
+    def begin(self, shard):
+        self.open[shard] = self.kinesis.get_shard_iterator(
+            StreamName=self.name, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+
+    def step(self):
+        """Once around; whether there was anything."""
+        busy = False
+        for shard, iterator in list(self.open.items()):
+            page = self.kinesis.get_records(ShardIterator=iterator)
+            for r in page["Records"]:
+                assert r["SequenceNumber"] not in self.numbers, "each record once"
+                self.numbers.add(r["SequenceNumber"])
+                self.seen.append((r["PartitionKey"], int(r["Data"])))
+                busy = True
+            if page.get("NextShardIterator"):
+                self.open[shard] = page["NextShardIterator"]
+            else:
+                busy = True
+                del self.open[shard]
+                self.ended.add(shard)
+                for c in page["ChildShards"]:
+                    self.waiting[c["ShardId"]] = set(c["ParentShards"])
+        for child in [c for c, parents in self.waiting.items() if parents <= self.ended]:
+            del self.waiting[child]
+            self.begin(child)
+            busy = True
+        return busy
+
+    def all(self):
+        while self.step():
+            pass
+        assert not self.waiting
+        return self.seen
+
+
+class Writers:
+    """Threads that put ascending numbers under a key each, and know which were acknowledged. What fails is put again."""
+
+    def __init__(self, make_client, name, count=3):
+        self.stop, self.acknowledged = threading.Event(), {f"key-{n}": -1 for n in range(count)}
+        self.threads = [threading.Thread(target=self.run, args=(make_client, name, key)) for key in self.acknowledged]
+
+    def run(self, make_client, name, key):
+        kinesis, n = make_client(), 0
+        while not self.stop.is_set():
+            try:
+                kinesis.put_record(StreamName=name, PartitionKey=key, Data=str(n))
+            except Exception:
+                # Whether it is there is unknown: it may be there twice.
+                kinesis = make_client()
+                continue
+            self.acknowledged[key] = n
+            n += 1
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for t in self.threads:
+            t.join()
+
+
+def reshard(kinesis, name, turn):
+    """A split, a merge or another count, by turns."""
+    shards = kinesis.list_shards(StreamName=name, ShardFilter={"Type": "AT_LATEST"})["Shards"]
+    shards.sort(key=lambda s: int(s["HashKeyRange"]["StartingHashKey"]))
+    if turn % 3 == 0:
+        s = shards[turn % len(shards)]
+        low, high = (int(s["HashKeyRange"][k]) for k in ("StartingHashKey", "EndingHashKey"))
+        kinesis.split_shard(StreamName=name, ShardToSplit=s["ShardId"], NewStartingHashKey=str(low + (high - low) // 3))
+    elif turn % 3 == 1 and len(shards) > 1:
+        n = turn % (len(shards) - 1)
+        kinesis.merge_shards(StreamName=name, ShardToMerge=shards[n]["ShardId"], AdjacentShardToMerge=shards[n + 1]["ShardId"])
+    else:
+        kinesis.update_shard_count(StreamName=name, TargetShardCount=1 + turn % 4, ScalingType="UNIFORM_SCALING")
+    active(kinesis, name)
+
+
+def in_order(seen, acknowledged, doubles=False):
+    for key, last in acknowledged.items():
+        numbers = [n for k, n in seen if k == key]
+        if doubles:
+            numbers = [n for i, n in enumerate(numbers) if i == 0 or n != numbers[i - 1]]
+        assert numbers[: last + 1] == list(range(last + 1)), key
+        assert len(numbers) <= last + 2, "nothing that was not put"
+
+
+def test_what_is_put_is_read_in_order_through_splits_and_merges(serve):
+    server = serve("data", *OFF)
+    kinesis = client(server)
+    make(kinesis, "s", 2)
+    reader = Reader(kinesis, "s")
+    with Writers(lambda: client(server), "s") as w:
+        for turn in range(6):
+            reshard(kinesis, "s", turn)
+            reader.step()
+    assert all(n >= 0 for n in w.acknowledged.values())
+    in_order(reader.all(), w.acknowledged)
+
+
+def test_kill_9_while_shards_are_split_and_merged(serve):
+    server = serve("data", *OFF, "--set", "shard_log.journal_file_mib=1", "--set", "shard_log.segment_seconds=1")
+    make(client(server), "s", 2)
+    with Writers(lambda: client(server), "s") as w:
+        for turn in range(10 if os.environ.get("RUSHES_SOAK") == "1" else 4):
+            done = threading.Event()
+
+            def change():
+                try:
+                    reshard(client(server), "s", turn)
+                except Exception:
+                    pass
+                done.set()
+
+            before = dict(w.acknowledged)
+            wait_until("each writer goes on", lambda: all(w.acknowledged[k] > before[k] for k in before))
+            t = threading.Thread(target=change)
+            t.start()
+            done.wait(0.02 * (turn % 3))
+            server.kill()
+            server.check_log()
+            t.join()
+            server.start()
+            active(client(server), "s")
+    in_order(Reader(client(server), "s").all(), w.acknowledged, doubles=True)
+
+
+def test_records_stay_through_a_restart_and_in_segments(serve):
+    server = serve("data", *OFF, "--set", "shard_log.segment_seconds=1", "--set", "shard_log.journal_file_mib=1", "--set", "shard_log.tail_mib=1")
+    kinesis = client(server)
+    make(kinesis, "s", 3)
+    sent = {}
+    for batch in range(12):
+        records = [{"PartitionKey": f"k{n % 7}", "Data": f"{batch * 100 + n}".ljust(2000)} for n in range(100)]
+        out = kinesis.put_records(StreamName="s", Records=records)
+        assert out["FailedRecordCount"] == 0
+        for r, o in zip(records, out["Records"]):
+            sent[o["SequenceNumber"]] = (r["PartitionKey"], int(r["Data"]))
+        if batch == 6:
+            middle = time.time()
+    server.restart()
+    kinesis = client(server)
+    reader = Reader(kinesis, "s")
+    seen = reader.all()
+    assert reader.numbers == set(sent) and sorted(seen) == sorted(sent.values())
+    later = 0
+    for s in kinesis.list_shards(StreamName="s")["Shards"]:
+        it = kinesis.get_shard_iterator(StreamName="s", ShardId=s["ShardId"], ShardIteratorType="AT_TIMESTAMP", Timestamp=middle)
+        while True:
+            page = kinesis.get_records(ShardIterator=it["ShardIterator"])
+            assert all(r["ApproximateArrivalTimestamp"].timestamp() >= middle - 0.001 for r in page["Records"])
+            later += len(page["Records"])
+            if not page["MillisBehindLatest"]:
+                break
+            it = {"ShardIterator": page["NextShardIterator"]}
+    assert later == 500
+
+
+def test_fan_out_pushes_at_once_and_tells_of_children(server):
+    kinesis = client(server)
+    arn = make(kinesis, "s")["StreamARN"]
+    consumer = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]
+    assert consumer["ConsumerStatus"] == "ACTIVE"
+    shard = "shardId-000000000000"
+    subscribe = lambda: client(server).subscribe_to_shard(
+        ConsumerARN=consumer["ConsumerARN"], ShardId=shard, StartingPosition={"Type": "TRIM_HORIZON"})
+    events = iter(subscribe()["EventStream"])
+    first = next(events)["SubscribeToShardEvent"]
+    assert first["Records"] == [] and first["MillisBehindLatest"] == 0
+    assert code(subscribe) == "ResourceInUseException", "again within five seconds"
+    for n in range(5):
+        sent = kinesis.put_record(StreamName="s", PartitionKey="k", Data=str(n))
+        event = next(events)["SubscribeToShardEvent"]
+        assert [r["Data"] for r in event["Records"]] == [str(n).encode()]
+        assert event["ContinuationSequenceNumber"] == sent["SequenceNumber"]
+    kinesis.split_shard(StreamName="s", ShardToSplit=shard, NewStartingHashKey=str(2**127))
+    last = next(events)["SubscribeToShardEvent"]
+    assert [c["ParentShards"] for c in last["ChildShards"]] == [[shard], [shard]]
+    assert list(events) == [], "a shard's end is the stream's"
+    kinesis.deregister_stream_consumer(ConsumerARN=consumer["ConsumerARN"])
+    assert kinesis.list_stream_consumers(StreamARN=arn)["Consumers"] == []
+
+
+def test_a_consumer_that_does_not_read_holds_up_nobody(serve):
+    server = serve("data", *OFF)
+    kinesis = client(server)
+    arn = make(kinesis, "s")["StreamARN"]
+    register = lambda n: kinesis.register_stream_consumer(StreamARN=arn, ConsumerName=n)["Consumer"]["ConsumerARN"]
+    subscribe = lambda a: client(server).subscribe_to_shard(
+        ConsumerARN=a, ShardId="shardId-000000000000", StartingPosition={"Type": "TRIM_HORIZON"})["EventStream"]
+    lazy = subscribe(register("lazy"))
+    busy = iter(subscribe(register("busy")))
+    next(busy)
+    got, sent = 0, 0
+    for _ in range(8):
+        kinesis.put_records(StreamName="s", Records=[{"PartitionKey": "k", "Data": b"x" * 50_000}] * 100)
+        sent += 100
+        while got < sent:
+            got += len(next(busy)["SubscribeToShardEvent"]["Records"])
+    assert got == sent
+    lazy.close()
+
+
+def test_the_api_s_settings(serve):
+    server = serve("data")
+    kinesis = client(server)
+    d = make(kinesis, "s", 2)
+    arn = d["StreamARN"]
+    assert arn == "arn:aws:kinesis:us-east-1:000000000000:stream/s"
+    assert (d["OpenShardCount"], d["RetentionPeriodHours"], d["EncryptionType"]) == (2, 24, "NONE")
+    assert code(kinesis.create_stream, StreamName="s", ShardCount=1) == "ResourceInUseException"
+    assert code(kinesis.describe_stream, StreamName="t") == "ResourceNotFoundException"
+    kinesis.increase_stream_retention_period(StreamName="s", RetentionPeriodHours=48)
+    assert code(kinesis.increase_stream_retention_period, StreamName="s", RetentionPeriodHours=24) == "InvalidArgumentException"
+    kinesis.add_tags_to_stream(StreamName="s", Tags={"a": "1", "b": "2"})
+    kinesis.tag_resource(ResourceARN=arn, Tags={"c": "3"})
+    kinesis.untag_resource(ResourceARN=arn, TagKeys=["a"])
+    assert {t["Key"]: t["Value"] for t in kinesis.list_tags_for_stream(StreamName="s")["Tags"]} == {"b": "2", "c": "3"}
+    kinesis.start_stream_encryption(StreamName="s", EncryptionType="KMS", KeyId="alias/aws/kinesis")
+    assert kinesis.put_record(StreamName="s", PartitionKey="k", Data=b"x")["EncryptionType"] == "KMS"
+    kinesis.enable_enhanced_monitoring(StreamName="s", ShardLevelMetrics=["ALL"])
+    kinesis.update_stream_mode(StreamARN=arn, StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    assert code(kinesis.update_shard_count, StreamName="s", TargetShardCount=4, ScalingType="UNIFORM_SCALING") == "ValidationException"
+    server.restart()
+    kinesis = client(server)
+    d = kinesis.describe_stream(StreamName="s")["StreamDescription"]
+    assert (d["RetentionPeriodHours"], d["EncryptionType"], d["KeyId"]) == (48, "KMS", "alias/aws/kinesis")
+    assert d["StreamModeDetails"] == {"StreamMode": "ON_DEMAND"}
+    assert len(d["EnhancedMonitoring"][0]["ShardLevelMetrics"]) == 7
+    kinesis.delete_stream(StreamName="s")
+    assert kinesis.list_streams()["StreamNames"] == []
+
+
+def test_quotas_are_amazon_s(server):
+    kinesis = client(server)
+    make(kinesis, "s")
+    out = kinesis.put_records(StreamName="s", Records=[{"PartitionKey": "k", "Data": b"x" * 40_000}] * 50)
+    codes = {r.get("ErrorCode") for r in out["Records"]}
+    assert codes == {None, "ProvisionedThroughputExceededException"} and 20 <= out["FailedRecordCount"] <= 30
+    it = kinesis.get_shard_iterator(StreamName="s", ShardId="shardId-000000000000", ShardIteratorType="LATEST")["ShardIterator"]
+    refused = 0
+    for _ in range(12):
+        try:
+            kinesis.get_records(ShardIterator=it)
+        except ClientError as e:
+            assert e.response["Error"]["Code"] == "ProvisionedThroughputExceededException"
+            refused += 1
+    assert refused, "five calls a second"
+
+
+def test_a_hundred_thousand_shards(serve):
+    server = serve("data", *OFF)
+    kinesis = client(server)
+    rss = lambda: int(next(line for line in open(f"/proc/{server.process.pid}/status") if line.startswith("VmRSS")).split()[1]) * 1024
+    kinesis.list_streams()
+    before = rss()
+    kinesis.create_stream(StreamName="many", ShardCount=100_000)
+    wait_until("they are all there", lambda: kinesis.describe_stream_summary(StreamName="many")["StreamDescriptionSummary"]["OpenShardCount"] == 100_000, seconds=120)
+    server.restart()
+    kinesis = client(server)
+    ids, ask = [], {"StreamName": "many"}
+    while ask:
+        page = kinesis.list_shards(**ask)
+        ids += [s["ShardId"] for s in page["Shards"]]
+        ask = {"NextToken": page["NextToken"]} if "NextToken" in page else None
+    assert len(ids) == 100_000 and len(set(ids)) == 100_000
+    each = (rss() - before) / 100_000
+    print(f"{each:.0f} bytes of memory for each idle shard")
+    assert each <= 2048
+    sent = kinesis.put_records(StreamName="many", Records=[{"PartitionKey": f"k{n}", "Data": str(n)} for n in range(500)])["Records"]
+    r = sent[123]
+    it = kinesis.get_shard_iterator(StreamName="many", ShardId=r["ShardId"], ShardIteratorType="AT_SEQUENCE_NUMBER", StartingSequenceNumber=r["SequenceNumber"])
+    assert kinesis.get_records(ShardIterator=it["ShardIterator"])["Records"][0]["Data"] == b"123"
