@@ -291,6 +291,7 @@ def test_quotas_are_amazon_s(server):
     codes = {r.get("ErrorCode") for r in out["Records"]}
     assert codes == {None, "ProvisionedThroughputExceededException"} and 20 <= out["FailedRecordCount"] <= 30
     it = kinesis.get_shard_iterator(StreamName="s", ShardId="shardId-000000000000", ShardIteratorType="LATEST")["ShardIterator"]
+    assert f'rushes_stream_put_refused_total{{stream="s"}} {out["FailedRecordCount"]}' in server.request("GET", "/metrics").text
     refused = 0
     for _ in range(12):
         try:

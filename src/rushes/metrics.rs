@@ -13,6 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use store::Counted;
+use streams::DataStreams;
 use video::Video;
 
 /// What is asked.
@@ -24,6 +25,7 @@ struct Sources {
     log: Arc<LocalLog>,
     cameras: Arc<Cameras>,
     video: Arc<Video>,
+    streams: DataStreams,
     frames: Arc<Frames>,
     store: Option<Arc<Counted>>,
 }
@@ -76,6 +78,7 @@ impl Collector for Sources {
         gauge("log_cached_bytes", "Stored segments that are in the data folder, too", s.cached_bytes)?;
         gauge("video_streams", "Video streams", self.video.stream_names().len() as u64)?;
         self.cameras(&mut e)?;
+        self.data_streams(&mut e)?;
         self.store(&mut e)
     }
 }
@@ -141,16 +144,58 @@ impl Sources {
     }
 }
 
+impl Sources {
+    fn data_streams(&self, e: &mut DescriptorEncoder) -> fmt::Result {
+        let all = self.streams.tallies();
+        type Read = fn(&streams::Tally) -> u64;
+        let counters: [(&str, &str, Read); 9] = [
+            ("stream_put_records", "Records stored in a data stream", |t| t.put_records),
+            ("stream_put_bytes", "Their bytes, partition keys included", |t| t.put_bytes),
+            ("stream_put_units", "Their PUT payload units of 25 KiB", |t| t.put_units),
+            ("stream_put_refused", "Records refused for a shard's rate", |t| t.put_refused),
+            ("stream_get_records", "Records read by GetRecords", |t| t.get_records),
+            ("stream_get_bytes", "Their bytes", |t| t.get_bytes),
+            ("stream_get_refused", "GetRecords refused for a shard's rate", |t| t.get_refused),
+            ("stream_pushed_records", "Records pushed to consumers of enhanced fan-out", |t| {
+                t.pushed_records
+            }),
+            ("stream_pushed_bytes", "Their bytes", |t| t.pushed_bytes),
+        ];
+        for (name, help, read) in counters {
+            let mut family = e.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for t in &all {
+                ConstCounter::new(read(t)).encode(family.encode_family(&[("stream", t.stream.as_str())])?)?;
+            }
+        }
+        let gauges: [(&str, &str, Read); 3] = [
+            ("stream_open_shards", "Open shards of a data stream", |t| t.open_shards),
+            ("stream_consumers", "Registered consumers", |t| t.consumers),
+            ("stream_iterator_age_ms", "How far behind the last GetRecords left its reader", |t| {
+                t.iterator_age_ms
+            }),
+        ];
+        for (name, help, read) in gauges {
+            let mut family = e.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for t in &all {
+                let v = i64::try_from(read(t)).unwrap_or(i64::MAX);
+                ConstGauge::new(v).encode(family.encode_family(&[("stream", t.stream.as_str())])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Metrics {
     pub fn new(
         log: Arc<LocalLog>,
         cameras: Arc<Cameras>,
         video: Arc<Video>,
+        streams: DataStreams,
         frames: Arc<Frames>,
         store: Option<Arc<Counted>>,
     ) -> Metrics {
         let mut registry = Registry::with_prefix("rushes");
-        registry.register_collector(Box::new(Sources { log, cameras, video, frames, store }));
+        registry.register_collector(Box::new(Sources { log, cameras, video, streams, frames, store }));
         Metrics { registry }
     }
 

@@ -192,6 +192,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         running.log.clone(),
         running.cameras.clone(),
         running.video.clone(),
+        running.streams.clone(),
         running.frames.clone(),
         store.clone(),
     ));

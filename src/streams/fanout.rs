@@ -349,6 +349,7 @@ impl Subscription {
             }
             if !page.records.is_empty() || self.over || self.first || now >= beat {
                 self.first = false;
+                self.stream.meter.pushed(page.records.len() as u64, page.bytes as u64);
                 return Some(Ok(SubscribeToShardEvent {
                     records: page.records,
                     continuation_sequence_number: self.last.to_string(),

@@ -148,6 +148,7 @@ impl DataStreams {
         if !q.take(Ration::GetCalls(stream.uid, shard.index), Rate::of(CALLS), 1.0)
             || !q.take(bytes, Rate::of(BYTES), 0.0)
         {
+            stream.meter.get_refused();
             return Err(self.too_fast(&stream, shard.index));
         }
         if i.dry_run == Some(true) {
@@ -155,6 +156,7 @@ impl DataStreams {
         }
         let most = i.limit.and_then(|l| usize::try_from(l).ok()).map_or(MOST, |l| l.clamp(1, MOST));
         let page = self.page(&stream, &shard, it.p, most, PAGE).await?;
+        stream.meter.got(page.records.len() as u64, page.bytes as u64, page.behind.unsigned_abs());
         q.charge(bytes, Rate::of(BYTES), page.bytes as f64);
         if page.bytes + 1024 >= PAGE {
             q.block(bytes, Rate::of(BYTES), AFTER_LARGE);

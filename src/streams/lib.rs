@@ -26,6 +26,7 @@ mod get;
 pub mod hashing;
 mod input;
 pub mod map;
+mod meter;
 pub mod plan;
 mod put;
 mod quota;
@@ -39,5 +40,6 @@ mod token;
 mod upkeep;
 
 pub use api::service;
+pub use meter::Tally;
 pub use quota::{Exact, Quotas, Rate, Ration, Unlimited};
 pub use service::{Config, DataStreams};

@@ -180,6 +180,7 @@ impl DataStreams {
                 match outcome {
                     Ok(c) => {
                         for (n, position) in which.into_iter().zip(c.first..) {
+                            stream.meter.put(records[n].len as u64);
                             records[n].outcome = Some(Ok((shard, position, c.arrival)));
                         }
                     }
@@ -227,6 +228,7 @@ impl DataStreams {
                 || !q.take(Ration::PutBytes(uid, index), Rate::of(BYTES), r.len as f64)
             {
                 refused.insert(index);
+                stream.meter.put_refused();
                 r.outcome = Some(Err(error::throughput(format!(
                     "Rate exceeded for shard {} in stream {} under account {}.",
                     map::id(index),

@@ -16,6 +16,7 @@ use crate::{
     error,
     hashing::uniform,
     map::{CHUNK, Shard, ShardMap, Stored, seconds},
+    meter::Meter,
     plan::{self, Step},
     upkeep::Load,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Stream {
     turn: tokio::sync::Mutex<()>,
     /// Changes with every commit.
     changed: watch::Sender<u64>,
+    /// What goes in and out.
+    pub meter: Meter,
     /// What its shards take, if it is on demand.
     pub load: Load,
     /// Counts records that go to any shard.
@@ -71,6 +74,7 @@ impl Stream {
             state: RwLock::new(state),
             turn: <_>::default(),
             changed: watch::Sender::new(0),
+            meter: Meter::default(),
             load: Load::default(),
             dealt: <_>::default(),
         })
@@ -105,6 +109,7 @@ impl Stream {
             state: RwLock::new(state),
             turn: <_>::default(),
             changed: watch::Sender::new(0),
+            meter: Meter::default(),
             load: Load::default(),
             dealt: <_>::default(),
         }))
