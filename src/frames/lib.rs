@@ -1,4 +1,4 @@
-//! Floor 2: decoding, scaling and JPEG, and sound as AAC, by FFmpeg in worker processes.
+//! Floor 2: decoding, scaling and JPEG, and sound to and from AAC and Opus, by FFmpeg in worker processes.
 //!
 //! Pictures come from cameras, and a camera may send anything: a decoder written in C is not let into the server.
 //! [`Frames`] keeps a few *worker processes* of the same binary (the binary calls [`worker_main`] when it is told
@@ -14,12 +14,12 @@
 #[cfg(feature = "ffmpeg")]
 mod decode;
 #[cfg(feature = "ffmpeg")]
-mod encode;
-#[cfg(feature = "ffmpeg")]
 mod pictures;
 mod pool;
 mod process;
 mod protocol;
+#[cfg(feature = "ffmpeg")]
+mod sound;
 mod worker;
 
 use std::{ffi::OsString, time::Duration};
@@ -43,7 +43,8 @@ pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 /// What is to be made into a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// H.264 or H.265; for [`Format::Aac`] the samples are plain and this is not looked at.
+    /// H.264 or H.265; for [`Format::Pcm`] what sound is decoded. For the other forms of sound the samples are plain and
+    /// this is not looked at.
     pub codec: media::Codec,
     /// Its configuration (`avcC`, `hvcC`), as [`media::Track::config`]; may be empty when parameter sets are in `data`.
     pub config: Bytes,
@@ -72,15 +73,28 @@ pub enum Format {
         /// 1 or 2.
         channels: u8,
     },
+    /// Opus of plain sound: see [`Frames::opus`].
+    Opus {
+        /// Samples a second: 8000, 12000, 16000, 24000 or 48000.
+        rate: u32,
+        /// 1 or 2.
+        channels: u8,
+    },
+    /// Plain sound of packets: see [`Frames::pcm`].
+    Pcm {
+        /// Samples a second.
+        rate: u32,
+        /// 1 or 2.
+        channels: u8,
+    },
 }
 
-/// An encoded packet of sound.
+/// A packet of sound; what it is of, [`Frames::aac`], [`Frames::opus`] and [`Frames::pcm`] say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Which 1,024 samples of the input a decoder gives once it has this packet and the one before: their number, from
-    /// 0; the first packet, which gives nothing of use, has -1.
+    /// Its number.
     pub number: i32,
-    /// The raw access unit.
+    /// Its bytes.
     pub data: Bytes,
 }
 
@@ -179,8 +193,12 @@ pub struct Stats {
 
 impl Job {
     fn check_sound(&self, rate: u32, channels: u8) -> Result<(), FramesError> {
+        let opus = matches!(self.format, Format::Opus { .. });
+        if opus && !matches!(rate, 8_000 | 12_000 | 16_000 | 24_000 | 48_000) {
+            return Err(FramesError::Unsupported(format!("Opus of sound of {rate} Hz")));
+        }
         if !(1..=2).contains(&channels) || !(7_350..=96_000).contains(&rate) {
-            return Err(FramesError::Unsupported(format!("AAC of {channels} channels at {rate} Hz")));
+            return Err(FramesError::Unsupported(format!("sound of {channels} channels at {rate} Hz")));
         }
         if !self.config.is_empty() || self.data.len() > MAX_SOUND {
             return Err(FramesError::TooLarge(format!("{} bytes of sound at once", self.data.len())));
@@ -193,7 +211,9 @@ impl Job {
         use media::{Codec, Framing};
         let quality = match self.format {
             Format::Jpeg { quality } => quality,
-            Format::Aac { rate, channels } => return self.check_sound(rate, channels),
+            Format::Aac { rate, channels }
+            | Format::Opus { rate, channels }
+            | Format::Pcm { rate, channels } => return self.check_sound(rate, channels),
         };
         if !(1..=100).contains(&quality) {
             return Err(FramesError::Invalid(format!(

@@ -89,20 +89,47 @@ impl Frames {
         }
     }
 
-    /// Encodes sound (16-bit samples, channels interleaved) as AAC-LC: [`Packet`] says which samples each packet is of.
-    /// A stretch that is encoded with two thousand samples before it joins what was encoded before without a seam.
+    /// Encodes sound (16-bit samples, channels interleaved) as AAC-LC, packets of 1,024 samples. A decoder gives the nth
+    /// 1,024 samples once it has the packet of number n and the one before; the first packet, which gives nothing of use,
+    /// has number -1. A stretch that is encoded with two thousand samples before it joins what was encoded before without
+    /// a seam.
     pub async fn aac(&self, samples: &[i16], rate: u32, channels: u8) -> Result<Vec<Packet>, FramesError> {
-        let data: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
-        let job = Job {
-            codec: media::Codec::Aac,
-            config: bytes::Bytes::new(),
-            framing: media::Framing::Raw,
-            data: data.into(),
-            width: None,
-            format: Format::Aac { rate, channels },
-        };
-        let bytes = self.picture(job).await?.bytes;
-        read_packets(bytes).map_err(|e| FramesError::Died(e.to_string()))
+        self.sound(media::Codec::Aac, plain(samples), Format::Aac { rate, channels }).await
+    }
+
+    /// … as Opus, packets of 20 ms: a decoder gives the nth 20 ms of the input for the packet of number n, once it has
+    /// had some before. The last packet's sound is not whole: what is to be used ends before it.
+    pub async fn opus(&self, samples: &[i16], rate: u32, channels: u8) -> Result<Vec<Packet>, FramesError> {
+        self.sound(media::Codec::Opus, plain(samples), Format::Opus { rate, channels }).await
+    }
+
+    /// Decodes packets of Opus, MP3, AC-3 or E-AC-3 to 16-bit little-endian samples, channels interleaved: of each input
+    /// packet that gave some, its number from 0 on, and they. Sound of another rate, or of more than two channels, is
+    /// refused.
+    pub async fn pcm(
+        &self,
+        codec: media::Codec,
+        packets: &[bytes::Bytes],
+        rate: u32,
+        channels: u8,
+    ) -> Result<Vec<Packet>, FramesError> {
+        let mut data = Vec::with_capacity(packets.iter().map(|p| p.len() + 4).sum());
+        for p in packets {
+            data.extend(u32::try_from(p.len()).unwrap_or(u32::MAX).to_le_bytes());
+            data.extend_from_slice(p);
+        }
+        self.sound(codec, data, Format::Pcm { rate, channels }).await
+    }
+
+    async fn sound(
+        &self,
+        codec: media::Codec,
+        data: Vec<u8>,
+        format: Format,
+    ) -> Result<Vec<Packet>, FramesError> {
+        let (config, framing) = (bytes::Bytes::new(), media::Framing::Raw);
+        let job = Job { codec, config, framing, data: data.into(), width: None, format };
+        read_packets(self.picture(job).await?.bytes).map_err(|e| FramesError::Died(e.to_string()))
     }
 
     /// Waits until a worker is free, in the order of arrival.
@@ -162,6 +189,10 @@ impl Frames {
             lost: count(&inner.lost),
         }
     }
+}
+
+fn plain(samples: &[i16]) -> Vec<u8> {
+    samples.iter().flat_map(|s| s.to_le_bytes()).collect()
 }
 
 /// Counts one that waits, for as long as it is there.

@@ -4,7 +4,7 @@
 //! [`HELLO`]; then each job is answered by one answer, in order. Both ends are of the same binary, so that there is
 //! nothing to negotiate; the greeting finds a binary that was replaced under a running server.
 //!
-//! Job: codec (5 bytes), framing (1), width or 0 (2), quality or channels (1), 0 or the rate of sound to be encoded (4),
+//! Job: codec (5 bytes), framing (1), width or 0 (2), quality or channels (1), 0 or the rate of sound (4), what is made (1: 0 JPEG, 1 AAC, 2 Opus, 3 plain sound),
 //! length of the configuration (4), configuration, data. Answer: kind (1), then a picture's width (2), height (2) and
 //! bytes, or an error's words. Of sound the bytes are packets, each its number (4), its length (4), itself; width and
 //! height are 1.
@@ -15,7 +15,7 @@ use media::{Codec, Framing};
 use crate::{Format, FramesError, Job, MAX_CONFIG, MAX_INPUT, MAX_OUTPUT, Packet, Picture};
 
 /// The worker's first message.
-pub(crate) const HELLO: &[u8] = b"rushes frames 2";
+pub(crate) const HELLO: &[u8] = b"rushes frames 3";
 /// Longest message to a worker.
 pub(crate) const MAX_JOB: usize = MAX_INPUT + HEAD;
 /// Longest message from a worker.
@@ -23,7 +23,7 @@ pub(crate) const MAX_ANSWER: usize = MAX_OUTPUT + 8;
 /// How much of an error's words is kept.
 const MAX_WORDS: usize = 1024;
 /// Bytes of a job before its configuration.
-const HEAD: usize = 17;
+const HEAD: usize = 18;
 
 /// What a worker says of a job.
 pub(crate) type Answer = Result<Picture, FramesError>;
@@ -56,12 +56,15 @@ pub(crate) fn job_head(job: &Job) -> Vec<u8> {
         Framing::AnnexB => 0xff,
     });
     out.put_u16_le(job.width.unwrap_or(0));
-    let (small, rate) = match job.format {
-        Format::Jpeg { quality } => (quality, 0),
-        Format::Aac { rate, channels } => (channels, rate),
+    let (small, rate, form) = match job.format {
+        Format::Jpeg { quality } => (quality, 0, 0),
+        Format::Aac { rate, channels } => (channels, rate, 1),
+        Format::Opus { rate, channels } => (channels, rate, 2),
+        Format::Pcm { rate, channels } => (channels, rate, 3),
     };
     out.put_u8(small);
     out.put_u32_le(rate);
+    out.put_u8(form);
     out.put_u32_le(u32::try_from(job.config.len()).unwrap_or(u32::MAX));
     out.put_slice(&job.config);
     out
@@ -86,10 +89,14 @@ pub(crate) fn read_job(message: Bytes) -> Result<Job, Malformed> {
         n => Framing::Length(n),
     };
     let width = u16::from_le_bytes([head[6], head[7]]);
-    let config = u32::from_le_bytes([head[13], head[14], head[15], head[16]]) as usize;
-    let format = match u32::from_le_bytes([head[9], head[10], head[11], head[12]]) {
+    let config = u32::from_le_bytes([head[14], head[15], head[16], head[17]]) as usize;
+    let (rate, channels) = (u32::from_le_bytes([head[9], head[10], head[11], head[12]]), head[8]);
+    let format = match head[13] {
         0 => Format::Jpeg { quality: head[8] },
-        rate => Format::Aac { rate, channels: head[8] },
+        1 => Format::Aac { rate, channels },
+        2 => Format::Opus { rate, channels },
+        3 => Format::Pcm { rate, channels },
+        _ => return Err(Malformed("an unknown form")),
     };
     if config > MAX_CONFIG || HEAD + config > message.len() {
         return Err(Malformed("a configuration that is longer than the job"));
@@ -232,14 +239,18 @@ mod tests {
         }
 
         #[test]
-        fn sound_comes_through(rate in 8_000u32..48_000, channels in 1u8..3, data in vec(any::<u8>(), 0..500)) {
+        fn sound_comes_through(form in 0u8..3, rate in 8_000u32..48_000, channels in 1u8..3, data in vec(any::<u8>(), 0..500)) {
             let job = Job {
                 codec: Codec::Pcmu,
                 config: Bytes::new(),
                 framing: Framing::Raw,
                 data: data.into(),
                 width: None,
-                format: Format::Aac { rate, channels },
+                format: match form {
+                    0 => Format::Aac { rate, channels },
+                    1 => Format::Opus { rate: 48_000, channels },
+                    _ => Format::Pcm { rate, channels },
+                },
             };
             let mut message = job_head(&job);
             message.extend_from_slice(&job.data);

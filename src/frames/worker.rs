@@ -70,10 +70,16 @@ fn serve(next: mpsc::Receiver<Bytes>) -> io::Result<()> {
 
 #[cfg(feature = "ffmpeg")]
 fn make(job: &crate::Job) -> Answer {
-    let made = match job.format {
-        crate::Format::Jpeg { .. } => crate::decode::picture(job),
-        crate::Format::Aac { rate, channels } => crate::encode::aac(&job.data, rate, channels)
-            .map(|p| crate::Picture { bytes: protocol::write_packets(&p), width: 1, height: 1 }),
+    use crate::{Format, Picture, sound};
+    let packets = match job.format {
+        Format::Jpeg { .. } => None,
+        Format::Aac { rate, channels } => Some(sound::aac(&job.data, rate, channels)),
+        Format::Opus { rate, channels } => Some(sound::opus(&job.data, rate, channels)),
+        Format::Pcm { rate, channels } => Some(sound::pcm(job, rate, channels)),
+    };
+    let made = match packets {
+        None => crate::decode::picture(job),
+        Some(p) => p.map(|p| Picture { bytes: protocol::write_packets(&p), width: 1, height: 1 }),
     };
     match made {
         Ok(p) if p.bytes.len() > crate::MAX_OUTPUT => {

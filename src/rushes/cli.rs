@@ -305,8 +305,9 @@ pub enum StreamCommand {
         /// Whose clock the times are: server or producer
         #[arg(long, default_value = "server")]
         by: String,
-        /// asIs, or aac: sound that HLS has no form for (G.711) becomes AAC
-        #[arg(long, value_parser = ["asIs", "aac"], default_value = "asIs")]
+        /// What becomes of sound: asIs leaves out what HLS has no form for (G.711); aac makes AAC of what is not; aacOrOpus
+        /// leaves Opus as well as AAC and makes AAC of the rest; opus leaves both and makes Opus of the rest
+        #[arg(long, value_parser = ["asIs", "aac", "aacOrOpus", "opus"], default_value = "asIs")]
         audio: String,
         /// How long the link is good for, in seconds
         #[arg(long, value_name = "SECONDS")]
@@ -581,6 +582,10 @@ pub struct ExportArgs {
     /// Time in which nothing was recorded: keep it in the file, or close it up
     #[arg(long, default_value = "keep", value_parser = ["keep", "close"])]
     pub gaps: String,
+    /// What becomes of sound: asIs keeps what was recorded (few players take G.711 in an MP4); aac makes AAC of what is
+    /// not; aacOrOpus leaves Opus as well and makes AAC of the rest; opus leaves both and makes Opus of the rest
+    #[arg(long, value_parser = ["asIs", "aac", "aacOrOpus", "opus"], default_value = "asIs")]
+    pub audio: String,
     /// Replace the file if it is there
     #[arg(long)]
     pub force: bool,

@@ -108,6 +108,10 @@ impl Pictures {
     }
 }
 
+fn packets(made: Result<Vec<frames::Packet>, frames::FramesError>) -> Result<Vec<(i32, Bytes)>, String> {
+    Ok(made.map_err(|e| e.to_string())?.into_iter().map(|p| (p.number, p.data)).collect())
+}
+
 #[async_trait::async_trait]
 impl video::Stills for Pictures {
     async fn jpeg(&self, frame: &video::KeyFrame, width: Option<u32>) -> Result<Bytes, String> {
@@ -115,8 +119,19 @@ impl video::Stills for Pictures {
         Pictures::jpeg(self, &frame.track, frame.data.clone(), width).await.map_err(|e| e.to_string())
     }
     async fn aac(&self, pcm: Vec<i16>, rate: u32, channels: u8) -> Result<Vec<(i32, Bytes)>, String> {
-        let packets = self.0.aac(&pcm, rate, channels).await.map_err(|e| e.to_string())?;
-        Ok(packets.into_iter().map(|p| (p.number, p.data)).collect())
+        packets(self.0.aac(&pcm, rate, channels).await)
+    }
+    async fn opus(&self, pcm: Vec<i16>, rate: u32, channels: u8) -> Result<Vec<(i32, Bytes)>, String> {
+        packets(self.0.opus(&pcm, rate, channels).await)
+    }
+    async fn pcm(
+        &self,
+        codec: media::Codec,
+        sound: Vec<Bytes>,
+        rate: u32,
+        channels: u8,
+    ) -> Result<Vec<(i32, Bytes)>, String> {
+        packets(self.0.pcm(codec, &sound, rate, channels).await)
     }
 }
 

@@ -27,7 +27,7 @@ const MAX_BYTES: usize = 32 << 20;
 /// Fragments without a key frame that are passed over on the way back.
 const MAX_BACK: usize = 64;
 
-/// Makes pictures of key frames, and AAC of sound; the binary gives one.
+/// Makes pictures of key frames, and other sound of sound; the binary gives one.
 #[async_trait::async_trait]
 pub trait Stills: Send + Sync + 'static {
     /// A JPEG, scaled to a width if one is given. Errors are sentences for people.
@@ -38,6 +38,26 @@ pub trait Stills: Send + Sync + 'static {
     async fn aac(&self, pcm: Vec<i16>, rate: u32, channels: u8) -> Result<Vec<(i32, Bytes)>, String> {
         let _ = (pcm, rate, channels);
         Err("sound cannot be encoded here".into())
+    }
+
+    /// Opus packets of 20 ms, each with the number (from 0) of the 20 ms of the input that a decoder gives for it once it
+    /// has had some before. 8000, 12000, 16000, 24000 or 48000 samples a second.
+    async fn opus(&self, pcm: Vec<i16>, rate: u32, channels: u8) -> Result<Vec<(i32, Bytes)>, String> {
+        let _ = (pcm, rate, channels);
+        Err("sound cannot be encoded here".into())
+    }
+
+    /// Decodes packets of sound: of each that gave some, its number from 0 on, and its samples (16-bit little-endian,
+    /// channels interleaved).
+    async fn pcm(
+        &self,
+        codec: media::Codec,
+        packets: Vec<Bytes>,
+        rate: u32,
+        channels: u8,
+    ) -> Result<Vec<(i32, Bytes)>, String> {
+        let _ = (codec, packets, rate, channels);
+        Err("sound cannot be decoded here".into())
     }
 }
 

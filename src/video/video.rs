@@ -447,7 +447,7 @@ impl Video {
             }
         };
         let made = sound::made(&track, session.audio);
-        mp4::init(made.as_ref().unwrap_or(&track))
+        mp4::init(made.as_ref().map_or(&*track, |m| &m.track))
             .map_err(|e| VideoError::NoMedia(format!("this track cannot be put into MP4: {e}")))
     }
 
@@ -463,10 +463,14 @@ impl Video {
         self.within(&session, &stream, &f).await?;
         let none = || VideoError::NoMedia(format!("fragment {position} has nothing of track {track}"));
         let entry = *f.entry.track(track).ok_or_else(none)?;
-        if !entry.mp4 {
+        if !entry.video && (session.audio != Audio::AsIs || !entry.mp4) {
             let found = self.tables.track(&self.log, &stream, &f, entry.init).await?.ok_or_else(none)?;
-            let made = sound::made(&found, session.audio).ok_or_else(none)?;
-            return Ok((Segment::Whole(self.sound(&stream, &f, &entry, &found, &made).await?), false));
+            if let Some(made) = sound::made(&found, session.audio) {
+                return Ok((Segment::Whole(self.sound(&stream, &f, &entry, &made).await?), false));
+            }
+        }
+        if !entry.mp4 {
+            return Err(none());
         }
         let table = self.tables.get(&self.log, &stream, &f).await?;
         let key_only = session.frames == Frames::Key && entry.video;

@@ -79,6 +79,7 @@ pub async fn run(args: ExportArgs) -> Result<(), Failure> {
         ("to", args.to.as_deref()),
         ("by", Some(args.by.as_str())),
         ("gaps", Some(args.gaps.as_str())),
+        ("audio", Some(args.audio.as_str())),
         ("format", Some(format)),
     ]);
     let path = format!("/v1/streams/{}/export{q}", segment(&args.name));
@@ -99,7 +100,8 @@ pub async fn run(args: ExportArgs) -> Result<(), Failure> {
         let left_out: Vec<_> = received.left_out.split("; ").filter(|l| !l.is_empty()).collect();
         println!(
             "{:#}",
-            json!({"file": args.file, "bytes": received.bytes, "from": received.from, "to": received.to, "leftOut": left_out})
+            json!({"file": args.file, "bytes": received.bytes, "from": received.from, "to": received.to, "leftOut": left_out,
+                "estimatedFragments": received.estimated})
         );
     } else {
         println!(
@@ -108,6 +110,9 @@ pub async fn run(args: ExportArgs) -> Result<(), Failure> {
             short(&received.from),
             short(&received.to)
         );
+        if received.estimated > 0 {
+            println!("times are the server's estimate in part: of {} fragments", received.estimated);
+        }
     }
     Ok(())
 }
@@ -117,6 +122,8 @@ struct Received {
     from: String,
     to: String,
     left_out: String,
+    /// Fragments of which some times are the server's estimate.
+    estimated: u64,
     patches: Vec<(u64, Vec<u8>)>,
 }
 
@@ -133,6 +140,7 @@ async fn receive(
         from: head("x-rushes-from"),
         to: head("x-rushes-to"),
         left_out: head("x-rushes-left-out"),
+        estimated: head("x-rushes-estimated-fragments").parse().unwrap_or(0),
         patches: Vec::new(),
     };
     let total = head("x-rushes-estimated-length").parse().unwrap_or(0);

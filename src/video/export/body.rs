@@ -76,8 +76,8 @@ impl Making {
                 }
                 State::Fragments => match self.each.next(&self.job).await? {
                     Some(f) => {
-                        let table = self.job.table(&f).await?;
-                        let payload = self.job.payload(&f).await?;
+                        let (table, made) = self.job.table(&f).await?;
+                        let payload = self.job.payload(&f, &made).await?;
                         let slices = match &mut self.maker {
                             Some(Maker::Mp4(head)) => head.slices(self.number, &table, &payload),
                             Some(Maker::Mkv(writer)) => writer.fragment(&table, &payload),

@@ -18,7 +18,7 @@ use world::Timestamp;
 
 use super::{Export, ExportAsk, Form, body::Piece};
 use crate::{
-    By, VideoError,
+    Audio, By, VideoError,
     http::{Answer, Shared, set, time},
 };
 
@@ -26,6 +26,7 @@ const LENGTH: HeaderName = HeaderName::from_static("x-rushes-estimated-length");
 const FROM: HeaderName = HeaderName::from_static("x-rushes-from");
 const TO: HeaderName = HeaderName::from_static("x-rushes-to");
 const LEFT_OUT: HeaderName = HeaderName::from_static("x-rushes-left-out");
+const ESTIMATED: HeaderName = HeaderName::from_static("x-rushes-estimated-fragments");
 const PATCHES: HeaderName = HeaderName::from_static("x-rushes-patches");
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -47,6 +48,8 @@ pub(crate) struct Asked {
     format: Form,
     #[serde(default)]
     gaps: GapsAsk,
+    #[serde(default)]
+    audio: Audio,
 }
 
 pub(crate) async fn export(
@@ -64,7 +67,9 @@ pub(crate) async fn export(
         GapsAsk::Keep => Gaps::Keep,
         GapsAsk::Close => Gaps::Close,
     };
-    let made = v.export(permit, &name, ExportAsk { from, to, by: q.by, form: q.format, gaps }).await?;
+    let made = v
+        .export(permit, &name, ExportAsk { from, to, by: q.by, form: q.format, gaps, audio: q.audio })
+        .await?;
     let mut r = Response::new(Body::empty());
     let (kind, ending) = match q.format {
         Form::Mp4 => ("video/mp4", "mp4"),
@@ -76,6 +81,7 @@ pub(crate) async fn export(
     set(&mut r, header::CONTENT_DISPOSITION, &file);
     set(&mut r, FROM, &wire::time::format(made.covers.0));
     set(&mut r, TO, &wire::time::format(made.covers.1));
+    set(&mut r, ESTIMATED, &made.estimated.to_string());
     set(&mut r, LENGTH, &made.len.unwrap_or(made.estimate).to_string());
     match made.len {
         Some(len) => {

@@ -2,7 +2,8 @@
 //!
 //! **What is in it.** It begins with the last key frame shown at or before the start (so that its first picture can be
 //! decoded, and is no later than was asked for) and ends with the last frame that begins before the end, with the
-//! pictures which that one needs. The same bytes as were recorded: nothing is encoded again.
+//! pictures which that one needs. The same bytes as were recorded: nothing is encoded again, but for sound where that is
+//! asked for.
 //!
 //! **Memory.** One fragment at a time, and for MP4 what its `moov` needs (about 24 bytes a sample): so the range is
 //! limited in fragments, and few exports run at once.
@@ -14,14 +15,16 @@ mod trim;
 use std::sync::Arc;
 
 use access::{Permit, actions};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use log::SharedLog;
 use media::{Codec, Gaps, LeftOut, Table, Track, mkv, mp4file};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use world::Timestamp;
 
-use crate::{By, Fragment, Video, VideoError, index::InitHash, mp4, store::Paging, streams::Stream};
+use crate::{
+    Audio, By, Fragment, Video, VideoError, index::InitHash, mp4, sound, store::Paging, streams::Stream,
+};
 
 pub(crate) use http::export as handler;
 
@@ -56,6 +59,8 @@ pub struct ExportAsk {
     pub form: Form,
     /// What becomes of the time in which nothing was recorded.
     pub gaps: Gaps,
+    /// What becomes of sound that players may not know.
+    pub audio: Audio,
 }
 
 /// A file that is ready to be sent.
@@ -66,6 +71,8 @@ pub struct Export {
     pub estimate: u64,
     /// Fragments that it is made of.
     pub fragments: usize,
+    /// Those of them of which some producer times are this server's estimate.
+    pub estimated: usize,
     /// When its first frame is shown, and when the last of its fragments ends, by the producer's clock.
     pub covers: (Timestamp, Timestamp),
     /// What could not be put into it, as far as is known before it is made (MP4).
@@ -94,9 +101,11 @@ impl Job {
         &self.video.log
     }
 
-    /// A fragment's table, cut to the range if it is the first or the last.
-    async fn table(&self, f: &Fragment) -> Result<Arc<Table>, VideoError> {
+    /// A fragment's table, cut to the range if it is the first or the last, and what is to be thought of as following
+    /// its payload: sound that was made of its own.
+    async fn table(&self, f: &Arc<Fragment>) -> Result<(Arc<Table>, Vec<Bytes>), VideoError> {
         let table = self.video.tables.get(self.log(), &self.stream, f).await?;
+        let (table, made) = self.with_sound(f, table).await?;
         // From the asked clock to the producer's.
         let late = match self.ask.by {
             By::Producer => 0,
@@ -107,14 +116,56 @@ impl Job {
         let from = first.then(|| local(self.ask.from));
         let to = (f.end(self.ask.by) > self.ask.to).then(|| local(self.ask.to));
         if from.is_none() && to.is_none() {
-            return Ok(table);
+            return Ok((table, made));
         }
-        Ok(Arc::new(trim::trim(&table, from, to)))
+        Ok((Arc::new(trim::trim(&table, from, to)), made))
     }
 
-    async fn payload(&self, f: &Fragment) -> Result<Bytes, VideoError> {
+    /// A table with the sound that is made instead of that which is stored. Made twice for MP4 (once to plan with), it is
+    /// the same both times, and if it were not the file would break off.
+    async fn with_sound(
+        &self,
+        f: &Arc<Fragment>,
+        table: Arc<Table>,
+    ) -> Result<(Arc<Table>, Vec<Bytes>), VideoError> {
+        let mut new = Table { tracks: Vec::new(), samples: Vec::new() };
+        let (mut bytes, mut end) = (Vec::new(), f.media_len());
+        for track in &table.tracks {
+            let made = sound::made(track, self.ask.audio);
+            let entry = f.entry.track(track.id).copied();
+            let (Some(made), Some(entry)) = (made, entry) else { continue };
+            for (k, data) in self.video.sound_packets(&self.stream, f, &entry, &made).await?.iter() {
+                new.samples.push(sound::sample(&made, *k, end, data.len()));
+                end += data.len() as u64;
+                bytes.push(data.clone());
+            }
+            new.tracks.push(Arc::new(made.track));
+        }
+        if new.tracks.is_empty() {
+            return Ok((table, bytes));
+        }
+        let instead = |id: u8| new.tracks.iter().find(|t| t.id == id).cloned();
+        let stored = table.samples.iter().filter(|s| instead(s.track).is_none()).cloned();
+        let mut samples: Vec<_> = stored.chain(new.samples.iter().cloned()).collect();
+        let tracks: Vec<_> =
+            table.tracks.iter().map(|t| instead(t.id).unwrap_or_else(|| t.clone())).collect();
+        // Beside what is decoded at the same time.
+        let scale = |id: u8| tracks.iter().find(|t| t.id == id).map_or(1, |t| t.timescale);
+        samples.sort_by_cached_key(|s| i128::from(s.dts) * 1_000_000_000 / i128::from(scale(s.track).max(1)));
+        Ok((Arc::new(Table { tracks, samples }), bytes))
+    }
+
+    /// A fragment's samples, and what was made of some.
+    async fn payload(&self, f: &Fragment, made: &[Bytes]) -> Result<Bytes, VideoError> {
         let read = self.log().read_payload(&f.payload, 0..f.media_len()).await;
-        read.map_err(|e| self.stream.log_error(e))
+        let stored = read.map_err(|e| self.stream.log_error(e))?;
+        if made.is_empty() {
+            return Ok(stored);
+        }
+        let mut all = BytesMut::with_capacity(stored.len() + len(made) as usize);
+        all.extend_from_slice(&stored);
+        made.iter().for_each(|b| all.extend_from_slice(b));
+        Ok(all.freeze())
     }
 
     fn bad(&self, f: &Fragment) -> impl Fn(media::MediaError) -> VideoError + '_ {
@@ -163,7 +214,8 @@ impl Video {
                 let left_out = head.left_out.iter().map(left_out).collect();
                 let (len, fragments) = (Some(head.total), job.positions.len());
                 let maker = Maker::Mp4(Box::new(head));
-                Ok(Export { len, estimate, fragments, covers, left_out, maker, job })
+                let estimated = found.estimated;
+                Ok(Export { len, estimate, fragments, estimated, covers, left_out, maker, job })
             }
             Form::Mkv => {
                 let Some((start, end)) = found.covers else { return Err(nothing()) };
@@ -172,7 +224,8 @@ impl Video {
                 let fragments = job.positions.len();
                 let maker = Maker::Mkv(Box::new(writer));
                 let covers = (start, end);
-                Ok(Export { len: None, estimate, fragments, covers, left_out: Vec::new(), maker, job })
+                let (len, estimated, left_out) = (None, found.estimated, Vec::new());
+                Ok(Export { len, estimate, fragments, estimated, covers, left_out, maker, job })
             }
         }
     }
@@ -180,6 +233,7 @@ impl Video {
 
 struct Scanned {
     bytes: u64,
+    estimated: usize,
     covers: Option<(Timestamp, Timestamp)>,
     tracks: Vec<Arc<Track>>,
 }
@@ -187,7 +241,7 @@ struct Scanned {
 /// Walks the index of the range.
 async fn scan(job: &mut Job, most: usize) -> Result<Scanned, VideoError> {
     let (log, stream, ask) = (job.video.log.clone(), job.stream.clone(), job.ask);
-    let mut out = Scanned { bytes: 0, covers: None, tracks: Vec::new() };
+    let mut out = Scanned { bytes: 0, estimated: 0, covers: None, tracks: Vec::new() };
     let Some((first, last)) = stream.ends(&log, ask.by, ask.from, ask.to).await? else { return Ok(out) };
     let shown = first.position();
     let lead = stream.lead(&log, first).await?;
@@ -204,12 +258,15 @@ async fn scan(job: &mut Job, most: usize) -> Result<Scanned, VideoError> {
         }
         job.positions.push(f.position());
         out.bytes += f.media_len();
+        out.estimated += usize::from(f.entry.estimated);
         let (start, end) = (f.start(By::Producer), f.end(By::Producer));
         out.covers = Some(out.covers.map_or((start, end), |(s, e)| (s.min(start), e.max(end))));
         for t in &f.entry.tracks {
             if ask.form == Form::Mkv && !inits.contains(&t.init) && inits.len() < MAX_DECLARED {
                 inits.push(t.init);
-                out.tracks.extend(job.video.tables.track(&log, &stream, &f, t.init).await?);
+                let track = job.video.tables.track(&log, &stream, &f, t.init).await?;
+                let made = track.as_ref().and_then(|t| sound::made(t, ask.audio)).map(|m| Arc::new(m.track));
+                out.tracks.extend(made.or(track));
             }
         }
     }
@@ -225,15 +282,15 @@ async fn plan(job: &mut Job) -> Result<Option<Planned>, VideoError> {
     let mut covers: Option<(Timestamp, Timestamp)> = None;
     let mut each = Each::new(job);
     while let Some(f) = each.next(job).await? {
-        let table = job.table(&f).await?;
+        let (table, made) = job.table(&f).await?;
         if table.samples.is_empty() {
             continue;
         }
         let whole = |e| VideoError::Bad(format!("fragment {}: {e}", f.position()));
         if f.entry.tracks.iter().any(|t| t.rewrite) || mp4file::Plan::needs_payload(&table) {
-            plan.add_payload(&table, &job.payload(&f).await?).map_err(whole)?;
+            plan.add_payload(&table, &job.payload(&f, &made).await?).map_err(whole)?;
         } else {
-            plan.add(&table, f.media_len()).map_err(whole)?;
+            plan.add(&table, f.media_len() + len(&made)).map_err(whole)?;
         }
         kept.push(f.position());
         let (start, end) = trim::covers(&table);
@@ -244,6 +301,10 @@ async fn plan(job: &mut Job) -> Result<Option<Planned>, VideoError> {
     let none = plan.left_out().first().map(left_out);
     let head = plan.finish().map_err(|e| VideoError::NoMedia(none.unwrap_or_else(|| e.to_string())))?;
     Ok(Some((head, covers)))
+}
+
+fn len(parts: &[Bytes]) -> u64 {
+    parts.iter().map(|b| b.len() as u64).sum()
 }
 
 /// Goes through a job's fragments.

@@ -21,11 +21,14 @@ pub struct Rendition {
 const OVERHEAD: u64 = 4_000;
 
 /// Renders one: a variant for each track of video, with the sound beside it; or, without video, one for each track of
-/// sound. `None` without a track.
-pub fn multivariant(all: &[Rendition]) -> Option<String> {
+/// sound. What is left out is said in comments. `None` without a track.
+pub fn multivariant(all: &[Rendition], left_out: &[String]) -> Option<String> {
     let (video, audio): (Vec<_>, Vec<_>) =
         all.iter().partition(|r| matches!(r.track.kind, Kind::Video { .. }));
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:7\n");
+    for l in left_out {
+        let _ = writeln!(out, "# {l}");
+    }
     let grouped: &[&Rendition] = if video.is_empty() { &[] } else { &audio };
     for (i, r) in grouped.iter().enumerate() {
         let Kind::Audio { channels, .. } = r.track.kind else { continue };

@@ -107,7 +107,7 @@ pub(crate) async fn multivariant_playlist(
         }
     }
     found.sort_by_key(|k| k.id);
-    let mut renditions = Vec::new();
+    let (mut renditions, mut left_out) = (Vec::new(), Vec::new());
     for k in &found {
         if let Some(track) = tables.track(s.log, s.stream, &k.fragment, k.init).await? {
             let average = (k.bits as f64 / k.seconds.max(0.001)) as u64;
@@ -115,9 +115,9 @@ pub(crate) async fn multivariant_playlist(
             let made = sound::made(&track, session.audio);
             match made {
                 Some(made) => {
-                    let bits = sound::BITS * u64::from(channels(&made));
+                    let bits = made.bits();
                     renditions.push(Rendition {
-                        track: Arc::new(made),
+                        track: Arc::new(made.track),
                         peak: bits,
                         average: bits,
                         fps: None,
@@ -126,17 +126,20 @@ pub(crate) async fn multivariant_playlist(
                 None if mp4::carries(&track) => {
                     renditions.push(Rendition { track, peak: k.peak.max(average), average, fps });
                 }
-                None => {}
+                None => left_out.extend(sound::why_not(&track, session.audio)),
             }
         }
     }
-    multivariant(&renditions).ok_or_else(|| nothing(s, session))
+    multivariant(&renditions, &left_out).ok_or_else(|| match &left_out[..] {
+        [] => nothing(s, session),
+        all => VideoError::NoMedia(format!("video stream {:?}: {}", s.stream.name(), all.join("; "))),
+    })
 }
 
 /// Whether a track may be part of a session.
 fn wanted(t: &TrackEntry, session: &Session) -> bool {
     let sound = session.frames == Frames::All;
-    if t.video { t.mp4 } else { sound && (t.mp4 || session.audio != Audio::AsIs) }
+    if t.video { t.mp4 } else { sound }
 }
 
 struct Found {
@@ -260,11 +263,4 @@ fn nothing(s: &Source<'_>, session: &Session) -> VideoError {
             format!("video stream {name:?} has nothing to play from {} on", wire::time::format(from))
         }
     })
-}
-
-fn channels(track: &media::Track) -> u8 {
-    match track.kind {
-        media::Kind::Audio { channels, .. } => channels.max(1),
-        media::Kind::Video { .. } => 1,
-    }
 }

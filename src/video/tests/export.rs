@@ -15,7 +15,14 @@ use video::{By, Export, ExportAsk, Form, VideoError};
 use world::Timestamp;
 
 fn ask(from: Timestamp, to: Timestamp) -> ExportAsk {
-    ExportAsk { from, to, by: By::Producer, form: Form::Mp4, gaps: Default::default() }
+    ExportAsk {
+        from,
+        to,
+        by: By::Producer,
+        form: Form::Mp4,
+        gaps: Default::default(),
+        audio: Default::default(),
+    }
 }
 
 async fn export(rig: &Rig, ask: ExportAsk) -> Result<Export, VideoError> {

@@ -206,7 +206,7 @@ export interface SessionRequest {
   by?: 'server' | 'producer';
   frames?: 'all' | 'key';
   /** Sound that MP4 has no form for (G.711) as AAC; left out otherwise. */
-  audio?: 'asIs' | 'aac';
+  audio?: 'asIs' | 'aac' | 'aacOrOpus' | 'opus';
   expiresInSeconds?: number;
 }
 

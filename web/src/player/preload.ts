@@ -3,7 +3,7 @@
 import type { Api } from '../api/client';
 import type { Camera, PlaybackSession } from '../api/types';
 import { chooseSource } from './sources';
-import { playability } from './support';
+import { playability, soundWanted } from './support';
 
 let ready: { name: string; session: Promise<PlaybackSession>; at: number } | null = null;
 
@@ -21,7 +21,7 @@ export function preload(api: Api, camera: Camera, session: boolean): void {
 /** Asks for a live session of a stream that somebody will probably want in a moment. */
 export function prepare(api: Api, name: string): void {
   if (ready !== null && ready.name === name && performance.now() - ready.at < FRESH) return;
-  const opening = api.openSession(name, { protocol: 'hls', audio: 'aac' });
+  const opening = api.openSession(name, { protocol: 'hls', audio: soundWanted() });
   // Nobody may ever take it; its failure is then nobody's business.
   opening.catch(() => undefined);
   ready = { name, session: opening, at: performance.now() };

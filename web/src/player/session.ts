@@ -7,6 +7,7 @@ import type { Ms, PlaybackSession, SessionRequest } from '../api/types';
 import { ms } from '../api/types';
 import type { Frames } from './decide';
 import { takePrepared } from './preload';
+import { soundWanted } from './support';
 
 /** What a session shows: from a moment on, or live. */
 export interface Asked {
@@ -68,7 +69,7 @@ export class SessionKeeper {
 }
 
 function request({ at, frames }: Asked): SessionRequest {
-  const wanted: SessionRequest = { protocol: 'hls', audio: 'aac' };
+  const wanted: SessionRequest = { protocol: 'hls', audio: soundWanted() };
   if (at !== null) wanted.from = new Date(at).toISOString();
   if (frames === 'key') wanted.frames = 'key';
   return wanted;

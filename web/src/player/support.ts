@@ -21,6 +21,11 @@ export const browserPlays: TypeTest = (mime) => {
   return document.createElement('video').canPlayType(mime) !== '';
 };
 
+/** What sound to ask for: AAC plays everywhere, Opus not in every Safari. */
+export function soundWanted(plays: TypeTest = browserPlays): 'aac' | 'aacOrOpus' {
+  return typeof document !== 'undefined' && plays('audio/mp4; codecs="opus"') ? 'aacOrOpus' : 'aac';
+}
+
 export function trackPlays(track: Track, plays: TypeTest = browserPlays): boolean {
   return track.mime !== null && plays(track.mime);
 }
