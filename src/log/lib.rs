@@ -26,6 +26,8 @@ mod find;
 mod findings;
 mod flush;
 mod footers;
+#[doc(hidden)]
+pub mod hostile;
 mod index;
 mod journal;
 mod keys;

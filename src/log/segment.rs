@@ -281,20 +281,40 @@ impl IndexWriter {
         let len = self.out.len() - root;
         let crc = crc32c::crc32c(&self.out);
         let start = self.out.len();
-        self.out.extend_from_slice(TRAILER_MAGIC);
-        self.out.put_u32(VERSION);
-        self.out.put_u32(self.generation);
-        self.out.extend_from_slice(&self.id);
-        self.out.extend_from_slice(&self.salt);
-        self.out.put_u64(base);
-        self.out.put_u64(base + root as u64);
-        self.out.put_u32(len as u32);
-        self.out.put_u32(crc);
-        self.out.put_u32(crc32c::crc32c(&self.out[start..]));
-        self.out.put_u32(0);
+        let trailer =
+            Trailer { generation: self.generation, base, root: base + root as u64, len: len as u32, crc };
+        self.out.extend(trailer.encode(&self.id, &self.salt));
         debug_assert_eq!(self.out.len() - start, TRAILER as usize);
         self.runs.iter_mut().flat_map(|r| &mut r.pages).for_each(|p| p.offset += base);
         Footer { bytes: self.out, runs: self.runs }
+    }
+}
+
+/// What stands at a segment's end; where its root is.
+pub(crate) struct Trailer {
+    pub generation: u32,
+    pub base: u64,
+    pub root: u64,
+    pub len: u32,
+    /// Of the index, root included.
+    pub crc: u32,
+}
+
+impl Trailer {
+    pub fn encode(&self, id: &SegmentId, salt: &Salt) -> Vec<u8> {
+        let mut b = Vec::with_capacity(TRAILER as usize);
+        b.extend_from_slice(TRAILER_MAGIC);
+        b.put_u32(VERSION);
+        b.put_u32(self.generation);
+        b.extend_from_slice(id);
+        b.extend_from_slice(salt);
+        b.put_u64(self.base);
+        b.put_u64(self.root);
+        b.put_u32(self.len);
+        b.put_u32(self.crc);
+        b.put_u32(crc32c::crc32c(&b));
+        b.put_u32(0);
+        b
     }
 }
 
@@ -363,7 +383,11 @@ pub(crate) fn read_root(
     Ok(Root { writers, runs, base, end: total - TRAILER, index_crc, key, id: *id })
 }
 
-fn parse_root(plain: &[u8], base: u64, limit: u64) -> Result<(Vec<Arc<Writer>>, Vec<Run>), Malformed> {
+pub(crate) fn parse_root(
+    plain: &[u8],
+    base: u64,
+    limit: u64,
+) -> Result<(Vec<Arc<Writer>>, Vec<Run>), Malformed> {
     let mut r = Reader::new(plain);
     let n = r.count(33)?;
     let mut writers = Vec::with_capacity(n);
@@ -425,50 +449,52 @@ impl Root {
         file.read_exact_at(&mut sealed, at.offset)?;
         let plain =
             self.key.open_chunk(&block(&self.id, self.page_number(run, page)), 0, true, &mut sealed)?;
-        Ok(self.parse_page(plain)?)
+        Ok(parse_page(&self.writers, self.id, plain)?)
     }
+}
 
-    fn parse_page(&self, plain: &[u8]) -> Result<Vec<Entry>, Malformed> {
-        let mut r = Reader::new(plain);
-        let mut last = Last::default();
-        let mut out = Vec::new();
-        while !r.is_empty() {
-            let tag = r.u8()?;
-            let first = last.position.checked_add(r.varint()?).ok_or(Malformed("positions overflow"))?;
-            last.arrival = last.arrival.wrapping_add(r.zigzag()?);
-            let arrival = Timestamp(last.arrival);
-            let writer = self.writers.get(r.varint()? as usize).ok_or(Malformed("names no writer"))?.clone();
-            let generation = r.varint32()?;
-            last.id = last.id.wrapping_add(r.zigzag()? as u64);
-            let mut sealed = Sealed { writer, generation, id: last.id, codec: tag >> 4, digest: [0; 16] };
-            let e = match tag & 0xf {
-                0 => {
-                    let count = r.varint32()?;
-                    let offset = last.offset.wrapping_add(r.zigzag()? as u64);
-                    let len = r.varint32()?;
-                    let crc = r.u32()?;
-                    sealed.digest = r.array()?;
-                    last.offset =
-                        offset.checked_add(len.into()).ok_or(Malformed("an offset is too large"))?;
-                    Entry::Batch(Batch { first, count, arrival, sealed, offset, len, crc })
-                }
-                1 => {
-                    let mut l = get_large(&mut r, blank_large(first, arrival, sealed))?;
-                    l.segment = self.id;
-                    Entry::Large(Arc::new(l))
-                }
-                _ => return Err(Malformed("has an entry of a kind that is not known here")),
-            };
-            last.position = match &e {
-                Entry::Batch(b) => {
-                    first.checked_add(b.count.into()).ok_or(Malformed("positions overflow"))?
-                }
-                Entry::Large(_) => first.checked_add(1).ok_or(Malformed("positions overflow"))?,
-            };
-            out.push(e);
-        }
-        Ok(out)
+/// The entries of an opened page.
+pub(crate) fn parse_page(
+    writers: &[Arc<Writer>],
+    id: SegmentId,
+    plain: &[u8],
+) -> Result<Vec<Entry>, Malformed> {
+    let mut r = Reader::new(plain);
+    let mut last = Last::default();
+    let mut out = Vec::new();
+    while !r.is_empty() {
+        let tag = r.u8()?;
+        let first = last.position.checked_add(r.varint()?).ok_or(Malformed("positions overflow"))?;
+        last.arrival = last.arrival.wrapping_add(r.zigzag()?);
+        let arrival = Timestamp(last.arrival);
+        let writer = writers.get(r.varint()? as usize).ok_or(Malformed("names no writer"))?.clone();
+        let generation = r.varint32()?;
+        last.id = last.id.wrapping_add(r.zigzag()? as u64);
+        let mut sealed = Sealed { writer, generation, id: last.id, codec: tag >> 4, digest: [0; 16] };
+        let e = match tag & 0xf {
+            0 => {
+                let count = r.varint32()?;
+                let offset = last.offset.wrapping_add(r.zigzag()? as u64);
+                let len = r.varint32()?;
+                let crc = r.u32()?;
+                sealed.digest = r.array()?;
+                last.offset = offset.checked_add(len.into()).ok_or(Malformed("an offset is too large"))?;
+                Entry::Batch(Batch { first, count, arrival, sealed, offset, len, crc })
+            }
+            1 => {
+                let mut l = get_large(&mut r, blank_large(first, arrival, sealed))?;
+                l.segment = id;
+                Entry::Large(Arc::new(l))
+            }
+            _ => return Err(Malformed("has an entry of a kind that is not known here")),
+        };
+        last.position = match &e {
+            Entry::Batch(b) => first.checked_add(b.count.into()).ok_or(Malformed("positions overflow"))?,
+            Entry::Large(_) => first.checked_add(1).ok_or(Malformed("positions overflow"))?,
+        };
+        out.push(e);
     }
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -611,7 +637,7 @@ mod tests {
         fn any_root_and_page_is_survived(b in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse_root(&b, 64, 1 << 20);
             let (disk, ..) = written(&runs(1, &[3]), 0);
-            let _ = root(&disk, &ID).unwrap().parse_page(&b);
+            let _ = parse_page(&root(&disk, &ID).unwrap().writers, ID, &b);
         }
     }
 }
