@@ -360,13 +360,9 @@ impl Subscription {
             let wait = beat.min(self.until).saturating_sub(now);
             tokio::select! {
                 gone = self.head.changed() => if gone.is_err() {
-                    // The log let go of the watch; its shard may be gone.
-                    match self.service.inner.tools.log.watch(self.stream.log_shard(self.shard.index)) {
-                        Ok(head) => self.head = head,
-                        Err(e) => {
-                            self.over = true;
-                            return Some(Err(error::log(e)));
-                        }
+                    // The log let go of the watch; if its shard is gone, the next page says so.
+                    if let Ok(head) = self.service.inner.tools.log.watch(self.stream.log_shard(self.shard.index)) {
+                        self.head = head;
                     }
                 },
                 _ = self.changed.changed() => {}
