@@ -45,12 +45,23 @@ def bring(server, n, name="door"):
     return r.returncode == 0
 
 
+def fill(path):
+    """Takes what is left, to the last byte."""
+    with path.open("wb", buffering=0) as f:
+        for piece in (1 << 20, 4096, 1):
+            try:
+                while True:
+                    f.write(bytes(piece))
+            except OSError:
+                pass
+
+
 @pytest.mark.skipif(CLIP is None, reason="only as the inner run of the other test")
 def test_cameras_overwrite_their_oldest_and_a_full_disk_heals(serve):
     server = serve("data", *(x for s in (
         "shard_log.journal_file_mib=2", "shard_log.segment_mib=4", "shard_log.segment_seconds=0.5", "video.target_seconds=1",
         'retention.free_floor="30MB"', 'retention.reserve="6MB"') for x in ("--set", s)))
-    wait_until("the reserve is made", lambda: (server.data / "reserve").exists(), 10)
+    assert (server.data / "reserve").stat().st_size == 6_000_000, "it is there before anything is taken"
     times = 2 * SIZE // pathlib.Path(CLIP).stat().st_size
     for n in range(times):
         wait_until(f"import {n} of {times}", lambda: bring(server, n), 20, every=0.3)
@@ -61,16 +72,19 @@ def test_cameras_overwrite_their_oldest_and_a_full_disk_heals(serve):
 
     # Somebody else takes all that is left, to the last byte, and the reserve helps.
     filler = server.data.parent / "filler"
-    with filler.open("wb") as f:
-        try:
-            while True:
-                f.write(bytes(1 << 20))
-        except OSError:
-            pass
+    fill(filler)
     wait_until("writing resumes by itself", lambda: bring(server, times), 30, every=0.3)
     assert server.fragments("door")[-1]["producerStart"] >= last["producerStart"], "reading goes on"
     filler.unlink()
     wait_until("the reserve is made again", lambda: (server.data / "reserve").exists(), 30)
+
+    # And while it is away: it starts all the same.
+    server.stop()
+    fill(filler)
+    server.start()
+    assert server.fragments("door")
+    wait_until("room is made", lambda: bring(server, times + 2), 30, every=0.3)
+    filler.unlink()
     server.restart()
     assert server.fragments("door")
     wait_until("it goes on", lambda: bring(server, times + 1), 20, every=0.3)

@@ -50,6 +50,27 @@ def test_all_of_it_from_the_bucket_alone(serve, clips, s3):
         assert media.packets(server.session("door", **first)) >= 25
         lost.write_bytes(content)
 
+        # Where the newest is gone that is said, and recording goes on.
+        newest = s3.path(s3.keys(below="segments/")[-1])
+        content = newest.read_bytes()
+        for path in (newest, *(server.data / "segments").glob("*.seg")):
+            path.unlink()
+        server.restart()
+        (listed_now,) = server.call("GET", "/v1/streams")["streams"]
+        told = server.call("GET", "/v1/streams/door")
+        assert told == listed_now and newest.name in told["unreadable"][-1]["why"], told
+        assert told["recorded"]["from"] and told["unreadable"][-1]["bytes"] <= len(content), told
+        since = datetime.datetime.now(datetime.UTC).isoformat()
+        publish(ffmpeg_publisher(clip, server.publish_url("door")))
+        server.quiet("door")
+        after = server.call("GET", "/v1/streams/door")
+        assert after["unreadable"] == [] and when(after["recorded"]["to"]) > when(told["unreadable"][-1]["to"]), after
+        new = {"from": since, "to": after["recorded"]["to"]}
+        assert media.packets(server.session("door", **new)) > 25, "and plays"
+        newest.write_bytes(content)
+        positions = [f["position"] for f in server.fragments("door")]
+        assert positions == sorted(set(positions)) and len(positions) > len(listed), positions
+
         # Deleting the stream deletes its objects.
         server.call("DELETE", "/v1/streams/door")
         wait_until("its objects are deleted", lambda: not s3.keys(below="segments/"))

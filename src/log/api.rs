@@ -31,7 +31,7 @@ pub enum LogError {
     /// The write may or may not be durable: a sync failed, or the log went down meanwhile.
     #[error("outcome unknown: {0}")]
     Unknown(String),
-    /// The position is before the trim point.
+    /// The position is before the trim point, or retention has removed it from behind something pinned.
     #[error("position {position} of shard {shard} is gone: the oldest is {oldest}")]
     Trimmed {
         /// The shard.
@@ -132,6 +132,19 @@ pub struct Head {
     pub closed: bool,
 }
 
+/// A part of a shard that cannot be read, and will not be by itself: its bytes are gone or damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Positions: the first, and one past the last.
+    pub positions: (u64, u64),
+    /// When the first and the last of it arrived.
+    pub arrival: (Timestamp, Timestamp),
+    /// Sealed.
+    pub bytes: u64,
+    /// What is wrong, and where.
+    pub why: String,
+}
+
 /// A stretch of a shard, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
@@ -193,6 +206,17 @@ pub trait Log: Send + Sync + 'static {
         limit: usize,
         from_end: bool,
     ) -> Result<Vec<Payload>, LogError>;
+    /// As [`Log::payloads`], but goes on past parts that are gone or damaged, and says which these are; at most a few, then
+    /// it ends there. What only cannot be had at the moment fails it.
+    async fn readable_payloads(
+        &self,
+        shard: ShardId,
+        query: Query,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<(Vec<Payload>, Vec<Unreadable>), LogError> {
+        Ok((self.payloads(shard, query, limit, from_end).await?, Vec::new()))
+    }
     /// Positions within a stretch that hold nothing between others that do, as (first, one past the last): removed by
     /// retention, or never used.
     async fn gaps(&self, shard: ShardId, from: u64, to: u64) -> Result<Vec<(u64, u64)>, LogError>;
@@ -333,6 +357,8 @@ pub struct Stats {
     pub compacted: u64,
     /// What retention has removed.
     pub removed: Removed,
+    /// How far the wall clock has leapt ahead of the time that age goes by; zero: it is believed.
+    pub clock_leap: Duration,
 }
 
 /// A shared log.

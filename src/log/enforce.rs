@@ -18,6 +18,7 @@ use crate::{
     committer::{Fail, Op},
     index::Shard,
     keys::lock,
+    opening::OpenError,
     policy::{Demand, Run, Stretch, choose},
     reserve,
     rules::{Hint, Reason, Refused, Rule},
@@ -66,6 +67,11 @@ struct Oldest {
     behind_pin: bool,
 }
 
+/// What is left free, and what making room aims at.
+fn floor_of(policy: &StorePolicy) -> u64 {
+    policy.free_floor.max(policy.reserve)
+}
+
 /// MiB, for people.
 fn mib(bytes: u64) -> u64 {
     bytes >> 20
@@ -76,14 +82,29 @@ fn io(e: catalog::CatalogError) -> LogError {
 }
 
 impl Shared {
+    /// Before anything is accepted: the reserve is made, or given up if the disk is full, and what may be written until
+    /// the first pass is measured.
+    pub async fn look_at_disk(self: &Arc<Self>) -> Result<(), OpenError> {
+        let policy = self.rules.store();
+        let io = |e: LogError| OpenError::Io(e.to_string());
+        let free = self.space_and_reserve(&policy).await.map_err(io)?;
+        let (free, held) = self.restore_reserve(&policy, free).await;
+        if held < policy.reserve {
+            // What there is may be what was given up for making room: the first pass, at once, comes before the others.
+            self.rules.refuse_all("the disk is nearly full, and room is being made: try again");
+        }
+        self.measure(free, floor_of(&policy));
+        Ok(())
+    }
+
     /// Removes what the rules say, and settles who is refused.
     pub async fn enforce(self: &Arc<Self>) -> Result<(), LogError> {
         let _one = self.rules.pass.lock().await;
         self.admit()?;
         let policy = self.rules.store();
-        let floor = policy.free_floor.max(policy.reserve);
+        let floor = floor_of(&policy);
         let mut free = self.space_and_reserve(&policy).await?;
-        let now = self.world.clock.now();
+        let now = self.age_now().await;
         let mut refused = Refused::default();
         let mut failed = Ok(());
         for (stream, rule) in self.rules.all() {
@@ -126,10 +147,16 @@ impl Shared {
                 self.flush.notify_one();
             }
         }
-        self.rules.measure(free.saturating_sub(floor), floor / 2);
+        let (free, _) = self.restore_reserve(&policy, free).await;
+        self.measure(free, floor);
         self.rules.refuse(refused);
-        self.restore_reserve(&policy, free).await;
         failed
+    }
+
+    /// What is in the journal needs its room once more, in segments, before that of the journal is free again.
+    fn measure(&self, free: u64, floor: u64) {
+        let journal = self.counters.journal_bytes.load(Ordering::Relaxed);
+        self.rules.measure(free.saturating_sub(journal), floor);
     }
 
     async fn space(self: &Arc<Self>) -> Result<u64, LogError> {
@@ -145,45 +172,41 @@ impl Shared {
             return Ok(free);
         }
         // From here on nobody else takes what is given up.
-        let why = "the disk is full, and room is being made: try again";
-        self.rules.refuse(Refused { all: Some(why.into()), ..Refused::default() });
-        let s = self.clone();
-        let given = self
-            .blocking(move || {
-                let held = reserve::held(&*s.world.disk)?;
-                if held > 0 {
-                    reserve::give_up(&*s.world.disk)?;
-                }
-                Ok::<_, std::io::Error>(held)
-            })
-            .await?
-            .map_err(|e| LogError::Io(e.to_string()))?;
+        self.rules.refuse_all("the disk is full, and room is being made: try again");
+        let (s, p) = (self.clone(), *policy);
+        let given = self.blocking(move || reserve::make_way(&*s.world.disk, &p)).await?;
+        let given = given.map_err(|e| LogError::Io(e.to_string()))?;
         if given > 0 {
             tracing::warn!(free, given, "the disk is full: the reserve was given up");
         }
         Ok(free + given)
     }
 
-    /// Makes the reserve (again) when there is room for it, or another when its size was changed.
-    async fn restore_reserve(self: &Arc<Self>, policy: &StorePolicy, free: u64) {
+    /// Makes the reserve (again) when there is room for it, or another when its size was changed. Returns what is free
+    /// after that, and how large it is.
+    async fn restore_reserve(self: &Arc<Self>, policy: &StorePolicy, free: u64) -> (u64, u64) {
         let (s, policy) = (self.clone(), *policy);
-        let floor = policy.free_floor.max(policy.reserve);
+        let floor = floor_of(&policy);
         let done = self
             .blocking(move || {
                 let disk = &*s.world.disk;
-                match reserve::held(disk)? {
-                    n if n == policy.reserve => Ok(()),
-                    _ if policy.reserve == 0 => reserve::give_up(disk),
-                    n if free + n >= floor + policy.reserve => reserve::make(disk, policy.reserve),
-                    _ => Ok(()),
+                let held = reserve::held(disk)?;
+                match held {
+                    n if n == policy.reserve => return Ok((free, n)),
+                    _ if policy.reserve == 0 => reserve::give_up(disk)?,
+                    n if free + n >= floor + policy.reserve => reserve::make(disk, policy.reserve)?,
+                    n => return Ok((free, n)),
                 }
+                Ok::<_, std::io::Error>(((free + held).saturating_sub(policy.reserve), policy.reserve))
             })
             .await;
-        match done {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => tracing::warn!(error = %e, "the reserve could not be made"),
-            Err(e) => tracing::warn!(error = %e, "the reserve could not be made"),
-        }
+        let why = match done {
+            Ok(Ok(found)) => return found,
+            Ok(Err(e)) => e.to_string(),
+            Err(e) => e.to_string(),
+        };
+        tracing::warn!(error = why, "the reserve could not be made");
+        (free, 0)
     }
 
     /// By age and by the stream's own budget. Says why the stream is to be refused, if it is.

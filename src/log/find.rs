@@ -6,12 +6,16 @@ use catalog::{RunQuery, RunRow};
 use world::{ShardId, Timestamp};
 
 use crate::{
-    LogError, Payload, Query,
+    LogError, Payload, Query, Unreadable,
     entry::{Entry, Large},
     index::{Recent, Shard},
+    objects,
     read::TRIES,
     shared::Shared,
 };
+
+/// Parts that cannot be read and are passed over at most.
+const PASSED: usize = 16;
 
 impl Shared {
     pub async fn seek(self: &Arc<Self>, id: ShardId, arrival: Timestamp) -> Result<u64, LogError> {
@@ -92,20 +96,51 @@ impl Shared {
         from_end: bool,
     ) -> Result<Vec<Payload>, LogError> {
         for _ in 0..TRIES {
-            if let Some(found) = self.try_payloads(id, query, limit, from_end).await? {
+            if let Some(found) = self.try_payloads(id, query, limit, from_end, None).await? {
                 return Ok(found);
             }
         }
         Err(LogError::Io(format!("shard {id} changed too often while it was read")))
     }
 
-    /// `None` if a run was moved or removed meanwhile.
+    pub async fn readable_payloads(
+        self: &Arc<Self>,
+        id: ShardId,
+        query: Query,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<(Vec<Payload>, Vec<Unreadable>), LogError> {
+        for _ in 0..TRIES {
+            let mut passed = Vec::new();
+            let found = self.try_payloads(id, query, limit, from_end, Some(&mut passed)).await?;
+            if let Some(found) = found {
+                return Ok((found, passed));
+            }
+        }
+        Err(LogError::Io(format!("shard {id} changed too often while it was read")))
+    }
+
+    /// Whether a run's bytes are gone or damaged, rather than not to be had at the moment.
+    async fn for_good(self: &Arc<Self>, run: &RunRow, e: &LogError) -> bool {
+        match e {
+            LogError::Damaged(_) => true,
+            LogError::Io(_) => {
+                let (s, id) = (self.clone(), run.segment);
+                self.blocking(move || objects::gone(&s.world, &id)).await.is_ok_and(|gone| gone)
+            }
+            _ => false,
+        }
+    }
+
+    /// `None` if a run was moved or removed meanwhile. `passed`: where to note parts that cannot be read, instead of
+    /// failing.
     async fn try_payloads(
         self: &Arc<Self>,
         id: ShardId,
         query: Query,
         limit: usize,
         from_end: bool,
+        mut passed: Option<&mut Vec<Unreadable>>,
     ) -> Result<Option<Vec<Payload>>, LogError> {
         let shard = self.shard(id)?;
         // What is recent at this moment; everything before `flushed` is in runs already.
@@ -144,10 +179,23 @@ impl Shared {
                 }
                 let done = self.payloads_of_run(&shard, run, &query, trim, limit, from_end, &mut out).await;
                 if let Err(e) = done {
-                    if self.there(run).await? {
-                        return Err(e);
+                    if !self.there(run).await? {
+                        return Ok(None);
                     }
-                    return Ok(None);
+                    match &mut passed {
+                        Some(passed) if self.for_good(run, &e).await => {
+                            passed.push(Unreadable {
+                                positions: (run.first.max(trim), run.end),
+                                arrival: run.arrival,
+                                bytes: run.bytes,
+                                why: e.to_string(),
+                            });
+                            if passed.len() >= PASSED {
+                                break;
+                            }
+                        }
+                        _ => return Err(e),
+                    }
                 }
             }
         }

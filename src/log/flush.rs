@@ -137,7 +137,9 @@ impl Shared {
                 || used >= INDEX_BYTES
                 || (used > 0
                     && (s.end.load(Ordering::Relaxed) >= limits.segment_bytes
-                        || now.since(s.created) >= limits.segment_age))
+                        || now.since(s.created) >= limits.segment_age
+                        // The clock was set back.
+                        || s.created.since(now) >= limits.segment_age))
         });
         let mut shards: BTreeMap<ShardId, (Arc<Shard>, Option<Loc>)> = BTreeMap::new();
         for s in &segments {

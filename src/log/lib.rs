@@ -26,6 +26,7 @@ mod find;
 mod findings;
 mod flush;
 mod footers;
+mod guard;
 #[doc(hidden)]
 pub mod hostile;
 mod index;
@@ -69,6 +70,7 @@ pub use local::LocalLog;
 pub use memory::MemoryLog;
 pub use opening::OpenError;
 pub use orphans::note_restored;
+pub use reserve::make_way;
 pub use retention::{MAX_NOTE, MAX_PINS, OnFull, PIN_MARGIN, Pin, Removed, Retention, StorePolicy};
 pub use rewrap::{key_context, rewrap};
 pub use verify::Verify;

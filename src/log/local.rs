@@ -15,7 +15,7 @@ use world::{ShardId, StreamUid, Timestamp, World};
 
 use crate::{
     Committed, Head, Limits, Log, LogError, Page, Payload, PayloadWriter, Pin, Query, Retention, Stats,
-    StorePolicy,
+    StorePolicy, Unreadable,
     committer::{BatchOp, Done, Fail, Op},
     enforce::keep_enforcing,
     entry::{encode_records, records_len},
@@ -28,6 +28,8 @@ use crate::{
     shared::Shared,
 };
 
+/// What a block costs beside its records: in a frame, and in a footer.
+const BESIDE: usize = 128;
 /// How often the flusher looks.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 
@@ -68,7 +70,7 @@ impl LocalLog {
         self.to_its_end(|s| async move { s.flush(Scope::All).await }).await
     }
 
-    /// Says what holds for the whole store, from now on. Not kept: whoever opens the log says it each time.
+    /// Says what holds for the whole store, from now on, in place of what was said at the opening. Not kept: whoever opens the log says it each time.
     pub fn set_store_policy(&self, policy: StorePolicy) {
         self.shared.rules.set_store(policy);
     }
@@ -90,16 +92,17 @@ impl LocalLog {
         tokio::spawn(f).await.map_err(|e| LogError::Io(format!("a task of the log failed: {e}")))?
     }
 
-    /// Opens the log of a data folder, making it if there is none, and recovers what a crash left. Must be called on a
-    /// Tokio runtime.
+    /// Opens the log of a data folder, making it if there is none, and recovers what a crash left. `policy` holds from
+    /// the first byte that is taken. Must be called on a Tokio runtime.
     pub async fn open(
         world: World,
         catalog: Arc<dyn Catalog>,
         keys: Arc<dyn KeyProvider>,
         limits: Limits,
+        policy: StorePolicy,
     ) -> Result<Arc<LocalLog>, OpenError> {
         let Parts { shared, mut committer, lease, strays } =
-            Parts::open(world, catalog, keys, limits, false).await?;
+            Parts::open(world, catalog, keys, limits, policy, false).await?;
         shared.load_rules().await?;
         let s = shared.clone();
         let thread = std::thread::Builder::new()
@@ -281,11 +284,10 @@ impl Log for LocalLog {
         if shard.stream.leaving.load(Ordering::Acquire) {
             return Err(LogError::NoShard(shard.id));
         }
-        let last = self.shared.keys.generations(stream).await?.last().copied();
-        let last = last.ok_or_else(|| LogError::Key(stream, "the stream has no key (any more)".into()))?;
-        self.shared.keys.create(stream, last + 1).await?;
+        let generation = self.shared.next_generation(stream).await?;
+        self.shared.keys.create(stream, generation).await?;
         shard.stream.forget_sealer().await;
-        Ok(last + 1)
+        Ok(generation)
     }
 
     async fn open_shard(&self, shard: ShardId, parents: &[u32]) -> Result<(), LogError> {
@@ -325,7 +327,7 @@ impl Log for LocalLog {
         };
         let shard = s.shard(shard)?;
         // Once in the journal, once in a segment.
-        s.rules.admit(shard.id.stream, 2 * len as u64)?;
+        s.rules.admit(shard.id.stream, 2 * (len + BESIDE) as u64)?;
         let sealer = shard.stream.sealer(&s.keys, &s.writer).await?;
         let want = (len + seal::TAG).min(s.limits.inflight_bytes) as u32;
         let room = s.room.clone().acquire_many_owned(want).await.map_err(|_| LogError::Down)?;
@@ -385,6 +387,16 @@ impl Log for LocalLog {
         from_end: bool,
     ) -> Result<Vec<Payload>, LogError> {
         self.shared.payloads(shard, query, limit, from_end).await
+    }
+
+    async fn readable_payloads(
+        &self,
+        shard: ShardId,
+        query: Query,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<(Vec<Payload>, Vec<Unreadable>), LogError> {
+        self.shared.readable_payloads(shard, query, limit, from_end).await
     }
 
     async fn gaps(&self, shard: ShardId, from: u64, to: u64) -> Result<Vec<(u64, u64)>, LogError> {

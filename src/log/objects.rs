@@ -9,7 +9,7 @@ use world::{DiskFile, Mode, Store, World};
 
 use crate::{
     entry::SegmentId,
-    open_segment::{closed_name, parse_name},
+    open_segment::{closed_name, open_name, parse_name},
 };
 
 /// What the keys of all segments begin with.
@@ -35,6 +35,15 @@ pub(crate) fn open(world: &World, id: &SegmentId) -> io::Result<Arc<dyn DiskFile
         (Err(e), Some(store)) if e.kind() == ErrorKind::NotFound => Ok(object(store.clone(), id)),
         (r, _) => r,
     }
+}
+
+/// Whether a finished segment is neither here nor in the store, for certain.
+pub(crate) fn gone(world: &World, id: &SegmentId) -> bool {
+    let no_file =
+        |name: &str| matches!(world.disk.open(name, Mode::Read), Err(e) if e.kind() == ErrorKind::NotFound);
+    no_file(&closed_name(id))
+        && no_file(&open_name(id))
+        && world.store.as_ref().is_none_or(|s| matches!(s.len(&key(id)), Ok(None)))
 }
 
 /// A segment's object to read from.

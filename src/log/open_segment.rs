@@ -100,6 +100,11 @@ impl OpenSegment {
             let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             let flag = if full { &self.closed } else { &self.failed };
             flag.store(true, Ordering::Release);
+            if full {
+                // The place is the footer's, unless somebody has the next by now.
+                let next = at + bytes.len() as u64;
+                let _ = self.end.compare_exchange(next, at, Ordering::AcqRel, Ordering::Relaxed);
+            }
         })?;
         Ok(Some(at))
     }

@@ -11,7 +11,7 @@ use seal::KeyProvider;
 use world::{Mode, ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Limits, LogError,
+    Limits, LogError, StorePolicy,
     committer::Committer,
     entry::{Directory, Event, Writer},
     index::{Recent, Shard, Stream},
@@ -111,6 +111,7 @@ impl Parts {
         catalog: Arc<dyn Catalog>,
         provider: Arc<dyn KeyProvider>,
         mut limits: Limits,
+        policy: StorePolicy,
         inline: bool,
     ) -> Result<Parts, OpenError> {
         // Offsets in the journal are 32 bits in memory.
@@ -146,6 +147,7 @@ impl Parts {
         let writer = Writer { epoch: lease.epoch, salt: world.random32() };
         let shared =
             Arc::new(Shared::new(world, limits, catalog, keys, writer, journal_key, journal_keys, inline));
+        shared.rules.begin(policy);
         let mut streams: BTreeMap<StreamUid, Arc<Stream>> = BTreeMap::new();
         for row in shared.catalog.shards(None).await? {
             let stream =
@@ -173,6 +175,8 @@ impl Parts {
         take_files(&shared, found);
         let strays = adopt_segments(&shared, &touched)?;
         shared.attach_store().await?;
+        shared.look_at_disk().await?;
+        shared.watch_clock().await?;
         let committer = Committer::new(shared.clone(), end);
         Ok(Parts { shared, committer, lease, strays })
     }

@@ -14,10 +14,10 @@ use std::{
 use catalog::{
     Catalog, CatalogError, Change, Document, LogUpdate, Mark, RunQuery, RunRow, SegmentRow, SegmentState,
 };
-use world::{ShardId, Timestamp, World};
+use world::{ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    OpenError,
+    LogError, OpenError,
     entry::{Entry, SegmentId},
     index::Shard,
     objects,
@@ -35,6 +35,8 @@ const ALL: RunQuery = RunQuery::Positions((0, i64::MAX as u64));
 /// Positions that are skipped when acknowledged ones may have been in a part of the journal that is gone: more than are
 /// given out between two snapshots, and 2^23 restores fit.
 const SKIP: u64 = 1 << 40;
+/// How far the numbers of keys jump at least after a restore.
+const APART: u32 = 1000;
 
 /// When the catalog was not the log's newest: it may not know what was made in that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +195,27 @@ fn segments_there(world: &World) -> Result<BTreeMap<SegmentId, There>, OpenError
 }
 
 impl Shared {
+    /// The number of a stream's next key. Numbers follow each other, but for the first after the catalog was restored:
+    /// what was sealed since the snapshot may be under keys whose numbers this catalog would give again, and must not
+    /// pass for sealed under the new ones. No more than [`APART`] rotations between a snapshot and its restoring are
+    /// taken for granted, and that two restores of one snapshot draw different numbers.
+    pub async fn next_generation(&self, stream: StreamUid) -> Result<u32, LogError> {
+        let fail = |e: CatalogError| LogError::Key(stream, e.to_string());
+        let keys = self.catalog.keys(stream).await.map_err(fail)?;
+        let last = keys.iter().max_by_key(|k| k.generation);
+        let last = last.ok_or_else(|| LogError::Key(stream, "the stream has no key (any more)".into()))?;
+        let older = Older::load(&*self.catalog).await.map_err(fail)?;
+        let step = match older {
+            Some(o) if last.created <= o.restored => {
+                let r = self.world.random16();
+                APART + u32::from(u16::from_be_bytes([r[0], r[1]]))
+            }
+            _ => 1,
+        };
+        let next = last.generation.checked_add(step);
+        next.ok_or_else(|| LogError::Key(stream, "the numbers of its keys are used up".into()))
+    }
+
     /// What a segment's footer says, past the caches.
     fn candidates(&self, id: &SegmentId) -> Result<(SegmentRow, Vec<Candidate>), FooterError> {
         let file = objects::open(&self.world, id)?;
@@ -234,7 +257,7 @@ impl Shared {
         journal: Option<u32>,
     ) -> Result<BTreeSet<ShardId>, OpenError> {
         let s = self.clone();
-        let off = |e: crate::LogError| OpenError::Io(e.to_string());
+        let off = |e: LogError| OpenError::Io(e.to_string());
         let there = self.blocking(move || segments_there(&s.world)).await.map_err(off)??;
         let mut update = LogUpdate::default();
         let (mut gone, mut strays) = (BTreeSet::new(), there.keys().copied().collect::<BTreeSet<_>>());
@@ -431,7 +454,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use world::StreamUid;
 
     const S: ShardId = ShardId { stream: StreamUid([1; 16]), shard: 0 };
 

@@ -93,15 +93,28 @@ impl Shared {
         max_bytes: usize,
     ) -> Result<Page, LogError> {
         let shard = self.shard(id)?;
+        let read = self.try_read(&shard, from, max_items, max_bytes).await;
+        // Whatever failed, failed for that.
+        read.map_err(|e| if shard.state().gone { LogError::NoShard(id) } else { e })
+    }
+
+    async fn try_read(
+        self: &Arc<Self>,
+        shard: &Arc<Shard>,
+        from: u64,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Result<Page, LogError> {
+        let id = shard.id;
         let mut g = Gather::new(from, max_items, max_bytes);
         for _ in 0..TRIES {
-            match self.plan(&shard, &mut g)? {
+            match self.plan(shard, &mut g)? {
                 Plan::Done => return Ok(g.page()),
                 Plan::Recent(items) => {
                     let before = g.next;
                     for item in items {
                         // Moved to a segment meanwhile, or more than was asked for.
-                        if g.full() || !self.read_recent(&shard, &item, &mut g).await? {
+                        if g.full() || !self.read_recent(shard, &item, &mut g).await? {
                             break;
                         }
                         g.next = g.next.max(item.end());
@@ -111,13 +124,13 @@ impl Shared {
                     }
                 }
                 Plan::Runs => {
-                    let Some(run) = self.run_at(&shard, g.next).await? else {
+                    let Some(run) = self.run_at(shard, g.next).await? else {
                         // A hole up to what is recent.
                         let flushed = shard.state().flushed;
                         g.next = g.next.max(flushed);
                         continue;
                     };
-                    match self.read_run(&shard, &run, &mut g).await {
+                    match self.read_run(shard, &run, &mut g).await {
                         // What was read is told before what could not be.
                         _ if !g.items.is_empty() => return Ok(g.page()),
                         Err(e) if self.there(&run).await? => return Err(e),
@@ -374,17 +387,32 @@ impl Shared {
                 return Ok(slice_chunks(chunks, from, to));
             }
         }
-        let e = match self.read_located(p.shard, at, from, to).await {
-            Ok(read) => return Ok(read),
-            Err(e) => e,
-        };
-        // It may have been moved since it was found.
-        let here = Query::Positions(p.position, p.position);
-        let now = self.payloads(p.shard, here, 1, false).await.unwrap_or_default();
-        match now.first().and_then(|now| Located::parse(&now.place).ok().filter(|_| now.place != p.place)) {
-            Some(at) => self.read_located(p.shard, at, from, to).await,
-            None => Err(e),
+        let (mut place, mut at) = (p.place.clone(), at);
+        for _ in 0..TRIES {
+            let e = match self.read_located(p.shard, at, from, to).await {
+                Ok(read) => return Ok(read),
+                Err(e) => e,
+            };
+            // It may have been moved or removed since it was found.
+            let here = Query::Positions(p.position, p.position);
+            let now = self.payloads(p.shard, here, 1, false).await?;
+            let Some(now) = now.into_iter().next() else {
+                return Err(self.removed(&shard, p.position));
+            };
+            if now.place == place {
+                return Err(e);
+            }
+            at = Located::parse(&now.place)
+                .map_err(|e| LogError::Damaged(format!("the place of a payload {e}")))?;
+            place = now.place;
         }
+        Err(LogError::Io(format!("shard {} changed too often while it was read", p.shard)))
+    }
+
+    /// What is said of something that was there a moment ago.
+    fn removed(&self, shard: &Shard, position: u64) -> LogError {
+        let st = shard.state();
+        if st.gone { LogError::NoShard(shard.id) } else { trimmed(shard.id, position, st.trim) }
     }
 
     async fn read_located(

@@ -4,6 +4,8 @@ use std::io;
 
 use world::{Disk, Mode};
 
+use crate::StorePolicy;
+
 /// Its name in the data folder.
 const NAME: &str = "reserve";
 /// Zeroes written at once where a file system cannot set room aside.
@@ -36,6 +38,19 @@ pub(crate) fn make(disk: &dyn Disk, len: u64) -> io::Result<()> {
         give_up(disk)?;
     }
     made
+}
+
+/// Gives the reserve up if the disk is full; returns what that freed. For whoever starts on a full disk, before the
+/// catalog is opened: that needs room, too. The log makes the reserve again once there is room for it.
+pub fn make_way(disk: &dyn Disk, policy: &StorePolicy) -> io::Result<u64> {
+    if disk.space()?.free >= policy.reserve {
+        return Ok(0);
+    }
+    let held = held(disk)?;
+    if held > 0 {
+        give_up(disk)?;
+    }
+    Ok(held)
 }
 
 /// Removes it.

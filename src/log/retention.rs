@@ -33,11 +33,14 @@ pub struct Retention {
 pub struct StorePolicy {
     /// Sealed bytes that all streams together may hold.
     pub bytes: Option<u64>,
-    /// Bytes that are left free on the disk of the data folder.
+    /// Bytes that are left free on the disk of the data folder. Between two looks at the disk half of it may be used, in
+    /// whole journal files: should be several of these ([`crate::Limits::journal_file`]).
     pub free_floor: u64,
     /// Bytes set aside in a file of their own, given up when the disk is full so that making room itself has room.
     /// Should be more than a journal file ([`crate::Limits::journal_file`]).
     pub reserve: u64,
+    /// The wall clock is right however far ahead it has leapt: age goes by it at once, rather than after a week.
+    pub trust_clock: bool,
 }
 
 /// A range of arrival time that retention leaves alone.

@@ -126,6 +126,10 @@ impl Rules {
     pub fn store(&self) -> StorePolicy {
         *read(&self.store)
     }
+    /// What holds from the first byte on: before anything runs.
+    pub fn begin(&self, p: StorePolicy) {
+        *write(&self.store) = p;
+    }
     pub fn set_store(&self, p: StorePolicy) {
         *write(&self.store) = p;
         // What may be written was measured by the old one.
@@ -175,14 +179,26 @@ impl Rules {
         *r = new;
         self.refusing.store(any, Ordering::Release);
     }
-    /// What a pass found: so much may be written before the next, at most `stop` more than that.
-    pub fn measure(&self, headroom: u64, stop: u64) {
-        self.headroom.store(i64::try_from(headroom).unwrap_or(i64::MAX / 2), Ordering::Release);
-        self.stop.store(-i64::try_from(stop).unwrap_or(i64::MAX / 2), Ordering::Release);
+    /// Everybody is refused until the pass that comes next.
+    pub fn refuse_all(&self, why: &str) {
+        self.refuse(Refused { all: Some(why.into()), ..Refused::default() });
+    }
+    /// What was found: so much is free, of which `floor` is to stay so. Until the next look half of the floor may be
+    /// used, and no more.
+    pub fn measure(&self, free: u64, floor: u64) {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX).min(i64::MAX / 2);
+        self.stop.store(-signed(floor / 2), Ordering::Release);
+        self.headroom.store(signed(free) - signed(floor), Ordering::Release);
     }
 
     /// Whether a stream may grow, by so many bytes on the disk.
     pub fn admit(&self, stream: StreamUid, bytes: u64) -> Result<(), LogError> {
+        if self.refusing.load(Ordering::Acquire) {
+            let r = read(&self.refused);
+            if let Some(why) = r.all.as_ref().or_else(|| r.streams.get(&stream)) {
+                return Err(LogError::Refused(why.to_string()));
+            }
+        }
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / 4);
         let left = self.headroom.fetch_sub(bytes, Ordering::AcqRel) - bytes;
         if left < 0 {
@@ -194,14 +210,7 @@ impl Rules {
                 ));
             }
         }
-        if !self.refusing.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let r = read(&self.refused);
-        match r.all.as_ref().or_else(|| r.streams.get(&stream)) {
-            Some(why) => Err(LogError::Refused(why.to_string())),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

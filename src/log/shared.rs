@@ -20,6 +20,7 @@ use crate::{
     compact::Compaction,
     entry::{Directory, Writer},
     footers::Footers,
+    guard::Guard,
     index::{Shard, Stream},
     journal::{JournalFile, Loc, Spares},
     keys::{Keys, lock},
@@ -135,6 +136,8 @@ pub(crate) struct Shared {
     pub doubts: Mutex<BTreeSet<StreamUid>>,
     /// How long records stay.
     pub rules: Rules,
+    /// What age goes by.
+    pub guard: Mutex<Guard>,
     /// Wakes the flusher before its time.
     pub flush: Notify,
     /// No more work is accepted.
@@ -190,6 +193,7 @@ impl Shared {
             projection: tokio::sync::Mutex::default(),
             doubts: Mutex::default(),
             rules: Rules::default(),
+            guard: Mutex::default(),
             flush: Notify::new(),
             down: AtomicBool::new(false),
             lost: AtomicBool::new(false),
@@ -296,6 +300,7 @@ impl Shared {
             cached_bytes: self.cache.bytes(),
             compacted: get(&c.compacted),
             removed: self.rules.removed(),
+            clock_leap: lock(&self.guard).leap(),
         }
     }
 }

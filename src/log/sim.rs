@@ -3,8 +3,12 @@
 //! restart what is there is compared with what was acknowledged.
 
 mod client;
+mod driven;
 mod flaky;
+mod full;
+mod leap;
 mod model;
+mod single;
 
 use std::{
     collections::BTreeMap,
@@ -15,15 +19,15 @@ use std::{
     time::Duration,
 };
 
-use catalog::{Catalog, MemoryCatalog, SegmentState};
+use catalog::{MemoryCatalog, SegmentState};
 use seal::{DataKey, LocalKey};
 use world::{
-    Disk as _, ShardId, StreamUid, Timestamp,
+    Disk as _, StreamUid,
     sim::{Dice, Faults, Sim, StoreFaults},
 };
 
 use crate::{
-    Limits, Log, Query, StorePolicy,
+    Limits, StorePolicy,
     committer::{Committer, Op},
     flush::Scope,
     local::LocalLog,
@@ -109,7 +113,10 @@ fn history(seed: u64, keep: bool) -> Told {
     let catalog = Arc::new(FlakyCatalog::new(inner, sim.disk.clone(), seed));
     let model = Arc::new(Mutex::new(Model::default()));
     let mut told = Told::default();
+    let began = sim.world.clock.now();
     let lives = 2 + dice.below(4);
+    // How far ahead of the time that goes by the wall clock is.
+    let mut leap = Duration::ZERO;
     let mut opened = 0;
     while opened < lives {
         told.restarts += 1;
@@ -117,11 +124,21 @@ fn history(seed: u64, keep: bool) -> Told {
         // The power may go while it opens, too, and the store be away.
         sim.store.set_faults(StoreFaults { away: dice.once_in(4), ..StoreFaults::default() });
         let last = opened + 1 == lives;
+        if last {
+            sim.clock.set(sim.world.clock.now() - std::mem::take(&mut leap));
+        }
         if !last && dice.once_in(3) {
             sim.disk.cut_after(dice.below(60) as u64);
         }
+        // A disk that gets full, or a store that may not grow.
+        let (policy, capacity) =
+            if !last && dice.once_in(3) { crowded(&mut dice) } else { Default::default() };
+        sim.disk.set_capacity(capacity);
+        model.lock().unwrap().full |= policy != StorePolicy::default() || capacity.is_some();
         let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
-        let parts = run(Parts::open(world.clone(), catalog.clone(), keys, limits(), true));
+        // As it is started with, or as it is told later.
+        let first = if last || dice.once_in(2) { policy } else { StorePolicy::default() };
+        let parts = run(Parts::open(world.clone(), catalog.clone(), keys, limits(), first, true));
         sim.store.set_faults(StoreFaults::default());
         let Parts { shared, mut committer, lease: _, strays } = match parts {
             Ok(p) => p,
@@ -143,8 +160,6 @@ fn history(seed: u64, keep: bool) -> Told {
             run(model::compare(&model, &log, seed, &sim.disk));
         }
         if last {
-            sim.disk.set_capacity(None);
-            log.set_store_policy(StorePolicy::default());
             settle(&log, &shared, &mut committer, strays.clone(), seed, &sim);
             run(model::compare(&model, &log, seed, &sim.disk));
             run(model::nothing_stays(&log, &shared, seed, &sim.world));
@@ -153,21 +168,8 @@ fn history(seed: u64, keep: bool) -> Told {
             }
             break;
         }
-        // A disk that gets full, or a store that may not grow.
-        let full = dice.once_in(3);
-        if full {
-            let mut m = model.lock().unwrap();
-            m.full = true;
-            let policy = StorePolicy {
-                bytes: dice.once_in(2).then(|| 20_000 + dice.below(100_000) as u64),
-                free_floor: dice.below(80_000) as u64,
-                reserve: if dice.once_in(2) { 96 << 10 } else { 0 },
-            };
+        if first != policy {
             log.set_store_policy(policy);
-            let capacity = 200_000 + dice.below(800_000) as u64;
-            sim.disk.set_capacity(dice.once_in(2).then_some(capacity));
-        } else {
-            sim.disk.set_capacity(None);
         }
         let mut tasks: Vec<Task> = Vec::new();
         for n in 0..2 + dice.below(4) as u64 {
@@ -202,7 +204,8 @@ fn history(seed: u64, keep: bool) -> Told {
         for _ in 0..steps {
             {
                 let mut m = model.lock().unwrap();
-                m.latest = m.latest.max(sim.world.clock.now());
+                // As time has gone by, however the wall clock was set.
+                m.latest = began + sim.world.clock.monotonic();
             }
             if tasks.is_empty() || sim.disk.is_off() {
                 break;
@@ -219,6 +222,12 @@ fn history(seed: u64, keep: bool) -> Told {
                         // The wall clock steps back.
                         let now = sim.world.clock.now();
                         sim.clock.set(now - Duration::from_secs(dice.below(5) as u64));
+                    } else if dice.once_in(30) {
+                        // It leaps far ahead, or is set right again.
+                        let right = sim.world.clock.now() - leap;
+                        let far = Duration::from_secs((2 + dice.below(2000)) as u64 * 86_400);
+                        leap = if leap.is_zero() { far } else { Duration::ZERO };
+                        sim.clock.set(right + leap);
                     } else if dice.once_in(3) && tasks.len() < 8 {
                         let s = shared.clone();
                         tasks.push(Box::pin(async move { drop(s.enforce().await) }));
@@ -320,6 +329,18 @@ fn settle(
     assert!(sim.disk.is_off(), "seed {seed}: it never comes to rest");
 }
 
+/// What a small store on a small disk is told, and how small the disk is.
+fn crowded(dice: &mut Dice) -> (StorePolicy, Option<u64>) {
+    let policy = StorePolicy {
+        bytes: dice.once_in(2).then(|| 20_000 + dice.below(100_000) as u64),
+        free_floor: dice.below(80_000) as u64,
+        reserve: if dice.once_in(2) { 96 << 10 } else { 0 },
+        trust_clock: false,
+    };
+    let capacity = 200_000 + dice.below(800_000) as u64;
+    (policy, dice.once_in(2).then_some(capacity))
+}
+
 fn stream(n: u64) -> StreamUid {
     StreamUid([n as u8 + 1; 16])
 }
@@ -353,120 +374,6 @@ fn what_was_acknowledged_survives_every_history() {
         assert!(uploads > n as u64 / 4, "hardly anything was stored: {uploads}");
         assert!(compacted > n as u64 / 10, "hardly anything was compacted: {compacted}");
     }
-}
-
-#[test]
-fn a_record_of_1_kib_costs_at_most_50_bytes_more_in_a_busy_round() {
-    let sim = Sim::new(1);
-    let catalog = Arc::new(MemoryCatalog::new(sim.world.clone()));
-    let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
-    let limits = Limits { journal_file: 8 << 20, ..Limits::default() };
-    let parts = run(Parts::open(sim.world.clone(), catalog.clone(), keys, limits, true)).unwrap();
-    let Parts { shared, mut committer, .. } = parts;
-    let log = Arc::new(LocalLog::driven(shared.clone()));
-    let mut go = |tasks: &mut Vec<Task>| {
-        let (mut ops, mut cuts) = (Vec::new(), Vec::new());
-        while !tasks.is_empty() {
-            tasks.retain_mut(|t| poll(t).is_pending());
-            shared.queue.take(&mut ops, &mut cuts, false);
-            committer.round(&mut ops, std::mem::take(&mut cuts));
-        }
-    };
-    let s = |shard| ShardId { stream: stream(0), shard };
-    let l = log.clone();
-    go(&mut vec![Box::pin(async move {
-        l.create_stream(stream(0)).await.unwrap();
-        for n in 1..64 {
-            l.open_shard(s(n), &[]).await.unwrap();
-        }
-    })]);
-    let before = log.stats();
-    let mut tasks: Vec<Task> = Vec::new();
-    for n in 0..2048 {
-        let l = log.clone();
-        tasks.push(Box::pin(async move {
-            assert!(l.append(s(n % 64), vec![vec![7; 1024].into()]).await.is_ok())
-        }));
-    }
-    go(&mut tasks);
-    let after = log.stats();
-    assert_eq!(after.rounds - before.rounds, 1, "all of it is one round");
-    let each = (after.journal_bytes - before.journal_bytes) as f64 / 2048.0 - 1024.0;
-    println!("{each:.1} bytes more in the journal");
-    assert!(each <= 50.0, "{each}");
-    // And in all, once it is in a segment.
-    let l = log.clone();
-    go(&mut vec![Box::pin(async move { l.flush().await.unwrap() })]);
-    let segments = run(catalog.segments(None, 10)).unwrap();
-    let bytes = segments.iter().map(|s| s.bytes).sum::<u64>() + after.journal_bytes - before.journal_bytes;
-    let factor = bytes as f64 / (2048.0 * 1024.0);
-    println!("written {factor:.3} times");
-    assert!(factor <= 2.2, "{factor}");
-}
-
-#[test]
-fn a_flush_ends_though_the_newest_journal_file_is_more_than_a_pass() {
-    let sim = Sim::new(1);
-    let catalog = Arc::new(MemoryCatalog::new(sim.world.clone()));
-    let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
-    let limits = Limits { journal_file: 1 << 20, segment_bytes: 1 << 10, ..Limits::default() };
-    let parts = run(Parts::open(sim.world.clone(), catalog.clone(), keys, limits, true)).unwrap();
-    let Parts { shared, mut committer, .. } = parts;
-    let log = Arc::new(LocalLog::driven(shared.clone()));
-    let mut task: Task = Box::pin(async move {
-        log.create_stream(stream(0)).await.unwrap();
-        let shard = ShardId { stream: stream(0), shard: 0 };
-        log.append(shard, vec![vec![7; 4096].into()]).await.unwrap();
-        log.flush().await.unwrap();
-    });
-    let (mut ops, mut cuts) = (Vec::new(), Vec::new());
-    let mut rounds = 0;
-    while poll(&mut task).is_pending() {
-        shared.queue.take(&mut ops, &mut cuts, false);
-        committer.round(&mut ops, std::mem::take(&mut cuts));
-        rounds += 1;
-        assert!(rounds < 100, "the flush begins again and again");
-    }
-    assert_eq!(run(catalog.segments(None, 10)).unwrap().len(), 1);
-}
-
-#[test]
-fn the_newest_of_a_shard_stays_here_while_the_store_is_away() {
-    let sim = Sim::new(1);
-    let catalog = Arc::new(MemoryCatalog::new(sim.world.clone()));
-    let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
-    let limits = Limits { cache_bytes: 0, ..limits() };
-    let parts = run(Parts::open(sim.world.clone(), catalog, keys, limits, true)).unwrap();
-    let Parts { shared, mut committer, .. } = parts;
-    let log = Arc::new(LocalLog::driven(shared.clone()));
-    let mut go = |task: Task| {
-        let (mut ops, mut cuts, mut task) = (Vec::new(), Vec::new(), task);
-        while poll(&mut task).is_pending() {
-            shared.queue.take(&mut ops, &mut cuts, false);
-            committer.round(&mut ops, std::mem::take(&mut cuts));
-        }
-    };
-    let id = ShardId { stream: stream(0), shard: 0 };
-    let l = log.clone();
-    go(Box::pin(async move {
-        l.create_stream(stream(0)).await.unwrap();
-        for n in 0..3 {
-            let mut w = l.payload(id).await.unwrap();
-            w.write(&[n; 1000]).await.unwrap();
-            w.commit((Timestamp(1), Timestamp(2)), vec![n].into()).await.unwrap();
-            l.flush().await.unwrap();
-        }
-    }));
-    while run(shared.store_step()).unwrap() {}
-    run(shared.free_local(u64::MAX));
-    sim.store.set_faults(StoreFaults { away: true, ..StoreFaults::default() });
-    // As a new process, which has nothing in memory.
-    shared.footers.forget_all();
-    let last = run(log.payloads(id, Query::Positions(0, u64::MAX), 1, true)).unwrap();
-    assert_eq!(last[0].index[..], [2]);
-    assert_eq!(run(log.read_payload(&last[0], 0..1000)).unwrap(), [2; 1000][..]);
-    // The others are only in the store.
-    assert!(run(log.payloads(id, Query::Positions(0, u64::MAX), 3, true)).is_err());
 }
 
 #[test]

@@ -113,6 +113,11 @@ const KEYS: &[Key] = &[
         "Set aside for the day the disk is full, so that making room has room. auto: 128 MiB or 2.5 %.",
     ),
     key(
+        "retention.trust_clock",
+        "false",
+        "Age goes by the clock at once, however far ahead it is of the time that has gone by since it was last seen.",
+    ),
+    key(
         "retention.default_age",
         r#""unlimited""#,
         "How long recordings stay unless their stream says otherwise: \"30d\", \"12h\", at most \"10y\".",
@@ -187,6 +192,7 @@ pub struct RetentionConfig {
     pub free_floor: Option<u64>,
     /// `None`: by the size of the disk.
     pub reserve: Option<u64>,
+    pub trust_clock: bool,
 }
 
 impl RetentionConfig {
@@ -196,6 +202,7 @@ impl RetentionConfig {
             bytes: self.total,
             free_floor: self.free_floor.unwrap_or((2 << 30).min(disk / 20)),
             reserve: self.reserve.unwrap_or((128 << 20).min(disk / 40)),
+            trust_clock: self.trust_clock,
         }
     }
 }
@@ -452,6 +459,7 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             total: r.size("retention.total", "unlimited")?,
             free_floor: r.size("retention.free_floor", "auto")?,
             reserve: r.size("retention.reserve", "auto")?,
+            trust_clock: r.flag("retention.trust_clock")?,
         },
         snapshots: Snapshots {
             every: match r.number("catalog.snapshot_minutes", 0, 1 << 20)? {

@@ -76,6 +76,11 @@ impl Collector for Sources {
         gauge("log_open_segments", "Segments being written", s.open_segments)?;
         gauge("log_upload_backlog_bytes", "Finished segments that wait for the store", s.upload_backlog)?;
         gauge("log_cached_bytes", "Stored segments that are in the data folder, too", s.cached_bytes)?;
+        gauge(
+            "log_clock_leap_seconds",
+            "How far the clock is ahead of the time that age goes by, while it is in doubt",
+            s.clock_leap.as_secs(),
+        )?;
         gauge("video_streams", "Video streams", self.video.stream_names().len() as u64)?;
         self.cameras(&mut e)?;
         self.data_streams(&mut e)?;

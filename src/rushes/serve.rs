@@ -70,6 +70,11 @@ async fn open(
 ) -> Result<(Running, Arc<Pictures>), Failure> {
     let at = |e: &dyn std::fmt::Display| Failure(format!("{}: {e}", folder.path.display()));
     folder.check_catalog()?;
+    let policy = config.retention.policy(world.disk.space().map_err(|e| at(&e))?.total);
+    let given = log::make_way(&*world.disk, &policy).map_err(|e| at(&e))?;
+    if given > 0 {
+        tracing::warn!(given, "the disk is full: the reserve was given up");
+    }
     master::keys(folder, world)?;
     let file = Arc::new(
         SqliteCatalog::open(&folder.path.join("catalog.sqlite"), world.clone()).map_err(|e| at(&e))?,
@@ -86,7 +91,7 @@ async fn open(
         folder.write_root_key(&root.id, &root.secret)?;
         tracing::info!("made the root access key; it is in {}", folder.path.join("root-key.json").display());
     }
-    let log = LocalLog::open(world.clone(), catalog.clone(), keys, config.limits.clone())
+    let log = LocalLog::open(world.clone(), catalog.clone(), keys, config.limits.clone(), policy)
         .await
         .map_err(|e| at(&e))?;
     let command: [std::ffi::OsString; 2] =
@@ -107,7 +112,6 @@ async fn open(
     )
     .await
     .map_err(|e| at(&e))?;
-    log.set_store_policy(config.retention.policy(world.disk.space().map_err(|e| at(&e))?.total));
     let streams = DataStreams::open(
         world.clone(),
         catalog.clone(),

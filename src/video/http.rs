@@ -83,14 +83,21 @@ impl Video {
     }
 
     pub(crate) async fn view(&self, s: &StreamInfo) -> Result<Value, VideoError> {
-        let recorded = self.recorded(&s.name).await?.map(
-            |r| json!({"from": wire::time::format(r.from), "to": wire::time::format(r.to), "bytes": r.bytes, "estimated": r.estimated}),
+        let time = wire::time::format;
+        let (recorded, unreadable) = self.recorded_and_not(&s.name).await?;
+        let recorded = recorded.map(
+            |r| json!({"from": time(r.from), "to": time(r.to), "bytes": r.bytes, "estimated": r.estimated}),
         );
+        let unreadable: Vec<Value> = unreadable
+            .iter()
+            .map(|u| json!({"from": time(u.arrival.0), "to": time(u.arrival.1), "bytes": u.bytes, "why": u.why}))
+            .collect();
         Ok(json!({
             "name": s.name,
             "arn": s.arn.0,
             "created": wire::time::format(s.created),
             "recorded": recorded,
+            "unreadable": unreadable,
             "tracks": self.tracks(&s.name).await?,
             "subOf": s.config.sub_of,
             "retention": crate::http_retention::view(

@@ -42,14 +42,61 @@ impl Tail {
         Tail { ordinal, discontinuities, tracks, session: None }
     }
 
+    /// What the latest fragment says, as far as it can be read. Recording goes on in any case: of what cannot be read,
+    /// and of what is gone, the positions are known, and no fragment was without one.
     async fn load(log: &SharedLog, stream: &Stream) -> Result<Tail, VideoError> {
-        let last = log.payloads(stream.shard, Query::Positions(0, u64::MAX), 1, true).await;
-        match last.map_err(|e| stream.log_error(e))?.last() {
-            None => Ok(Tail::default()),
-            Some(p) => Entry::decode(&p.index).map(|e| Tail::after(&e)).map_err(|e| {
-                VideoError::Damaged(stream.name().into(), format!("fragment {}: {e}", p.position))
-            }),
+        let name = stream.name();
+        let all = Query::Positions(0, u64::MAX);
+        let last = match log.readable_payloads(stream.shard, all, 1, true).await {
+            Ok((found, unreadable)) => {
+                for u in unreadable {
+                    tracing::error!(stream = name, positions = ?u.positions, bytes = u.bytes, "cannot be read: {}", u.why);
+                }
+                found.into_iter().next_back()
+            }
+            Err(e @ (LogError::Io(_) | LogError::Damaged(_))) => {
+                tracing::error!(stream = name, error = %e, "the latest fragment cannot be read; recording goes on");
+                None
+            }
+            Err(e) => return Err(stream.log_error(e)),
+        };
+        let entry = last.as_ref().and_then(|p| match Entry::decode(&p.index) {
+            Ok(e) => Some((Tail::after(&e), p.position + 1)),
+            Err(e) => {
+                tracing::error!(stream = name, position = p.position, error = %e, "index entry");
+                None
+            }
+        });
+        let (tail, known) = entry.unwrap_or_default();
+        let next = log.watch(stream.shard).map_err(|e| stream.log_error(e))?.borrow().next;
+        let tail = tail.skip(next.saturating_sub(known));
+        if tail.ordinal > 0 && next > known {
+            tracing::warn!(
+                stream = name,
+                ordinal = tail.ordinal,
+                skipped = next - known,
+                "ordinals were skipped"
+            );
         }
+        Ok(tail)
+    }
+
+    /// What follows so many fragments of which nothing is known but that there may have been no more.
+    fn skip(mut self, fragments: u64) -> Tail {
+        if fragments == 0 {
+            return self;
+        }
+        // Any of them may have had any track.
+        for id in 1..=MAX_ABSENT as u8 {
+            if self.tracks.iter().all(|(t, _)| *t != id) {
+                self.tracks.push((id, 0));
+            }
+        }
+        self.tracks.sort_unstable();
+        self.tracks.iter_mut().for_each(|(_, n)| *n += fragments);
+        self.ordinal += fragments;
+        self.discontinuities += fragments;
+        self
     }
 
     /// Numbers a fragment as the next.

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use log::{Head, Log, Payload, Query, SharedLog};
+use log::{Head, Log, Payload, Query, SharedLog, Unreadable};
 use tokio::sync::watch;
 use world::Timestamp;
 
@@ -90,17 +90,20 @@ impl Recent {
             let mut head = log.watch(stream.shard).map_err(err)?;
             let next = head.borrow_and_update().next;
             for limit in [FIRST_PAGE.min(most), most] {
-                let page = log
-                    .payloads(stream.shard, Query::Positions(0, u64::MAX), limit, true)
+                let (page, unreadable) = log
+                    .readable_payloads(stream.shard, Query::Positions(0, u64::MAX), limit, true)
                     .await
                     .map_err(err)?;
+                // A live window begins after what cannot be read: it has no holes.
+                let from = unreadable.iter().map(|u| u.positions.1).max().unwrap_or(0);
                 let full = page.len() == limit;
                 let reaches = match (page.first(), page.last()) {
                     (Some(a), Some(b)) => b.arrival.since(a.arrival) > stream.window,
                     _ => true,
                 };
                 self.next = page.last().map_or(next, |p| p.position + 1).max(next);
-                self.items = page.into_iter().filter_map(|p| Fragment::parse(stream, p)).collect();
+                let page = page.into_iter().filter(|p| p.position >= from);
+                self.items = page.filter_map(|p| Fragment::parse(stream, p)).collect();
                 if !full || reaches || limit == most {
                     break;
                 }
@@ -150,9 +153,22 @@ impl Stream {
         Ok(recent.items.iter().cloned().collect())
     }
 
-    /// The latest fragment.
+    /// The latest fragment that can be read.
     pub async fn last(&self, log: &SharedLog) -> Result<Option<Arc<Fragment>>, VideoError> {
-        self.end(log, Query::Positions(0, u64::MAX), true).await
+        Ok(self.outermost(log, true).await?.0)
+    }
+
+    /// The first or the latest fragment that can be read, and what beyond it cannot.
+    pub async fn outermost(
+        &self,
+        log: &SharedLog,
+        from_end: bool,
+    ) -> Result<(Option<Arc<Fragment>>, Vec<Unreadable>), VideoError> {
+        let (page, unreadable) = log
+            .readable_payloads(self.shard, Query::Positions(0, u64::MAX), 1, from_end)
+            .await
+            .map_err(|e| self.log_error(e))?;
+        Ok((page.into_iter().find_map(|p| Fragment::parse(self, p)), unreadable))
     }
 
     /// The first or the last fragment of a stretch.

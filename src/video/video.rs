@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use access::{Action, Gate, Permit, Principal, actions};
 use bytes::Bytes;
 use catalog::Catalog;
-use log::{Query, SharedLog};
+use log::{LogError, SharedLog, Unreadable};
 use tokio::sync::Semaphore;
 use world::{Home, Timestamp, World};
 
@@ -236,16 +236,29 @@ impl Video {
 
     /// What is stored of a stream; none if nothing is.
     pub async fn recorded(&self, name: &str) -> Result<Option<Recorded>, VideoError> {
+        Ok(self.recorded_and_not(name).await?.0)
+    }
+
+    /// What is stored of a stream and can be read, and what at its two ends cannot.
+    pub async fn recorded_and_not(
+        &self,
+        name: &str,
+    ) -> Result<(Option<Recorded>, Vec<Unreadable>), VideoError> {
         let s = self.streams.get(name)?;
-        let first = s.end(&self.log, Query::Positions(0, u64::MAX), false).await?;
-        let (Some(first), Some(last)) = (first, s.last(&self.log).await?) else { return Ok(None) };
+        let (first, mut unreadable) = s.outermost(&self.log, false).await?;
+        let (last, beyond) = s.outermost(&self.log, true).await?;
+        unreadable.extend(beyond);
+        unreadable.sort_by_key(|u| u.positions);
+        unreadable.dedup_by_key(|u| u.positions);
+        let (Some(first), Some(last)) = (first, last) else { return Ok((None, unreadable)) };
         let bytes = self.log.stored_bytes(Some(s.info.uid)).await.map_err(|e| s.log_error(e))?;
-        Ok(Some(Recorded {
+        let recorded = Recorded {
             from: first.start(By::Producer),
             to: last.end(By::Producer),
             bytes,
             estimated: last.entry.estimated,
-        }))
+        };
+        Ok((Some(recorded), unreadable))
     }
 
     /// A stream's tracks: of the session that publishes now, else of the latest fragment.
@@ -261,7 +274,17 @@ impl Video {
             return Ok(live.iter().map(|t| TrackView::new(t, fps(t.id))).collect());
         }
         let Some(f) = &last else { return Ok(Vec::new()) };
-        let table = self.tables.get(&self.log, &s, f).await?;
+        let table = match self.tables.get(&self.log, &s, f).await {
+            Ok(t) => t,
+            Err(
+                e @ (VideoError::Damaged(..) | VideoError::Log(_, LogError::Io(_) | LogError::Damaged(_))),
+            ) => {
+                // What can be said without it is said.
+                tracing::error!(error = %e, "the tracks of the latest fragment cannot be read");
+                return Ok(Vec::new());
+            }
+            Err(e) => return Err(e),
+        };
         Ok(table.tracks.iter().map(|t| TrackView::new(t, fps(t.id))).collect())
     }
 

@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use catalog::SqliteCatalog;
-use log::{Limits, LocalLog, Log};
+use log::{Limits, LocalLog, Log, StorePolicy};
 use seal::{DataKey, LocalKey};
 use world::{Clock, ShardId, StreamUid, World};
 
@@ -71,7 +71,7 @@ async fn open(dir: &Path, tiering: bool) -> Result_<Arc<LocalLog>> {
     let catalog = Arc::new(SqliteCatalog::open(&dir.join("catalog.db"), world.clone())?);
     let keys = Arc::new(LocalKey::new(DataKey::new(world.random32())));
     let limits = Limits { tiering, journal_backlog: 64 << 30, ..Limits::default() };
-    let log = LocalLog::open(world, catalog, keys, limits).await?;
+    let log = LocalLog::open(world, catalog, keys, limits, StorePolicy::default()).await?;
     let stream = StreamUid([1; 16]);
     log.create_stream(stream).await?;
     for shard in 1..APPENDERS {

@@ -57,7 +57,7 @@ pub struct Model {
     pub budgets: BTreeSet<StreamUid>,
     /// The store, or the disk, may have been too full.
     pub full: bool,
-    /// The latest that a clock has shown.
+    /// The latest that a clock that is right may have shown.
     pub latest: Timestamp,
     /// Pins that somebody wanted gone.
     pub unpinned: BTreeSet<String>,

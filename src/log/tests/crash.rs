@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use catalog::SqliteCatalog;
 use common::stream;
-use log::{Item, Limits, LocalLog, Log, Query, SharedLog};
+use log::{Item, Limits, LocalLog, Log, Query, SharedLog, StorePolicy};
 use seal::{DataKey, LocalKey};
 use world::{ShardId, Timestamp, World};
 
@@ -41,7 +41,7 @@ async fn open(dir: &Path) -> (Arc<LocalLog>, Arc<SqliteCatalog>) {
         tail_bytes: 256 << 10,
         ..Limits::default()
     };
-    (LocalLog::open(world, catalog.clone(), keys, limits).await.unwrap(), catalog)
+    (LocalLog::open(world, catalog.clone(), keys, limits, StorePolicy::default()).await.unwrap(), catalog)
 }
 
 fn shard(n: u8) -> ShardId {

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use catalog::{Catalog, MemoryCatalog};
 use common::{Engine, Local, bytes, collect, payload, records, small_limits, stream};
-use log::{Limits, LocalLog, Log, LogError, OpenError, Query, SharedLog};
+use log::{Limits, LocalLog, Log, LogError, OpenError, Query, SharedLog, StorePolicy};
 use seal::{DataKey, LocalKey};
 use world::{
     ShardId, World,
@@ -240,12 +240,14 @@ async fn another_master_key_and_a_lost_catalog_are_told_apart_from_damage() {
     let e = Local::new();
     drop(filled(&e, 3).await);
     let wrong = Arc::new(LocalKey::new(DataKey::new([8; 32])));
-    let r = LocalLog::open(e.world.0.clone(), e.catalog.clone(), wrong, small_limits()).await;
+    let r =
+        LocalLog::open(e.world.0.clone(), e.catalog.clone(), wrong, small_limits(), StorePolicy::default())
+            .await;
     let err = r.err().unwrap();
     assert!(matches!(&err, OpenError::Key(m) if m.contains("master key")), "{err}");
     let right = Arc::new(LocalKey::new(DataKey::new([7; 32])));
     let empty: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new(e.world.0.clone()));
-    let r = LocalLog::open(e.world.0.clone(), empty, right, small_limits()).await;
+    let r = LocalLog::open(e.world.0.clone(), empty, right, small_limits(), StorePolicy::default()).await;
     let err = r.err().unwrap();
     assert!(matches!(&err, OpenError::Key(m) if m.contains("catalog")), "{err}");
 }
@@ -257,7 +259,14 @@ async fn another_folders_process_is_kept_out_and_ones_own_is_not() {
     // The same catalog, another folder: another holder.
     let dir = tempfile::tempdir().unwrap();
     let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
-    let r = LocalLog::open(World::real(dir.path()), e.catalog.clone(), keys, small_limits()).await;
+    let r = LocalLog::open(
+        World::real(dir.path()),
+        e.catalog.clone(),
+        keys,
+        small_limits(),
+        StorePolicy::default(),
+    )
+    .await;
     let err = r.err().unwrap();
     assert!(matches!(err, OpenError::Locked(_)) && !err.to_string().contains('\n'), "{err}");
     // Killed, not shut down: the lease is still held, and is its own.
@@ -267,7 +276,9 @@ async fn another_folders_process_is_kept_out_and_ones_own_is_not() {
 
 async fn on_sim(sim: &Sim, catalog: &Arc<dyn Catalog>) -> Arc<LocalLog> {
     let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
-    LocalLog::open(sim.world.clone(), catalog.clone(), keys, small_limits()).await.unwrap()
+    LocalLog::open(sim.world.clone(), catalog.clone(), keys, small_limits(), StorePolicy::default())
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use catalog::SqliteCatalog;
 use common::{Engine, Local, collect, payload, small_limits, stream};
-use log::{Limits, LocalLog, Log, LogError, Query, SharedLog};
+use log::{Limits, LocalLog, Log, LogError, Query, SharedLog, StorePolicy};
 use seal::{DataKey, LocalKey};
 use world::{ShardId, StreamUid, World};
 
@@ -35,7 +35,8 @@ async fn nothing_readable_is_on_disk() {
     let world = World::real(dir.path());
     let catalog = Arc::new(SqliteCatalog::open(&dir.path().join("catalog.db"), world.clone()).unwrap());
     let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
-    let log = LocalLog::open(world, catalog.clone(), keys, small_limits()).await.unwrap();
+    let log =
+        LocalLog::open(world, catalog.clone(), keys, small_limits(), StorePolicy::default()).await.unwrap();
     let shared: SharedLog = log.clone();
     log.create_stream(stream(1)).await.unwrap();
     let (record, body, index) = (b"a readable record", b"a readable payload", b"a readable index");

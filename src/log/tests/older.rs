@@ -13,9 +13,11 @@ use std::{
 use bytes::Bytes;
 use catalog::{Catalog, MemoryCatalog};
 use common::{payload, records, stream};
-use log::{Archive, Item, Limits, LocalLog, Log, OpenError, Seen, SharedLog, Verify, note_restored};
+use log::{
+    Archive, Item, Limits, LocalLog, Log, OpenError, Seen, SharedLog, StorePolicy, Verify, note_restored,
+};
 use seal::{DataKey, LocalKey};
-use world::{Mode, ShardId, World, sim::Dice};
+use world::{Mode, ShardId, Timestamp, World, sim::Dice};
 
 fn limits() -> Limits {
     Limits {
@@ -31,7 +33,7 @@ fn keys() -> Arc<LocalKey> {
 }
 
 async fn open(world: &World, catalog: &Arc<MemoryCatalog>) -> Result<Arc<LocalLog>, OpenError> {
-    LocalLog::open(world.clone(), catalog.clone(), keys(), limits()).await
+    LocalLog::open(world.clone(), catalog.clone(), keys(), limits(), StorePolicy::default()).await
 }
 
 type Kept = BTreeMap<(ShardId, u64), Bytes>;
@@ -280,8 +282,10 @@ async fn rows_of_segments_that_are_gone_are_dropped_and_the_rest_is_read() {
     assert!(world.disk.open("journal/holder", Mode::Read).is_ok());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn segments_under_a_key_that_the_snapshot_does_not_have_are_left_alone() {
+/// A catalog, an older copy of it that has not the latest key of a stream, when that was made, and a folder whose
+/// journal is gone.
+async fn without_the_latest_key()
+-> (tempfile::TempDir, World, Arc<MemoryCatalog>, Arc<MemoryCatalog>, Timestamp) {
     let dir = tempfile::tempdir().unwrap();
     let world = World::real(dir.path());
     let catalog = Arc::new(MemoryCatalog::new(world.clone()));
@@ -302,6 +306,12 @@ async fn segments_under_a_key_that_the_snapshot_does_not_have_are_left_alone() {
     for e in world.disk.list("journal").unwrap().iter().filter(|e| e.name.ends_with(".j")) {
         world.disk.remove(&format!("journal/{}", e.name)).unwrap();
     }
+    (dir, world, catalog, old, taken)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_under_a_key_that_the_snapshot_does_not_have_are_left_alone() {
+    let (_dir, world, catalog, old, taken) = without_the_latest_key().await;
     let files = segments(&world);
     note_restored(&*old, taken, world.clock.now()).await.unwrap();
     for _ in 0..3 {
@@ -314,4 +324,25 @@ async fn segments_under_a_key_that_the_snapshot_does_not_have_are_left_alone() {
     note_restored(&*catalog, taken, world.clock.now()).await.unwrap();
     let log = open(&world, &catalog).await.unwrap();
     assert_eq!(read(&log, 2).await.len(), 15);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_made_after_a_restore_does_not_pass_for_one_that_was_lost() {
+    let (_dir, world, _, again, taken) = without_the_latest_key().await;
+    let s = ShardId { stream: stream(1), shard: 0 };
+    let files = segments(&world);
+    note_restored(&*again, taken, world.clock.now()).await.unwrap();
+    let log = open(&world, &again).await.unwrap();
+    let generation = log.rotate_key(stream(1)).await.unwrap();
+    assert!(generation > 1000, "{generation}");
+    assert_eq!(log.rotate_key(stream(1)).await.unwrap(), generation + 1, "once is enough");
+    log.append(s, records(7, 5, 100)).await.unwrap();
+    log.shutdown().await.unwrap();
+    drop(log);
+    for _ in 0..2 {
+        let log = open(&world, &again).await.unwrap();
+        assert_eq!(read(&log, 2).await.len(), 10, "nothing under the lost key was taken up");
+        log.shutdown().await.unwrap();
+    }
+    assert!(files.is_subset(&segments(&world)));
 }

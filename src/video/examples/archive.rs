@@ -24,7 +24,7 @@ use access::{Gate, actions};
 use base64::Engine as _;
 use bytes::Bytes;
 use catalog::{Catalog, SqliteCatalog};
-use log::{Limits, LocalLog, Log as _};
+use log::{Limits, LocalLog, Log as _, StorePolicy};
 use media::{AccessUnit, Codec, Framing, Kind, RandomAccess, Track};
 use seal::{DataKey, LocalKey};
 use video::{Config, Session, Video};
@@ -108,7 +108,10 @@ impl Place {
         let file = format!("{dir}/catalog.sqlite");
         let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(file.as_ref(), world.clone()).unwrap());
         let limits = Limits { tiering, ..Limits::default() };
-        let log = LocalLog::open(world.clone(), catalog.clone(), keys.clone(), limits).await.unwrap();
+        let log =
+            LocalLog::open(world.clone(), catalog.clone(), keys.clone(), limits, StorePolicy::default())
+                .await
+                .unwrap();
         let home = Home::default();
         let (gate, _) = Gate::open(world.clone(), catalog.clone(), keys, home.clone(), None).await.unwrap();
         let config = Config::default();

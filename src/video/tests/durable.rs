@@ -9,7 +9,7 @@ use std::sync::Arc;
 use access::{Gate, actions};
 use catalog::{Catalog, SqliteCatalog};
 use common::{Camera, NOON, check};
-use log::{Limits, LocalLog, Log};
+use log::{Limits, LocalLog, Log, StorePolicy};
 use media::fmp4;
 use seal::{DataKey, LocalKey};
 use video::{Ask, Config, Video};
@@ -27,7 +27,15 @@ async fn start(dir: &std::path::Path) -> Node {
     let catalog: Arc<dyn Catalog> =
         Arc::new(SqliteCatalog::open(&dir.join("catalog.db"), world.clone()).unwrap());
     let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
-    let log = LocalLog::open(world.clone(), catalog.clone(), keys.clone(), Limits::default()).await.unwrap();
+    let log = LocalLog::open(
+        world.clone(),
+        catalog.clone(),
+        keys.clone(),
+        Limits::default(),
+        StorePolicy::default(),
+    )
+    .await
+    .unwrap();
     let home = Home::default();
     let (gate, _) = Gate::open(world.clone(), catalog.clone(), keys, home.clone(), None).await.unwrap();
     let config = Config::default();
@@ -95,6 +103,72 @@ async fn a_restart_keeps_every_picture_and_goes_on_counting() {
             }
         }
         assert_eq!(n, 120 * (round + 1));
+        node.log.shutdown().await.unwrap();
+    }
+}
+
+/// Media sequence and discontinuity of each entry of the live playlist.
+async fn live(node: &Node) -> Vec<(u64, u64)> {
+    let url = actions::GET_HLS_STREAMING_SESSION_URL;
+    let permit = node.gate.internal(url, &node.home.video_stream("yard"));
+    let path = node.video.hls_session(permit, "yard", Ask::default()).await.unwrap().path;
+    let base = path.rsplit_once('/').unwrap().0;
+    let text = String::from_utf8(node.get(&format!("{base}/1.m3u8")).await).unwrap();
+    let list = check::media(&text);
+    for e in &list.entries {
+        assert!(!node.get(&format!("{base}/{}", e.uri)).await.is_empty());
+    }
+    list.entries.iter().map(|e| (e.sequence, e.discontinuity)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recording_goes_on_where_the_newest_segment_is_lost_and_no_number_comes_again() {
+    // The newest, or all that there is.
+    for lose in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut camera = Camera { len: 9_001, ..Camera::new(NOON) };
+        let mut seen = Vec::new();
+        for round in 0..2 {
+            let node = start(dir.path()).await;
+            if round == 0 {
+                let permit = node.gate.internal(actions::PUT_MEDIA, &node.home.video_stream("yard"));
+                node.video.ensure_stream(&permit, "yard").await.unwrap();
+            }
+            node.record(&mut camera, 240).await;
+            seen.extend(live(&node).await);
+            node.log.shutdown().await.unwrap();
+        }
+        let segments = dir.path().join("segments");
+        let mut files: Vec<_> = std::fs::read_dir(&segments).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        assert_eq!(files.len(), 2);
+        for f in files.iter().rev().take(lose) {
+            std::fs::remove_file(f).unwrap();
+        }
+        let before = *seen.iter().max().unwrap();
+
+        let node = start(dir.path()).await;
+        let (recorded, unreadable) = node.video.recorded_and_not("yard").await.unwrap();
+        assert_eq!((recorded.is_some(), unreadable.len()), (lose == 1, lose));
+        let name = files[1].file_name().unwrap().to_str().unwrap();
+        assert!(unreadable[lose - 1].why.contains(name), "{unreadable:?}");
+        node.record(&mut camera, 240).await;
+        let now = live(&node).await;
+        assert!(now.len() > 2, "{now:?}");
+        // Not one more than there were: those without pictures count, too, as nobody knows.
+        assert!(now[0].0 > before.0 && now[0].0 <= before.0 + 2, "{now:?} after {before:?}");
+        assert!(now[0].1 > before.1, "{now:?} after {before:?}");
+        assert!(now.windows(2).all(|w| w[1] == (w[0].0 + 1, w[0].1)), "{now:?}");
+        assert!(node.video.recorded("yard").await.unwrap().is_some());
+        node.log.shutdown().await.unwrap();
+        drop(node);
+
+        // And goes on from there.
+        let node = start(dir.path()).await;
+        node.record(&mut camera, 240).await;
+        let again = live(&node).await;
+        let last = *now.last().unwrap();
+        assert!(again.contains(&(last.0 + 1, last.1 + 1)), "{again:?} after {last:?}");
         node.log.shutdown().await.unwrap();
     }
 }

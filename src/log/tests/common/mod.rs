@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use catalog::{Catalog, MemoryCatalog};
-use log::{Committed, Item, Limits, LocalLog, LogError, MemoryLog, SharedLog};
+use log::{Committed, Item, Limits, LocalLog, LogError, MemoryLog, SharedLog, StorePolicy};
 use seal::{DataKey, LocalKey};
 use world::{Clock, ShardId, StreamUid, Timestamp, World};
 
@@ -122,7 +122,14 @@ impl Local {
     }
     pub async fn try_open(&self) -> Result<Arc<LocalLog>, log::OpenError> {
         let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
-        LocalLog::open(self.world.0.clone(), self.catalog.clone(), keys, self.limits.clone()).await
+        LocalLog::open(
+            self.world.0.clone(),
+            self.catalog.clone(),
+            keys,
+            self.limits.clone(),
+            StorePolicy::default(),
+        )
+        .await
     }
 }
 
