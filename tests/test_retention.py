@@ -53,7 +53,7 @@ def test_a_budget_takes_the_oldest_and_a_pin_outlives_it(serve, clips):
     url = server.whole("door")
     said(server, "unpin", "door", pin["id"])
     wait_until("the budget is kept", lambda: server.fragments("door") == [])
-    assert metric(server, 'rushes_log_removed_bytes_total{reason="stream"}') > 10_000
+    wait_until("it is counted", lambda: metric(server, 'rushes_log_removed_bytes_total{reason="stream"}') > 10_000, 5)
     wait_until("the bytes are gone", lambda: list((server.data / "segments").glob("*.seg")) == [])
     assert server.request("GET", url.removeprefix(server.url)).status_code in (404, 410)
     assert server.call("GET", "/v1/streams/door")["recorded"] is None
