@@ -47,6 +47,14 @@ def test_a_budget_takes_the_oldest_and_a_pin_outlives_it(serve, clips):
     pin = server.call("GET", "/v1/streams/door/pins")["pins"][0]
     assert pin["note"] == "the van" and pin["from"] == pin["to"] == arrived
     assert "the van" in said(server, "pins", "door")
+    # By the time at which it was seen: that of its arrival follows.
+    said(server, "pin", "door", "--from", "2026-01-01T12:00:01Z", "--to", "2026-01-01T12:00:02Z", "--by", "producer", "--note", "seen")
+    seen = next(p for p in server.call("GET", "/v1/streams/door/pins")["pins"] if p["note"] == "seen")
+    assert arrived <= seen["from"] <= seen["to"] <= server.fragments("door")[-1]["serverTime"]
+    server.call("DELETE", f"/v1/streams/door/pins/{seen['id']}")
+    with pytest.raises(ApiError) as e:
+        server.call("POST", "/v1/streams/door/pins", {"from": "2026-01-02T00:00:00Z", "to": "2026-01-02T01:00:00Z", "by": "producer"})
+    assert e.value.status == 404, e.value
     assert "30 days and 1.0 kB" in said(server, "set", "door", "--bytes", "1kB", "--retention", "30d")
     stays("the pin holds", lambda: [f["position"] for f in server.fragments("door")] == all_of_it, 2)
 

@@ -446,12 +446,15 @@ pub struct SetArgs {
 pub struct PinArgs {
     /// The stream's name
     pub name: String,
-    /// RFC 3339, or milliseconds since 1970, by the server's clock
+    /// RFC 3339, or milliseconds since 1970
     #[arg(long)]
     pub from: String,
     /// The same
     #[arg(long)]
     pub to: String,
+    /// Whose clock the times are: server (when it was received), or producer (when it was seen; for imported files)
+    #[arg(long, default_value = "server", value_parser = ["producer", "server"])]
+    pub by: String,
     /// Why, for people
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,

@@ -17,7 +17,7 @@ use wire::v1::{self, Caller};
 use world::Timestamp;
 
 use crate::{
-    RetentionChange, StreamRetention, Video,
+    By, RetentionChange, StreamRetention, Video,
     http::{Answer, Shared},
 };
 
@@ -79,6 +79,8 @@ struct PinAsk {
     to: Option<Timestamp>,
     #[serde(default)]
     note: String,
+    /// Whose clock the times are; the server's unless it is said.
+    by: Option<By>,
 }
 
 async fn pin(
@@ -91,7 +93,7 @@ async fn pin(
     let (Some(from), Some(to)) = (b.from, b.to) else {
         return Err(v1::ApiError::bad_request("a pin needs \"from\" and \"to\""));
     };
-    let p = v.pin(permit, &name, from, to, &b.note).await?;
+    let p = v.pin(permit, &name, b.by.unwrap_or(By::Server), (from, to), &b.note).await?;
     Ok((StatusCode::CREATED, Json(pin_view(&p))).into_response())
 }
 

@@ -7,7 +7,7 @@ use log::{OnFull, Pin, Retention};
 use serde::{Deserialize, Deserializer, Serialize};
 use world::Timestamp;
 
-use crate::{Video, VideoError};
+use crate::{By, Video, VideoError};
 
 /// Ten years, the most that AWS's and our retention reach; "unlimited" is the word for more.
 pub const MAX_HOURS: f64 = 87_600.0;
@@ -134,14 +134,14 @@ impl Video {
         self.streams.set_retention(name, change).await
     }
 
-    /// Keeps what is recorded between two moments, by the server's clock, whatever retention says
-    /// ([`actions::PIN_RECORDING`]). Until it is unpinned, or the stream is deleted.
+    /// Keeps what is recorded between two moments, whatever retention says ([`actions::PIN_RECORDING`]). Until it is
+    /// unpinned, or the stream is deleted. A range by the producer's clock is that of the arrival of what is there now.
     pub async fn pin(
         &self,
         permit: Permit,
         name: &str,
-        from: Timestamp,
-        to: Timestamp,
+        by: By,
+        (from, to): (Timestamp, Timestamp),
         note: &str,
     ) -> Result<Pin, VideoError> {
         self.check(&permit, &[actions::PIN_RECORDING], name)?;
@@ -152,6 +152,16 @@ impl Video {
             return Err(VideoError::Bad(format!("a note has at most {} bytes", log::MAX_NOTE)));
         }
         let s = self.streams.get(name)?;
+        let (from, to) = match by {
+            By::Server => (from, to),
+            By::Producer => {
+                let ends = s.ends(&self.log, by, from, to).await?.ok_or_else(|| {
+                    VideoError::NoMedia(format!("video stream {name:?} has nothing in this range"))
+                })?;
+                let (a, b) = (ends.0.payload.arrival, ends.1.payload.arrival);
+                (a.min(b), a.max(b))
+            }
+        };
         self.log.pin(s.info.uid, from, to, note).await.map_err(|e| s.log_error(e))
     }
 

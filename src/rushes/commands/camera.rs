@@ -104,13 +104,13 @@ pub async fn run(command: CameraCommand) -> Result<(), Failure> {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .map(|c| {
-                    vec![
-                        text(c, "name").to_owned(),
-                        text(c, "state").to_owned(),
-                        text(c, "detail").to_owned(),
-                        short(text(c, "lastFrame")),
-                    ]
+                .flat_map(|c| {
+                    let row = |name: &str, s: &Value| {
+                        let last = short(text(s, "lastFrame"));
+                        vec![name.to_owned(), text(s, "state").to_owned(), text(s, "detail").to_owned(), last]
+                    };
+                    let sub = c["sub"].is_object().then(|| row("  sub", &c["sub"]));
+                    [Some(row(text(c, "name"), c)), sub].into_iter().flatten()
                 })
                 .collect();
             table(&["CAMERA", "STATE", "DETAIL", "LAST FRAME"], &rows);

@@ -65,7 +65,8 @@ pub async fn set(args: SetArgs) -> Result<(), Failure> {
 
 pub async fn pin(args: PinArgs) -> Result<(), Failure> {
     let path = format!("/v1/streams/{}/pins", segment(&args.name));
-    let body = json!({"from": args.from, "to": args.to, "note": args.note.unwrap_or_default()});
+    let body =
+        json!({"from": args.from, "to": args.to, "by": args.by, "note": args.note.unwrap_or_default()});
     let v = Client::new(&args.client)?.call(Method::POST, &path, Some(body)).await?;
     if args.client.json {
         println!("{v:#}");

@@ -66,6 +66,29 @@ export function routes(state, media) {
       state.send('removed', { name: found.name });
     }],
     ['GET', /^\/v1\/streams$/, async () => ({ streams: [...state.cameras.values()].map(state.showStream) })],
+    ['GET', /^\/v1\/streams\/([^/]+)$/, async ({ match }) => state.showStream(stream(match[1]))],
+    ['PATCH', /^\/v1\/streams\/([^/]+)$/, async ({ match, body }) => {
+      const found = stream(match[1]);
+      const before = state.showStream(found).retention;
+      const set = new Set(before.set);
+      for (const [key, value] of Object.entries(body.retention)) {
+        before[key] = value === 'unlimited' ? null : (value ?? (key === 'onFull' ? 'overwrite' : null));
+        set[value === null ? 'delete' : 'add'](key);
+      }
+      state.retention.set(found.name, { ...before, set: [...set] });
+      return state.showStream(found);
+    }],
+    ['GET', /^\/v1\/streams\/([^/]+)\/pins$/, async ({ match }) => ({ pins: state.pins.get(stream(match[1]).name) ?? [] })],
+    ['POST', /^\/v1\/streams\/([^/]+)\/pins$/, async ({ match, body }) => {
+      const { name } = stream(match[1]);
+      const pin = { id: state.token(), from: body.from, to: body.to, note: body.note ?? '', created: iso(Date.now()) };
+      state.pins.set(name, [...(state.pins.get(name) ?? []), pin]);
+      return [201, pin];
+    }],
+    ['DELETE', /^\/v1\/streams\/([^/]+)\/pins\/(\w+)$/, async ({ match }) => {
+      const { name } = stream(match[1]);
+      state.pins.set(name, (state.pins.get(name) ?? []).filter(({ id }) => id !== match[2]));
+    }],
     ['DELETE', /^\/v1\/streams\/([^/]+)$/, async ({ match }) => void state.cameras.delete(stream(match[1]).name)],
     ['GET', /^\/v1\/streams\/([^/]+)\/timeline$/, async ({ match, query }) => {
       const found = stream(match[1]);

@@ -111,9 +111,9 @@ export class Api {
     return (await this.json<{ pins: Pin[] }>('GET', `${streamPath(stream)}/pins`, { signal })).pins;
   }
 
-  /** Keeps what is recorded in a range, by the server's clock, whatever retention says. */
+  /** Keeps what is recorded in a range of the timeline, whatever retention says. */
   pin(stream: string, from: Ms, to: Ms, note: string): Promise<Pin> {
-    const body = { from: new Date(from).toISOString(), to: new Date(to).toISOString(), note };
+    const body = { from: new Date(from).toISOString(), to: new Date(to).toISOString(), by: 'producer', note };
     return this.json('POST', `${streamPath(stream)}/pins`, { body });
   }
 

@@ -24,6 +24,7 @@ import { h, Scope, setAttribute, setText } from '../ui/dom';
 import { icon } from '../ui/icons';
 import { cameraDetails } from './camera-details';
 import { cameraMenu } from './camera-menu';
+import { keepPanel } from './keep';
 
 export function cameraPage(app: App, name: string, at: Ms | null): View {
   const scope = new Scope();
@@ -84,6 +85,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     void copyText(link).then((done) => app.toast(done ? 'A link to this moment is on the clipboard.' : link));
   });
   const details = cameraDetails(app);
+  const keep = keepPanel(app, () => timeline.shown, go, scope);
   const note = h('p', { class: 'source-note', role: 'status', 'data-testid': 'source-note', hidden: true });
   const theatre = h('div', { class: 'theatre' }, stage.element, h('div', { class: 'desk' }, note, controls.element, timeline.element));
   const element = h(
@@ -91,7 +93,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     { class: 'page camera-page', id: 'main' },
     h('header', { class: 'camera-head' }, h('a', { class: 'button quiet icon-only', href: '#/', 'aria-label': 'All cameras', title: 'All cameras (Esc)' }, icon('back')), h('h1', {}, name), badge, h('div', { class: 'head-end' }, copyLink, more)),
     theatre,
-    details.element,
+    h('div', { class: 'below' }, details.element, keep.element),
   );
   stage.element.addEventListener('click', (event) => event.target === stage.video && player.toggle());
   stage.element.addEventListener('dblclick', (event) => event.target === stage.video && fullscreen());
@@ -137,6 +139,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     recordings.cameraChanged(camera);
     player.cameraChanged();
     details.update(camera);
+    keep.update(camera);
   };
 
   const begin = async (): Promise<void> => {
