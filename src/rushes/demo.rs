@@ -1,7 +1,7 @@
 //! `make demo`: the server and two cameras, each a process of its own, as strangers would have them.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -24,8 +24,16 @@ fn say(text: &str) {
     eprintln!("demo: {text}");
 }
 
+/// What is played.
+struct Videos {
+    pulled: PathBuf,
+    /// The same in fewer pixels. Of files that were named there is none: encoding all of one takes too long.
+    sub: Option<PathBuf>,
+    pushed: PathBuf,
+}
+
 /// What to play: files that were named, recordings of a folder, or pictures made here.
-async fn videos(args: &DemoArgs) -> Result<[PathBuf; 2], Failure> {
+async fn videos(args: &DemoArgs) -> Result<Videos, Failure> {
     let mut found = args.video.clone();
     if let Some(missing) = found.iter().find(|v| !v.exists()) {
         return Err(Failure(format!("{}: there is no such file", missing.display())));
@@ -44,8 +52,13 @@ async fn videos(args: &DemoArgs) -> Result<[PathBuf; 2], Failure> {
     while found.len() < 2 {
         found.push(generate(&args.data, found.len()).await?);
     }
-    let second = publishable(&args.data, &found.swap_remove(1)).await?;
-    Ok([found.swap_remove(0), second])
+    let pushed = publishable(&args.data, &found.swap_remove(1)).await?;
+    let pulled = found.swap_remove(0);
+    let sub = match pulled.starts_with(args.data.with_extension("videos")) {
+        true => Some(smaller(&args.data, &pulled).await?),
+        false => None,
+    };
+    Ok(Videos { pulled, sub, pushed })
 }
 
 /// FFmpeg cannot publish every recording as it is (a Matroska file may carry its parameter sets where the RTSP muxer does
@@ -57,7 +70,16 @@ async fn publishable(data: &Path, file: &Path) -> Result<PathBuf, Failure> {
     }
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let input = ["-i".into(), file.as_os_str().to_owned()];
-    encode(&dir, &name, &format!("encoding {} for publishing", file.display()), &input).await
+    encode(&dir, &name, &format!("encoding {} for publishing", file.display()), &input, "2M").await
+}
+
+/// What a camera would send as its sub source.
+async fn smaller(data: &Path, file: &Path) -> Result<PathBuf, Failure> {
+    let name = format!("{}-sub", file.file_stem().unwrap_or_default().to_string_lossy());
+    let mut input = vec![OsString::from("-i"), file.as_os_str().to_owned()];
+    input.extend(["-an", "-vf", "scale=640:-2"].map(OsString::from));
+    let what = "encoding the same in fewer pixels (a few seconds)";
+    encode(&data.with_extension("videos"), &name, what, &input, "300k").await
 }
 
 /// A minute of a test picture with sound, encoded once and kept.
@@ -67,11 +89,17 @@ async fn generate(data: &Path, n: usize) -> Result<PathBuf, Failure> {
     let sound = "sine=frequency=330:beep_factor=4:sample_rate=48000";
     let input = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-t", "60"].map(OsString::from);
     let what = format!("generating video {} of 2 (about 20 s)", n + 1);
-    encode(&data.with_extension("videos"), &format!("generated-{n}"), &what, &input).await
+    encode(&data.with_extension("videos"), &format!("generated-{n}"), &what, &input, "2M").await
 }
 
 /// H.264 with a key frame every two seconds, and AAC if there is sound; kept under `name`.
-async fn encode(dir: &Path, name: &str, what: &str, input: &[OsString]) -> Result<PathBuf, Failure> {
+async fn encode(
+    dir: &Path,
+    name: &str,
+    what: &str,
+    input: &[OsString],
+    bits: &str,
+) -> Result<PathBuf, Failure> {
     std::fs::create_dir_all(dir).map_err(Failure::new)?;
     let (file, tmp) = (dir.join(format!("{name}.mp4")), dir.join(format!("{name}.tmp.mp4")));
     if file.exists() {
@@ -82,7 +110,7 @@ async fn encode(dir: &Path, name: &str, what: &str, input: &[OsString]) -> Resul
         .args(["-v", "fatal", "-stats", "-y"])
         .args(input)
         .args([
-            "-c:v", "libx264", "-preset", "veryfast", "-b:v", "2M", "-g", "50", "-bf", "0", "-pix_fmt",
+            "-c:v", "libx264", "-preset", "veryfast", "-b:v", bits, "-g", "50", "-bf", "0", "-pix_fmt",
             "yuv420p",
         ])
         .args(["-c:a", "aac", "-b:a", "96k"])
@@ -137,7 +165,7 @@ async fn end(mut child: Child, name: &str) {
 pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     let mut signals = crate::serve::Signals::new()?;
     let me = std::env::current_exe().map_err(Failure::new)?;
-    let [pulled, pushed] = videos(&args).await?;
+    let videos = videos(&args).await?;
     say("starting the server");
     let mut server = spawn(
         Command::new(&me)
@@ -157,7 +185,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     )?;
     let ready = first_line(&mut server, "rushes serve").await?;
     let mut children = vec![];
-    let outcome = cameras(&args, &me, &pulled, &pushed, &ready, &mut children).await;
+    let outcome = cameras(&args, &me, &videos, &ready, &mut children).await;
     if outcome.is_ok() {
         println!(
             "\nTwo cameras are running. Open this link:\n\n  {}\n\nCtrl-C ends everything.\n",
@@ -180,14 +208,17 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
 async fn cameras(
     args: &DemoArgs,
     me: &Path,
-    pulled: &Path,
-    pushed: &Path,
+    videos: &Videos,
     ready: &Value,
     children: &mut Vec<(&'static str, Child)>,
 ) -> Result<(), Failure> {
     say("starting a camera from which the server pulls");
     let mut simulator = spawn(
-        Command::new(me.with_file_name("rushes-camera")).arg("--video").arg(pulled).stdout(Stdio::piped()),
+        Command::new(me.with_file_name("rushes-camera"))
+            .arg("--video")
+            .arg(&videos.pulled)
+            .args(videos.sub.iter().flat_map(|sub| [OsStr::new("--sub"), sub.as_os_str()]))
+            .stdout(Stdio::piped()),
         "rushes-camera",
     )?;
     let camera = first_line(&mut simulator, "the camera").await?;
@@ -198,13 +229,20 @@ async fn cameras(
         ..ClientArgs::default()
     })?;
     let source = json!({"kind": "pull", "url": camera["url"]});
+    let sub = camera["sub"].as_str().map(|url| json!({"url": url}));
     let path = format!("/v1/cameras/{PULLED}");
     if client.call(hyper::Method::GET, &path, None).await.is_ok() {
         // Its port is another at each start.
-        client.call(hyper::Method::PATCH, &path, Some(json!({"source": source, "enabled": true}))).await?;
+        client
+            .call(hyper::Method::PATCH, &path, Some(json!({"source": source, "sub": sub, "enabled": true})))
+            .await?;
     } else {
         client
-            .call(hyper::Method::POST, "/v1/cameras", Some(json!({"name": PULLED, "source": source})))
+            .call(
+                hyper::Method::POST,
+                "/v1/cameras",
+                Some(json!({"name": PULLED, "source": source, "sub": sub})),
+            )
             .await?;
     }
     say("starting a camera that publishes");
@@ -226,7 +264,7 @@ async fn cameras(
     let publisher = spawn(
         Command::new("ffmpeg")
             .args(["-v", "error", "-re", "-stream_loop", "-1", "-i"])
-            .arg(pushed)
+            .arg(&videos.pushed)
             .args(["-c", "copy", "-f", "rtsp", "-rtsp_transport", "tcp", url])
             .stdout(Stdio::null()),
         "ffmpeg",
