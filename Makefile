@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all that is needed on a fresh Debian 12 with make and Rust (https://rustup.rs).
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-WEB := web/index.html web/package.json web/package-lock.json web/tsconfig.json web/vite.config.ts \
+WEB := web/index.html web/package.json web/package-lock.json web/tsconfig.json web/vite.config.ts web/compress.mjs \
   $(shell find web/src web/public -type f 2>/dev/null)
 .DEFAULT_GOAL := help
 .PHONY: help demo test build web lint fmt audit bench soak clean

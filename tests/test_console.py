@@ -246,6 +246,24 @@ def test_the_pages_are_closed_to_others(world):
         world.http.cookies.clear()
 
 
+def test_the_pages_are_compressed_and_cached(world):
+    def get(path, encodings, **headers):
+        r = world.http.get(world.url + path, headers={"Accept-Encoding": encodings, **headers})
+        assert r.status_code in (200, 304) and r.headers["Vary"] == "Accept-Encoding", path
+        return r
+
+    script = re.search(r'src="(/assets/[^"]+\.js)"', get("/", "identity").text)[1]
+    plain = get(script, "identity")
+    assert "Content-Encoding" not in plain.headers and "immutable" in plain.headers["Cache-Control"]
+    packed = get(script, "gzip")
+    assert packed.headers["Content-Encoding"] == "gzip" and packed.content == plain.content
+    br = get(script, "gzip, br")
+    assert br.headers["Content-Encoding"] == "br" and int(br.headers["Content-Length"]) < len(plain.content) / 2
+    page = get("/", "identity")
+    assert page.headers["Cache-Control"] == "no-cache"
+    assert get("/", "identity", **{"If-None-Match": page.headers["ETag"]}).status_code == 304
+
+
 def test_stills(world):
     r = world.request("GET", "/v1/streams/yard/still.jpg")
     assert r.ok and r.headers["Content-Type"] == "image/jpeg" and r.content[:3] == b"\xff\xd8\xff"
