@@ -91,6 +91,16 @@ def test_the_sub_stands_in_while_the_main_sends_nothing(page, world):
     world.call("PATCH", "/v1/cameras/yard", {"source": {"kind": "pull", "url": world.good.url}})
     plays(page, width=MAIN)
     expect(note(page)).to_be_hidden()
+    # What only the sub has of that time.
+    fragments = world.fragments("yard")
+    back = next(i for i, f in enumerate(fragments) if i and f["discontinuity"])
+    gap = when(fragments[back]["producerStart"]) - when(fragments[back - 1]["producerEnd"])
+    assert gap.total_seconds() > 1, gap
+    at = when(fragments[back - 1]["producerEnd"]) + gap / 2
+    page.goto("about:blank")
+    page.goto(f"{world.url}/#/cameras/yard?at={at.isoformat().replace('+00:00', 'Z')}")
+    plays(page, width=SUB)
+    expect(note(page)).to_contain_text("The main source was not recorded here. This is the sub source, 160×90.")
 
 
 def test_adding_and_changing_a_sub(chromium, serve, clips, artifacts):

@@ -30,6 +30,7 @@ def page_of(chromium, server, signed_in=True, **how):
 
 def quality(page, video="[data-testid=player-video]"):
     return page.evaluate("""(which) => { const v = document.querySelector(which);
+        if (!v) return {at: 0, frames: 0, dropped: 0, width: 0};
         const q = v.getVideoPlaybackQuality(); return {at: v.currentTime, frames: q.totalVideoFrames, dropped: q.droppedVideoFrames, width: v.videoWidth}; }""", video)
 
 

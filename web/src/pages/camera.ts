@@ -37,6 +37,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     if (camera === undefined) return { stream: name, sub: false, words: null };
     return chooseSource(camera, moment, app.api.clock.now(), { main: recordings.main, sub: recordings.sub, failed });
   };
+  const knows = (moment: Ms): boolean => [recordings.main, recordings.sub].every((of) => of === null || (of.covered !== null && moment >= of.covered.from && moment <= of.covered.to));
   /** The stream of a moment's stills: these the server decodes, whatever the browser can. */
   const stillStream = (moment: Ms): string =>
     recordings.sub !== null && spanAt(recordings.main.spans, moment) === null && spanAt(recordings.sub.spans, moment) !== null ? `${name}.sub` : name;
@@ -158,7 +159,9 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     camera = app.store.camera(name);
     if (scope.ended) return;
     showCamera();
-    player.start(at);
+    // Which source has the moment is part of what the timeline asks for anyway.
+    if (at !== null && camera?.sub !== null) await until(() => knows(at) || scope.ended, 2000);
+    if (!scope.ended) player.start(at);
   };
 
   scope.add(app.store.subscribe(showCamera));
@@ -186,6 +189,12 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   });
   void begin();
   return { element, title: name, dispose: () => scope.end() };
+}
+
+/** Waits for something, but not for long. */
+async function until(check: () => boolean, most: Ms): Promise<void> {
+  const end = performance.now() + most;
+  while (!check() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 30));
 }
 
 /** The camera of this name, or the stream that one has left. */

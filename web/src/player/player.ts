@@ -148,8 +148,9 @@ export class Player {
 
   /** Opens a moment, or live (`null`). */
   start(at: Ms | null): void {
-    if (at !== null) void this.open(at);
-    else this.goLive();
+    if (at === null) return this.goLive();
+    this.followsLive = false;
+    void this.open(at);
   }
 
   toggle(): void {
@@ -391,7 +392,7 @@ export class Player {
   private changesSource(): boolean {
     const { position } = this.engine;
     if (position === null || this.target !== null) return false;
-    if (this.live) {
+    if (this.followsLive) {
       if (this.around.source(null).stream === this.source.stream) return false;
       this.goLive();
       return true;
