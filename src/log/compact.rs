@@ -173,8 +173,13 @@ impl Shared {
             let file = self.segment_file(&run.segment)?;
             let damaged =
                 |e| LogError::Damaged(format!("{}: {e}", crate::open_segment::closed_name(&run.segment)));
-            let root = segment::read_root(&*file, &run.segment, |g| self.journal_keys.get(&g).cloned())
-                .map_err(damaged)?;
+            // Whoever looked which runs are live has read it.
+            let root = match self.footers.root(&run.segment) {
+                Some(r) => r,
+                None => segment::read_root(&*file, &run.segment, |g| self.journal_keys.get(&g).cloned())
+                    .map(Arc::new)
+                    .map_err(damaged)?,
+            };
             let ordinal = run.ordinal as usize;
             let pages = root.runs.get(ordinal).map_or(0, |r| r.pages.len());
             for p in 0..pages {

@@ -18,9 +18,8 @@ use crate::{
     committer::{Fail, Op},
     index::Shard,
     keys::lock,
-    opening::OpenError,
     policy::{Demand, Run, Stretch, choose},
-    reserve,
+    reserve::floor_of,
     rules::{Hint, Reason, Refused, Rule},
     shared::Shared,
 };
@@ -67,11 +66,6 @@ struct Oldest {
     behind_pin: bool,
 }
 
-/// What is left free, and what making room aims at.
-fn floor_of(policy: &StorePolicy) -> u64 {
-    policy.free_floor.max(policy.reserve)
-}
-
 /// MiB, for people.
 fn mib(bytes: u64) -> u64 {
     bytes >> 20
@@ -82,21 +76,6 @@ fn io(e: catalog::CatalogError) -> LogError {
 }
 
 impl Shared {
-    /// Before anything is accepted: the reserve is made, or given up if the disk is full, and what may be written until
-    /// the first pass is measured.
-    pub async fn look_at_disk(self: &Arc<Self>) -> Result<(), OpenError> {
-        let policy = self.rules.store();
-        let io = |e: LogError| OpenError::Io(e.to_string());
-        let free = self.space_and_reserve(&policy).await.map_err(io)?;
-        let (free, held) = self.restore_reserve(&policy, free).await;
-        if held < policy.reserve {
-            // What there is may be what was given up for making room: the first pass, at once, comes before the others.
-            self.rules.refuse_all("the disk is nearly full, and room is being made: try again");
-        }
-        self.measure(free, floor_of(&policy));
-        Ok(())
-    }
-
     /// Removes what the rules say, and settles who is refused.
     pub async fn enforce(self: &Arc<Self>) -> Result<(), LogError> {
         let _one = self.rules.pass.lock().await;
@@ -151,62 +130,6 @@ impl Shared {
         self.measure(free, floor);
         self.rules.refuse(refused);
         failed
-    }
-
-    /// What is in the journal needs its room once more, in segments, before that of the journal is free again.
-    fn measure(&self, free: u64, floor: u64) {
-        let journal = self.counters.journal_bytes.load(Ordering::Relaxed);
-        self.rules.measure(free.saturating_sub(journal), floor);
-    }
-
-    async fn space(self: &Arc<Self>) -> Result<u64, LogError> {
-        let s = self.clone();
-        let space = self.blocking(move || s.world.disk.space()).await?;
-        space.map(|s| s.free).map_err(|e| LogError::Io(e.to_string()))
-    }
-
-    /// How much is free, after the reserve was given up if that is little.
-    async fn space_and_reserve(self: &Arc<Self>, policy: &StorePolicy) -> Result<u64, LogError> {
-        let free = self.space().await?;
-        if free >= policy.reserve {
-            return Ok(free);
-        }
-        // From here on nobody else takes what is given up.
-        self.rules.refuse_all("the disk is full, and room is being made: try again");
-        let (s, p) = (self.clone(), *policy);
-        let given = self.blocking(move || reserve::make_way(&*s.world.disk, &p)).await?;
-        let given = given.map_err(|e| LogError::Io(e.to_string()))?;
-        if given > 0 {
-            tracing::warn!(free, given, "the disk is full: the reserve was given up");
-        }
-        Ok(free + given)
-    }
-
-    /// Makes the reserve (again) when there is room for it, or another when its size was changed. Returns what is free
-    /// after that, and how large it is.
-    async fn restore_reserve(self: &Arc<Self>, policy: &StorePolicy, free: u64) -> (u64, u64) {
-        let (s, policy) = (self.clone(), *policy);
-        let floor = floor_of(&policy);
-        let done = self
-            .blocking(move || {
-                let disk = &*s.world.disk;
-                let held = reserve::held(disk)?;
-                match held {
-                    n if n == policy.reserve => return Ok((free, n)),
-                    _ if policy.reserve == 0 => reserve::give_up(disk)?,
-                    n if free + n >= floor + policy.reserve => reserve::make(disk, policy.reserve)?,
-                    n => return Ok((free, n)),
-                }
-                Ok::<_, std::io::Error>(((free + held).saturating_sub(policy.reserve), policy.reserve))
-            })
-            .await;
-        let why = match done {
-            Ok(Ok(found)) => return found,
-            Ok(Err(e)) => e.to_string(),
-            Err(e) => e.to_string(),
-        };
-        tracing::warn!(error = why, "the reserve could not be made");
-        (free, 0)
     }
 
     /// By age and by the stream's own budget. Says why the stream is to be refused, if it is.
@@ -493,7 +416,7 @@ impl Shared {
         if rows.is_empty() {
             return Ok(Gone::default());
         }
-        let removed: BTreeSet<(ShardId, u64)> = rows.iter().map(|(r, _)| (r.shard, r.first)).collect();
+        let mut removed: BTreeSet<(ShardId, u64)> = rows.iter().map(|(r, _)| (r.shard, r.first)).collect();
         let (mut empty, mut freed) = (Vec::new(), 0);
         for id in rows.iter().map(|(r, _)| r.segment).collect::<BTreeSet<_>>() {
             match self.unreferenced(&id, &removed).await {
@@ -502,8 +425,16 @@ impl Shared {
                     empty.push(id);
                 }
                 Ok(false) => self.compaction.thin(id),
-                Err(e) => tracing::warn!(error = %e, "a segment could not be looked at for removal"),
+                // Its runs stay until it can be: without them nobody would come upon it again.
+                Err(e) => {
+                    tracing::warn!(error = %e, "a segment could not be looked at for removal");
+                    rows.retain(|(r, _)| r.segment != id);
+                    removed.retain(|gone| rows.iter().any(|(r, _)| (r.shard, r.first) == *gone));
+                }
             }
+        }
+        if rows.is_empty() {
+            return Ok(Gone::default());
         }
         self.note_removals(&empty, rows.iter().any(|(r, _)| r.end > trim)).await?;
         let update = LogUpdate {

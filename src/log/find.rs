@@ -7,7 +7,7 @@ use world::{ShardId, Timestamp};
 
 use crate::{
     LogError, Payload, Query, Unreadable,
-    entry::{Entry, Large},
+    entry::{Entry, Large, SegmentId},
     index::{Recent, Shard},
     objects,
     read::TRIES,
@@ -120,12 +120,12 @@ impl Shared {
         Err(LogError::Io(format!("shard {id} changed too often while it was read")))
     }
 
-    /// Whether a run's bytes are gone or damaged, rather than not to be had at the moment.
-    async fn for_good(self: &Arc<Self>, run: &RunRow, e: &LogError) -> bool {
+    /// Whether a segment that could not be read is gone or damaged, rather than not to be had at the moment.
+    pub async fn unreadable_for_good(self: &Arc<Self>, id: &SegmentId, e: &LogError) -> bool {
         match e {
             LogError::Damaged(_) => true,
             LogError::Io(_) => {
-                let (s, id) = (self.clone(), run.segment);
+                let (s, id) = (self.clone(), *id);
                 self.blocking(move || objects::gone(&s.world, &id)).await.is_ok_and(|gone| gone)
             }
             _ => false,
@@ -183,7 +183,7 @@ impl Shared {
                         return Ok(None);
                     }
                     match &mut passed {
-                        Some(passed) if self.for_good(run, &e).await => {
+                        Some(passed) if self.unreadable_for_good(&run.segment, &e).await => {
                             passed.push(Unreadable {
                                 positions: (run.first.max(trim), run.end),
                                 arrival: run.arrival,

@@ -328,10 +328,14 @@ impl Shared {
             let mut candidates = of.remove(&id).unwrap_or_default();
             // Of several that overlap the longest has most.
             candidates.sort_by_key(|c| std::cmp::Reverse(c.row.end - c.row.first));
+            // The journal has a payload where its file is here. Where one is only in the store all of the shard's segments
+            // are taken up, as what is before a run of the catalog is dropped from what was replayed.
+            let here = |c: &Candidate| there.get(&c.row.segment).is_some_and(|t| t.file.is_some());
+            let all_here = candidates.iter().all(here);
             for c in candidates {
                 let (trim, journal) = self.find(id).map_or((0, None), |s| {
                     let st = s.state();
-                    (st.trim, st.recent.front().map(crate::index::Recent::first))
+                    (st.trim, st.recent.front().filter(|_| all_here).map(crate::index::Recent::first))
                 });
                 let meets: Vec<RunRow> =
                     runs.iter().filter(|r| r.first < c.row.end && r.end > c.row.first).cloned().collect();

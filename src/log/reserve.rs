@@ -1,10 +1,13 @@
-//! The reserve: a file that only takes room, to be given up when the disk is full.
+//! How much room there is, and the reserve: a file that only takes room, to be given up when the disk is full.
 
-use std::io;
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use world::{Disk, Mode};
 
-use crate::StorePolicy;
+use crate::{LogError, StorePolicy, opening::OpenError, shared::Shared};
 
 /// Its name in the data folder.
 const NAME: &str = "reserve";
@@ -58,5 +61,83 @@ pub(crate) fn give_up(disk: &dyn Disk) -> io::Result<()> {
     match disk.remove(NAME) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
+    }
+}
+
+/// What is left free, and what making room aims at.
+pub(crate) fn floor_of(policy: &StorePolicy) -> u64 {
+    policy.free_floor.max(policy.reserve)
+}
+
+impl Shared {
+    /// Before anything is accepted: the reserve is made, or given up if the disk is full, and what may be written until
+    /// the first pass is measured.
+    pub async fn look_at_disk(self: &Arc<Self>) -> Result<(), OpenError> {
+        let policy = self.rules.store();
+        let io = |e: LogError| OpenError::Io(e.to_string());
+        let free = self.space_and_reserve(&policy).await.map_err(io)?;
+        let (free, held) = self.restore_reserve(&policy, free).await;
+        if held < policy.reserve {
+            // What there is may be what was given up for making room: the first pass, at once, comes before the others.
+            self.rules.refuse_all("the disk is nearly full, and room is being made: try again");
+        }
+        self.measure(free, floor_of(&policy));
+        Ok(())
+    }
+
+    /// What is in the journal needs its room once more, in segments, before that of the journal is free again.
+    pub fn measure(&self, free: u64, floor: u64) {
+        let journal = self.counters.journal_bytes.load(Ordering::Relaxed);
+        self.rules.measure(free.saturating_sub(journal), floor);
+    }
+
+    pub async fn space(self: &Arc<Self>) -> Result<u64, LogError> {
+        let s = self.clone();
+        let space = self.blocking(move || s.world.disk.space()).await?;
+        space.map(|s| s.free).map_err(|e| LogError::Io(e.to_string()))
+    }
+
+    /// How much is free, after the reserve was given up if that is little.
+    pub async fn space_and_reserve(self: &Arc<Self>, policy: &StorePolicy) -> Result<u64, LogError> {
+        let free = self.space().await?;
+        if free >= policy.reserve {
+            return Ok(free);
+        }
+        // From here on nobody else takes what is given up.
+        self.rules.refuse_all("the disk is full, and room is being made: try again");
+        let (s, p) = (self.clone(), *policy);
+        let given = self.blocking(move || make_way(&*s.world.disk, &p)).await?;
+        let given = given.map_err(|e| LogError::Io(e.to_string()))?;
+        if given > 0 {
+            tracing::warn!(free, given, "the disk is full: the reserve was given up");
+        }
+        Ok(free + given)
+    }
+
+    /// Makes the reserve (again) when there is room for it, or another when its size was changed. Returns what is free
+    /// after that, and how large it is.
+    pub async fn restore_reserve(self: &Arc<Self>, policy: &StorePolicy, free: u64) -> (u64, u64) {
+        let (s, policy) = (self.clone(), *policy);
+        let floor = floor_of(&policy);
+        let done = self
+            .blocking(move || {
+                let disk = &*s.world.disk;
+                let before = held(disk)?;
+                match before {
+                    n if n == policy.reserve => return Ok((free, n)),
+                    _ if policy.reserve == 0 => give_up(disk)?,
+                    n if free + n >= floor + policy.reserve => make(disk, policy.reserve)?,
+                    n => return Ok((free, n)),
+                }
+                Ok::<_, std::io::Error>(((free + before).saturating_sub(policy.reserve), policy.reserve))
+            })
+            .await;
+        let why = match done {
+            Ok(Ok(found)) => return found,
+            Ok(Err(e)) => e.to_string(),
+            Err(e) => e.to_string(),
+        };
+        tracing::warn!(error = why, "the reserve could not be made");
+        (free, 0)
     }
 }

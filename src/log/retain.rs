@@ -290,13 +290,18 @@ impl Shared {
         if done.is_empty() {
             return;
         }
-        let removed: BTreeSet<(ShardId, u64)> = done.iter().map(|r| (r.shard, r.first)).collect();
+        let mut removed: BTreeSet<(ShardId, u64)> = done.iter().map(|r| (r.shard, r.first)).collect();
         let mut empty = Vec::new();
         for id in done.iter().map(|r| r.segment).collect::<BTreeSet<_>>() {
             match self.unreferenced(&id, &removed).await {
                 Ok(true) => empty.push(id),
                 Ok(false) => self.compaction.thin(id),
-                Err(e) => tracing::warn!(error = %e, "a segment could not be looked at for removal"),
+                // Its runs stay until it can be: without them nobody would come upon it again.
+                Err(e) => {
+                    tracing::warn!(error = %e, "a segment could not be looked at for removal");
+                    removed
+                        .retain(|gone| !done.iter().any(|r| r.segment == id && (r.shard, r.first) == *gone));
+                }
             }
         }
         if let Err(e) = self.note_removals(&empty, false).await {
@@ -364,11 +369,26 @@ impl Shared {
         id: &SegmentId,
         but: &BTreeSet<(ShardId, u64)>,
     ) -> Result<bool, LogError> {
-        let root = self.root(*id).await?;
+        let referring = |row: &catalog::RunRow| row.segment == *id && !but.contains(&(row.shard, row.first));
+        let root = match self.root(*id).await {
+            Ok(r) => r,
+            Err(e) => {
+                if !self.unreadable_for_good(id, &e).await {
+                    return Err(e);
+                }
+                // Nobody can say any more who is in it: all are asked.
+                for s in self.shards(None) {
+                    if self.catalog.runs(s.id, ALL).await.map_err(io)?.iter().any(referring) {
+                        return Ok(false);
+                    }
+                }
+                return Ok(true);
+            }
+        };
         for r in &root.runs {
             let q = RunQuery::Positions((r.first, r.end.saturating_sub(1)));
-            let rows = self.catalog.runs(r.shard, q).await.map_err(|e| LogError::Io(e.to_string()))?;
-            if rows.iter().any(|row| row.segment == *id && !but.contains(&(row.shard, row.first))) {
+            let rows = self.catalog.runs(r.shard, q).await.map_err(io)?;
+            if rows.iter().any(referring) {
                 return Ok(false);
             }
         }

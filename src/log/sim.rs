@@ -3,12 +3,14 @@
 //! restart what is there is compared with what was acknowledged.
 
 mod client;
+mod cuts;
 mod driven;
 mod flaky;
 mod full;
 mod leap;
 mod model;
 mod single;
+mod year;
 
 use std::{
     collections::BTreeMap,
@@ -345,10 +347,15 @@ fn stream(n: u64) -> StreamUid {
     StreamUid([n as u8 + 1; 16])
 }
 
-fn seeds() -> std::ops::Range<u64> {
+/// So many, or so many where there are hours; `RUSHES_SEED`: that one alone.
+fn seeds_of(few: u64, many: u64) -> std::ops::Range<u64> {
     let from = std::env::var("RUSHES_SEED").ok().and_then(|s| s.parse().ok());
-    let n = if std::env::var_os("RUSHES_SOAK").is_some() { 1_000_000 } else { 20_000 };
+    let n = if std::env::var_os("RUSHES_SOAK").is_some() { many } else { few };
     from.map_or(0..n, |f: u64| f..f + 1)
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    seeds_of(20_000, 1_000_000)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use catalog::{Change, Document, LogUpdate, RunQuery, SegmentRow, SegmentState};
+use catalog::{Change, Document, LogUpdate, SegmentRow, SegmentState};
 use tokio::sync::Notify;
 use world::{Body, Mode, Store, Timestamp};
 
@@ -315,9 +315,8 @@ impl Shared {
     async fn stays(self: &Arc<Self>, id: &SegmentId) -> bool {
         let Ok(root) = self.root(*id).await else { return false };
         for r in &root.runs {
-            let later = RunQuery::Positions((r.end, i64::MAX as u64));
             if self.find(r.shard).is_some()
-                && !self.catalog.runs(r.shard, later).await.is_ok_and(|later| !later.is_empty())
+                && !self.catalog.first_runs(r.shard, r.end, 1).await.is_ok_and(|later| !later.is_empty())
             {
                 return true;
             }

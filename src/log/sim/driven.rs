@@ -21,6 +21,8 @@ pub struct Driven {
     pub log: Arc<LocalLog>,
     pub shared: Arc<Shared>,
     pub catalog: Arc<MemoryCatalog>,
+    /// Segment files that nothing refers to, for [`Shared::sweep`].
+    pub strays: Vec<([u8; 16], bool)>,
     committer: Committer,
 }
 
@@ -44,10 +46,10 @@ impl Driven {
         let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
         let all: Arc<dyn Catalog> = catalog.clone();
         let parts = super::run(Parts::open(world.clone(), all, keys, limits, policy, true))?;
-        let Parts { shared, committer, .. } = parts;
+        let Parts { shared, committer, lease: _, strays } = parts;
         super::run(shared.load_rules()).expect("this catalog does not fail");
         let log = Arc::new(LocalLog::driven(shared.clone()));
-        Ok(Driven { log, shared, catalog, committer })
+        Ok(Driven { log, shared, catalog, strays, committer })
     }
 
     /// One round of the committer.
