@@ -230,7 +230,7 @@ impl Shared {
             self.remove_file(&s.id).await;
         }
         let removed = update.removed_segments.clone();
-        self.note_removals(&removed, false).await?;
+        self.note_removals(&removed).await?;
         if let Err(e) = self.catalog.log_update(update).await {
             // It may have taken effect: then the old ones are gone.
             for id in &removed {

@@ -436,7 +436,7 @@ impl Shared {
         if rows.is_empty() {
             return Ok(Gone::default());
         }
-        self.note_removals(&empty, rows.iter().any(|(r, _)| r.end > trim)).await?;
+        self.note_removals(&empty).await?;
         let update = LogUpdate {
             removed_runs: removed.into_iter().collect(),
             removed_segments: empty.clone(),

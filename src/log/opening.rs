@@ -174,6 +174,7 @@ impl Parts {
         let end = found.end;
         take_files(&shared, found);
         let strays = adopt_segments(&shared, &touched)?;
+        let strays = shared.sweep_strays(strays).await;
         shared.attach_store().await?;
         shared.look_at_disk().await?;
         shared.watch_clock().await?;

@@ -19,10 +19,14 @@ use crate::{
     index::{Shard, Stream},
     keys::lock,
     objects,
-    open_segment::{closed_name, open_name},
+    open_segment::{DIR, closed_name, open_name},
     orphans::Older,
     shared::Shared,
 };
+
+fn disk(e: std::io::Error) -> LogError {
+    LogError::Io(e.to_string())
+}
 
 /// Documents that say which segments a stream that is being deleted was in.
 const INTENT: &str = "log-deletion";
@@ -148,39 +152,9 @@ impl Shared {
         }
     }
 
-    /// Once after a start: removes files that nothing refers to, and goes on with deletions that a stop interrupted.
+    /// Once after a start: what [`Shared::sweep_strays`] left, and deletions that a stop interrupted.
     pub async fn sweep(self: &Arc<Self>, strays: Vec<(SegmentId, bool)>) {
-        let older = match Older::load(&*self.catalog).await {
-            Ok(o) => o,
-            Err(e) => return tracing::warn!(error = %e, "stray segment files could not be looked up"),
-        };
-        for (id, closed) in strays {
-            let looked = match self.catalog.segment(id).await {
-                Ok(Some(row)) if closed => {
-                    if row.state == SegmentState::Stored {
-                        self.cache.add(id, row.bytes);
-                    }
-                    Ok(false)
-                }
-                Ok(_) if closed => self.may_go(&id, older, true).await,
-                Ok(_) => Ok(!older.is_some_and(|o| o.made_meanwhile(&id))),
-                Err(e) => Err(e),
-            };
-            let orphan = match looked {
-                Ok(o) => o,
-                Err(e) => return tracing::warn!(error = %e, "stray segment files could not be looked up"),
-            };
-            if orphan {
-                let name = if closed { closed_name(&id) } else { open_name(&id) };
-                tracing::info!(file = name, "removing an orphan");
-                let s = self.clone();
-                match self.blocking(move || s.world.disk.remove(&name).map_err(|e| e.to_string())).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(e)) => tracing::warn!(error = e, "an orphan could not be removed"),
-                    Err(e) => tracing::warn!(error = %e, "an orphan could not be removed"),
-                }
-            }
-        }
+        self.sweep_strays(strays).await;
         let left = match self.catalog.list(Filter::kind(INTENT)).await {
             Ok(l) => l,
             Err(e) => return tracing::warn!(error = %e, "interrupted deletions could not be listed"),
@@ -196,6 +170,65 @@ impl Shared {
         }
     }
 
+    /// At the start, before anything is flushed or removed: removes files that nothing refers to. Later it could not be
+    /// told any more: where retention has since left a hole, a file that a stop or a power cut left behind looks like one
+    /// that the catalog has lost. Returns those that could not be looked at or removed.
+    pub async fn sweep_strays(self: &Arc<Self>, strays: Vec<(SegmentId, bool)>) -> Vec<(SegmentId, bool)> {
+        let loaded =
+            async { Ok((Older::load(&*self.catalog).await.map_err(io)?, self.noted_removals().await?)) };
+        let (older, noted) = match loaded.await {
+            Ok(l) => l,
+            Err::<_, LogError>(e) => {
+                tracing::warn!(error = %e, "stray segment files could not be looked up");
+                return strays;
+            }
+        };
+        let (mut left, mut removed) = (Vec::new(), false);
+        for (id, closed) in strays {
+            let looked = match self.catalog.segment(id).await {
+                Ok(Some(row)) if closed => {
+                    if row.state == SegmentState::Stored {
+                        self.cache.add(id, row.bytes);
+                    }
+                    Ok(false)
+                }
+                // A power cut may have undone its removal.
+                Ok(_) if closed && noted.contains(&id) => Ok(true),
+                Ok(_) if closed => self.may_go(&id, older, true).await,
+                Ok(_) => Ok(!older.is_some_and(|o| o.made_meanwhile(&id))),
+                Err(e) => Err(e),
+            };
+            match looked {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(e) => {
+                    tracing::warn!(error = %e, "a stray segment file could not be looked up");
+                    left.push((id, closed));
+                    continue;
+                }
+            }
+            let name = if closed { closed_name(&id) } else { open_name(&id) };
+            tracing::info!(file = name, "removing an orphan");
+            let s = self.clone();
+            match self.blocking(move || s.world.disk.remove(&name)).await.and_then(|r| r.map_err(disk)) {
+                Ok(()) => removed = true,
+                Err(e) => {
+                    tracing::warn!(error = %e, "an orphan could not be removed");
+                    left.push((id, closed));
+                }
+            }
+        }
+        if removed {
+            let s = self.clone();
+            // Not to come back once there are holes.
+            let synced = self.blocking(move || s.world.disk.sync_dir(DIR)).await;
+            if let Err(e) = synced.and_then(|r| r.map_err(disk)) {
+                tracing::warn!(error = %e, "orphans that were removed may come back");
+            }
+        }
+        left
+    }
+
     /// Looks through the store for segments that the catalog does not know, and removes those of which nothing is
     /// wanted any more: an upload or a removal was interrupted. What the catalog may have forgotten stays.
     pub async fn sweep_objects(self: &Arc<Self>) {
@@ -205,8 +238,8 @@ impl Shared {
     }
 
     async fn try_sweep_objects(self: &Arc<Self>) -> Result<(), LogError> {
-        let Some(store) = self.world.store.clone() else { return Ok(()) };
         let noted = self.noted_removals().await?;
+        let Some(store) = self.world.store.clone() else { return self.forget_removals(noted).await };
         let mut left = noted.clone();
         let older = Older::load(&*self.catalog).await.map_err(io)?;
         let mut after: Option<String> = None;
@@ -234,42 +267,8 @@ impl Shared {
                 }
             }
         }
-        let mut gone = BTreeSet::new();
-        for id in left {
-            if !self.uploads.knows(&id) && self.catalog.segment(id).await.map_err(io)?.is_none() {
-                gone.insert(id);
-            }
-        }
-        self.forget_removals(&gone).await
-    }
-
-    /// Whether all that is in a segment is trimmed, or elsewhere.
-    pub async fn wanted_by_nobody(self: &Arc<Self>, id: &SegmentId) -> Result<bool, LogError> {
-        let root = match self.root(*id).await {
-            Ok(r) => r,
-            Err(LogError::Damaged(_)) => return Ok(false),
-            Err(e) => return Err(e),
-        };
-        for r in &root.runs {
-            let Some(shard) = self.find(r.shard) else { continue };
-            let (trim, flushed) = {
-                let st = shard.state();
-                (st.trim, st.flushed)
-            };
-            let mut from = r.first.max(trim);
-            let q = RunQuery::Positions((from, r.end.saturating_sub(1)));
-            for run in self.catalog.runs(r.shard, q).await.map_err(io)? {
-                if run.first > from {
-                    break;
-                }
-                from = from.max(run.end);
-            }
-            // What comes after is in the journal, or was never acknowledged.
-            if from < r.end.min(flushed) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        left.retain(|id| !self.uploads.knows(id));
+        self.forget_removals(left).await
     }
 
     /// Takes the runs of a shard that are trimmed out of the catalog, and their segments if nothing else is in them.
@@ -304,7 +303,7 @@ impl Shared {
                 }
             }
         }
-        if let Err(e) = self.note_removals(&empty, false).await {
+        if let Err(e) = self.note_removals(&empty).await {
             return tracing::warn!(error = %e, shard = %shard.id, "trimmed runs could not be removed yet");
         }
         let update = LogUpdate {
@@ -340,7 +339,7 @@ impl Shared {
             match self.unreferenced(&id, &BTreeSet::new()).await {
                 Ok(false) => self.compaction.thin(id),
                 Ok(true) => {
-                    if let Err(e) = self.note_removals(&[id], false).await {
+                    if let Err(e) = self.note_removals(&[id]).await {
                         tracing::warn!(error = %e, "a segment without runs could not be removed");
                         all = false;
                         continue;

@@ -1,11 +1,17 @@
-//! Notes of segments that are about to be removed from the store though the catalog has nothing in their place: retention
-//! left a hole. Without one, a sweep of the store takes such an object for one that the catalog has lost, and leaves it.
+//! Notes of segments that are about to be removed. A file that a power cut brings back, or an object that could not be
+//! removed, looks like one that the catalog has lost as soon as retention has left a hole where it was; by its note it is
+//! known.
 
 use std::collections::BTreeSet;
 
 use catalog::{CatalogError, Change, Document, Filter};
 
-use crate::{LogError, entry::SegmentId, open_segment::hex, shared::Shared};
+use crate::{
+    LogError,
+    entry::SegmentId,
+    open_segment::{DIR, hex, parse_name},
+    shared::Shared,
+};
 
 const KIND: &str = "log-removal";
 
@@ -14,28 +20,13 @@ fn io(e: CatalogError) -> LogError {
 }
 
 impl Shared {
-    /// To be called before the catalog forgets these segments; `hole`: something that is not trimmed goes with them.
-    pub async fn note_removals(
-        self: &std::sync::Arc<Self>,
-        ids: &[SegmentId],
-        hole: bool,
-    ) -> Result<(), LogError> {
-        if self.world.store.is_none() {
-            return Ok(());
-        }
+    /// To be called before the catalog forgets these segments.
+    pub async fn note_removals(&self, ids: &[SegmentId]) -> Result<(), LogError> {
         let mut notes = Vec::new();
         for id in ids {
-            // A hole may also be there from before.
-            if (hole || !self.wanted_by_nobody(id).await?)
-                && self.catalog.get(KIND, &hex(id)).await.map_err(io)?.is_none()
-            {
-                let doc = Document {
-                    kind: KIND.into(),
-                    id: hex(id),
-                    version: 0,
-                    body: Vec::new(),
-                    keys: Vec::new(),
-                };
+            if self.catalog.get(KIND, &hex(id)).await.map_err(io)?.is_none() {
+                let (kind, id) = (KIND.into(), hex(id));
+                let doc = Document { kind, id, version: 0, body: Vec::new(), keys: Vec::new() };
                 notes.push(Change::Put { doc, expect: 0 });
             }
         }
@@ -52,10 +43,31 @@ impl Shared {
         Ok(all.iter().filter_map(id).collect())
     }
 
-    /// After a look through the store: forgets the notes of segments that are not there any more.
-    pub async fn forget_removals(&self, gone: &BTreeSet<SegmentId>) -> Result<(), LogError> {
+    /// Forgets the notes of these segments, of which there is no object: those whose files are gone for good, too.
+    pub async fn forget_removals(
+        self: &std::sync::Arc<Self>,
+        mut gone: BTreeSet<SegmentId>,
+    ) -> Result<(), LogError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let s = self.clone();
+        let here = self.blocking(move || {
+            // What is not there after this does not come back.
+            s.world.disk.sync_dir(DIR)?;
+            s.world.disk.list(DIR)
+        });
+        for e in here.await?.map_err(|e| LogError::Io(e.to_string()))? {
+            if let Some((id, _)) = parse_name(&e.name) {
+                gone.remove(&id);
+            }
+        }
         let mut changes = Vec::new();
-        for id in gone {
+        for id in &gone {
+            // A removal that did not come about: the note is of use when it is tried again.
+            if self.catalog.segment(*id).await.map_err(io)?.is_some() {
+                continue;
+            }
             if let Some(d) = self.catalog.get(KIND, &hex(id)).await.map_err(io)? {
                 changes.push(Change::Delete { kind: d.kind, id: d.id, expect: d.version });
             }

@@ -14,8 +14,10 @@ fn kill(pid: u32) {
 }
 
 /// Gone, or waiting to be reaped.
+/// With all its threads: until the last of them, its pipes are open, and a job could still be given to it.
 fn ended(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| s.contains(") Z "))
+        && std::fs::read_dir(format!("/proc/{pid}/task")).map_or(true, |tasks| tasks.count() <= 1)
 }
 
 fn exists(pid: u32) -> bool {

@@ -310,8 +310,11 @@ async fn a_slow_sink_costs_a_udp_publisher_what_does_not_fit_and_it_is_counted()
     };
     let counted = async {
         loop {
-            if server.status("flood").is_some_and(|s| s.lost > 0) {
-                return server.status("flood").unwrap();
+            // All that was sent is in one count or the other, but for what the last gap of all hides.
+            if let Some(s) = server.status("flood").filter(|s| s.lost > 0)
+                && u64::from(SENT) <= s.units_in + s.lost + 300
+            {
+                return s;
             }
             tokio::task::yield_now().await;
         }
@@ -321,7 +324,6 @@ async fn a_slow_sink_costs_a_udp_publisher_what_does_not_fit_and_it_is_counted()
         s = tokio::time::timeout(PATIENCE, counted) => s.unwrap(),
     };
     assert!(status.units_out >= 4096, "what fits is kept: {}", status.units_out);
-    assert!(u64::from(SENT) <= status.units_in + status.lost + 300, "{status:?}");
     drop(tcp);
     let events = site.sink.ended("flood").await;
     assert!(discontinuities(&events)[0].contains("packets lost"), "{:?}", discontinuities(&events));
