@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import re
 import signal
 import subprocess
 
@@ -64,7 +65,8 @@ def sounds(source):
     r = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_packets", "-show_data_hash", "md5",
                         "-show_entries", "packet=data_hash", "-of", "csv=p=0", str(source)],
                        capture_output=True, text=True, timeout=120, check=True)
-    return [line.strip(",") for line in r.stdout.split()]
+    # Side data, such as how many samples to skip, is told in the same lines.
+    return re.findall(r"MD5:[0-9a-f]{32}", r.stdout)
 
 
 def same_audio(sent, source):
