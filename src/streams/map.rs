@@ -93,6 +93,10 @@ impl ShardMap {
     pub fn next(&self) -> u32 {
         self.next
     }
+    /// Gives out the next so many indices: they are another's from here on.
+    pub fn claim(&mut self, count: usize) {
+        self.next += count as u32;
+    }
     /// All, ascending by index.
     pub fn all(&self) -> &[Shard] {
         &self.shards
@@ -104,6 +108,12 @@ impl ShardMap {
     /// How many are open.
     pub fn open_count(&self) -> usize {
         self.open.len()
+    }
+
+    /// Those of one document.
+    pub fn chunk(&self, n: u32) -> &[Shard] {
+        let end = n.checked_add(1).and_then(|n| n.checked_mul(CHUNK)).unwrap_or(u32::MAX);
+        &self.shards[self.place(n * CHUNK)..self.place(end)]
     }
 
     fn place(&self, index: u32) -> usize {

@@ -66,7 +66,7 @@ pub fn towards(map: &ShardMap, target: u32, now: Timestamp) -> Vec<Step> {
         if from < to
             && let Some(step) = split(&scratch, s, borders[from + (to - from) / 2], now)
         {
-            scratch.apply(&step.children);
+            scratch.claim(step.children.len());
             steps.push(step);
         }
     }
@@ -78,7 +78,7 @@ pub fn towards(map: &ShardMap, target: u32, now: Timestamp) -> Vec<Step> {
         if let Some(next) = open.next_if(|next| borders.binary_search(&next.range.0).is_err())
             && let Some(step) = merge(&scratch, s, next, now)
         {
-            scratch.apply(&step.children);
+            scratch.claim(step.children.len());
             steps.push(step);
         }
     }

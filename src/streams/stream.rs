@@ -66,7 +66,10 @@ pub(crate) struct Tools {
 impl Stream {
     pub fn new(name: String, uid: StreamUid, arn: Arn, body: Body) -> Arc<Stream> {
         let map = ShardMap::new(Vec::new(), body.next_shard);
-        let state = State { body, map, version: 0, chunks: Vec::new() };
+        Stream::with(name, uid, arn, State { body, map, version: 0, chunks: Vec::new() })
+    }
+
+    fn with(name: String, uid: StreamUid, arn: Arn, state: State) -> Arc<Stream> {
         Arc::new(Stream {
             name,
             uid,
@@ -102,17 +105,7 @@ impl Stream {
         }
         let map = ShardMap::new(all, body.next_shard);
         let state = State { body, map, version: doc.version, chunks };
-        Ok(Arc::new(Stream {
-            name: doc.id.clone(),
-            uid,
-            arn,
-            state: RwLock::new(state),
-            turn: <_>::default(),
-            changed: watch::Sender::new(0),
-            meter: Meter::default(),
-            load: Load::default(),
-            dealt: <_>::default(),
-        }))
+        Ok(Stream::with(doc.id.clone(), uid, arn, state))
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -172,8 +165,7 @@ impl Stream {
             touched.sort_unstable();
             touched.dedup();
             for n in touched {
-                let in_it: Vec<Stored> =
-                    map.all().iter().filter(|s| s.index / CHUNK == n).map(Stored::from).collect();
+                let in_it: Vec<Stored> = map.chunk(n).iter().map(Stored::from).collect();
                 if chunks.len() <= n as usize {
                     chunks.resize(n as usize + 1, 0);
                 }

@@ -98,7 +98,7 @@ impl DataStreams {
         for shard in s.map.open().filter(|s| rate(s.index) > HOT) {
             let (start, end) = shard.range;
             if let Some(step) = plan::split(&scratch, shard, start + (end - start) / 2 + 1, now) {
-                scratch.apply(&step.children);
+                scratch.claim(step.children.len());
                 steps.push(step);
             }
         }
@@ -122,7 +122,7 @@ impl DataStreams {
                 && let Some(b) = open.next_if(|b| long(b.index))
                 && let Some(step) = plan::merge(&scratch, a, b, now)
             {
-                scratch.apply(&step.children);
+                scratch.claim(step.children.len());
                 steps.push(step);
                 left -= 1;
             }

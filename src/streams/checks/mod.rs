@@ -3,6 +3,7 @@
 mod crashes;
 mod records;
 mod resharding;
+mod upkeep;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +30,9 @@ impl Site {
     pub async fn new() -> Site {
         let folder = tempfile::tempdir().unwrap();
         let world = World::real(folder.path());
+        Site::on(world, folder).await
+    }
+    async fn on(world: World, folder: tempfile::TempDir) -> Site {
         let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new(world.clone()));
         let log = MemoryLog::new(world.clone(), Limits::default());
         let keys = Arc::new(LocalKey::new(DataKey::new([5; 32])));
@@ -36,6 +40,12 @@ impl Site {
             Gate::open(world.clone(), catalog.clone(), keys, Home::default(), None).await.unwrap();
         let config = Config { limits: false, ..Config::default() };
         Site { world, catalog, log, config, gate, _folder: folder }
+    }
+    /// One whose time is set.
+    pub async fn at(clock: Arc<dyn world::Clock>) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World { clock, ..World::real(folder.path()) };
+        Site::on(world, folder).await
     }
     pub async fn open(&self) -> DataStreams {
         self.open_on(self.catalog.clone()).await.unwrap()
