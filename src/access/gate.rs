@@ -143,12 +143,24 @@ impl Gate {
         let by = cred.kind();
         match self.recognise(cred).await {
             Ok(principal) => Ok(Known { principal, by }),
-            Err(d) => {
-                let service = action.0.split_once(':').map_or(action.0, |(service, _)| service);
-                self.decided(by, None, action, &self.inner.home.arn(service, "*"), Some(&d));
-                Err(d)
-            }
+            Err(d) => Err(self.stranger(by, action, d)),
         }
+    }
+
+    /// Whether a signed request may be anybody's: the key is known, the time is right. Asked before a body is read whose
+    /// hash the signature needs (what stands for it in `canonical` is not looked at): strangers' are not worth it.
+    /// No substitute for [`Gate::authenticate`], by which a refusal is audited as here.
+    pub fn expects(&self, r: &SignedRequest<'_>, action: Action) -> Result<(), Denied> {
+        if self.any_signature {
+            return Ok(());
+        }
+        self.inner.plausible(r).map_err(|fault| self.stranger("signature", action, fault.into()))
+    }
+
+    fn stranger(&self, by: &'static str, action: Action, denied: Denied) -> Denied {
+        let service = action.0.split_once(':').map_or(action.0, |(service, _)| service);
+        self.decided(by, None, action, &self.inner.home.arn(service, "*"), Some(&denied));
+        denied
     }
 
     /// The second half of [`Gate::admit`].
@@ -326,11 +338,7 @@ impl Gate {
 impl Inner {
     /// Whose signature it is. Unlike a wrong secret, an unknown id and a wrong time cost nothing: nothing is learnt.
     fn signer(&self, r: &SignedRequest<'_>, source: Option<IpAddr>) -> Result<Principal, Denied> {
-        // Session tokens come with STS: until then every one is unknown.
-        if r.key_id != self.root.id() || r.session_token.is_some() {
-            return Err(SignatureFault::UnknownKey.into());
-        }
-        Signer::in_time(r, self.world.clock.now())?;
+        self.plausible(r)?;
         let charge = self
             .signatures
             .charge(source, self.world.clock.monotonic())
@@ -340,6 +348,14 @@ impl Inner {
         }
         self.signatures.refund(charge);
         Ok(Principal::Root)
+    }
+
+    fn plausible(&self, r: &SignedRequest<'_>) -> Result<(), SignatureFault> {
+        // Session tokens come with STS: until then every one is unknown.
+        if r.key_id != self.root.id() || r.session_token.is_some() {
+            return Err(SignatureFault::UnknownKey);
+        }
+        Signer::in_time(r, self.world.clock.now())
     }
 
     fn viewer(&self, token: &str) -> Result<Principal, Denied> {

@@ -57,6 +57,11 @@ async fn the_right_secret_in_time_passes() {
     assert_eq!(fault(ask(&gate, &site, r, "wrong horse").await), SignatureFault::Mismatch);
     let other = SignedRequest { key_id: "AKIASOMEBODYELSE", ..r };
     assert_eq!(fault(ask(&gate, &site, other, secret).await), SignatureFault::UnknownKey);
+    assert_eq!(
+        gate.expects(&other, actions::LIST_STREAMS),
+        Err(Denied::Signature(SignatureFault::UnknownKey))
+    );
+    assert_eq!(gate.expects(&r, actions::LIST_STREAMS), Ok(()), "whatever its signature");
     let token = SignedRequest { session_token: Some("x"), ..r };
     assert_eq!(fault(ask(&gate, &site, token, secret).await), SignatureFault::UnknownKey);
     site.clock.advance(Duration::from_secs(300));
@@ -108,6 +113,7 @@ async fn any_signature_passes_only_where_that_was_asked_for() {
     let made_up = SignedRequest { key_id: "test", ..request() };
     assert_eq!(word(&ask(&gate, &site, made_up, "test").await), "signature");
     let open = gate.accepting_any_signature();
+    assert_eq!(open.expects(&made_up, actions::LIST_STREAMS), Ok(()));
     ask(&open, &site, made_up, "test").await.unwrap();
     assert_eq!(word(&list(&open, &site, super::WRONG).await), "who?", "secrets are checked as ever");
     assert_eq!(word(&list(&open, &site, Credentials::Anonymous).await), "who?");

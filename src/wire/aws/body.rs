@@ -141,8 +141,9 @@ impl Bodies {
         }
     }
 
-    /// Reads on without keeping anything.
-    async fn drain(&self, mut body: Body) {
+    /// Reads a body that nobody wants, for a while, without keeping anything: whoever sends one reads the answer
+    /// afterwards.
+    pub(crate) async fn drain(&self, mut body: Body) {
         let drain = async {
             let mut n = 0;
             while let Some(Ok(f)) = body.frame().await {

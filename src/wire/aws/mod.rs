@@ -9,9 +9,9 @@
 //! let router = Services::new(world, gate, home).with(kinesis).in_front_of(router);
 //! ```
 //!
-//! The order in which a request is looked at: target and content type, body (bounded, in bounded time), signature,
-//! form of the body, constraints of the model, resource and permission, and then the operation. Whatever goes wrong is
-//! answered in the protocol of the request; `docs/aws.md` has the table.
+//! The order in which a request is looked at: target and content type, what its head says of its signature, body
+//! (bounded, in bounded time), signature, form of the body, constraints of the model, resource and permission, and then
+//! the operation. Whatever goes wrong is answered in the protocol of the request; `docs/aws.md` has the table.
 //!
 //! What it promises: nothing that is sent makes it panic or use memory without bound; no operation runs unless the gate
 //! let it pass; bodies are hashed as they are, whatever a header says of them.

@@ -26,9 +26,6 @@ use super::{
     signature::{self, Signed},
 };
 
-/// Of a body that belongs to no operation.
-const UNKNOWN_BODY: usize = 1 << 20;
-
 /// All services behind one address.
 pub struct Services {
     world: World,
@@ -91,17 +88,16 @@ impl Services {
     }
 
     async fn run(&self, id: &str, form: Form, parts: &Parts, body: Body) -> Result<Response, AwsError> {
-        let (service, operation) = match self.operation(form, parts) {
+        let (operation, signed) = match self.expected(form, parts) {
             Ok(found) => found,
             Err(e) => {
-                // Whoever sends a body reads the answer afterwards.
-                drop(self.bodies.read(body, UNKNOWN_BODY).await);
+                self.bodies.drain(body).await;
                 return Err(e);
             }
         };
         let Form::In(protocol) = form else { return Err(AwsError::internal("no protocol")) };
         let body = self.bodies.read(body, operation.max_body).await?;
-        let incoming = self.authenticate(id, protocol, service, operation, parts, body).await?;
+        let incoming = self.authenticate(id, protocol, operation, signed, parts, body).await?;
         let answer = (operation.run)(incoming).await?;
         let (content_type, body) = match answer {
             Answer::Body(b) => (protocol.header(), Body::from(b)),
@@ -110,6 +106,15 @@ impl Services {
         let mut r = Response::new(body);
         r.headers_mut().insert(header::CONTENT_TYPE, content_type);
         Ok(r)
+    }
+
+    /// Whether it is worth reading the body: the operation is there, and the signature may be somebody's.
+    fn expected(&self, form: Form, parts: &Parts) -> Result<(&Operation, Signed), AwsError> {
+        let (service, operation) = self.operation(form, parts)?;
+        let signed = Signed::read(parts)?;
+        signed.check(service.signing_name, &parts.headers)?;
+        self.gate_for(parts).expects(&signed.request([0; 32]), operation.action)?;
+        Ok((operation, signed))
     }
 
     fn operation(&self, form: Form, parts: &Parts) -> Result<(&Service, &Operation), AwsError> {
@@ -143,26 +148,28 @@ impl Services {
         &self,
         id: &str,
         protocol: Protocol,
-        service: &Service,
         operation: &Operation,
+        signed: Signed,
         parts: &Parts,
         body: Buffer,
     ) -> Result<Incoming, AwsError> {
-        let signed = Signed::read(parts)?;
-        signed.check(service.signing_name, &parts.headers)?;
-        let remote = source(parts);
-        let gate = remote.map_or_else(|| self.gate.clone(), |ip| self.gate.at(ip));
+        let gate = self.gate_for(parts);
         let canonical = signed.canonical(parts, &signature::payload(&body.hash));
         let request = signed.request(canonical);
         let known = gate.authenticate(Credentials::Signature(&request), operation.action).await?;
         let call = Call {
             request_id: id.to_owned(),
             protocol,
-            remote,
+            remote: source(parts),
             region: request.region.to_owned(),
             home: self.home.clone(),
         };
         Ok(Incoming { call, gate, known, body })
+    }
+
+    /// The gate as met from where the request comes.
+    fn gate_for(&self, parts: &Parts) -> Gate {
+        source(parts).map_or_else(|| self.gate.clone(), |ip| self.gate.at(ip))
     }
 
     /// A random UUID (RFC 9562 §5.4).

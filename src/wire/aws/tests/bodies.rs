@@ -85,3 +85,19 @@ async fn all_bodies_together_are_bounded() {
     drop(held);
     bodies.read(chunked(17, 1 << 20), 32 << 20).await.map(drop).unwrap();
 }
+
+#[tokio::test]
+async fn strangers_bodies_take_no_room() {
+    let site = Site::new().await;
+    for (key, error) in [
+        (
+            "AKIAOTHER",
+            "400 UnrecognizedClientException: The security token included in the request is invalid.",
+        ),
+        (KEY.0, "413 RequestEntityTooLargeException: The request is larger than 1024 bytes."),
+    ] {
+        let mut r = sign(unsigned("Nothing", JSON, vec![]), vec![], (key, KEY.1), NOW);
+        *r.body_mut() = chunked(20, 1 << 20);
+        assert_eq!(site.send(r).await.error(), error);
+    }
+}
