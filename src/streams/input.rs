@@ -74,7 +74,7 @@ macro_rules! input {
     ($(#[$doc:meta])* arn $name:ident { $($rest:tt)* }) => {
         input!(@make $(#[$doc])* $name {
             $($rest)*
-            stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
+            stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).required().pattern(&STREAM_ARN).length(1, 2048); };
             stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
         } |i, home| Ok(stream_arn(home, &named(None, i.stream_arn.as_deref())?)));
     };
@@ -398,11 +398,14 @@ input! {
         warm_throughput: i64 = "WarmThroughputMiBps" => |v, x| { v.number("warmThroughputMiBps", x).required().min(0); };
     }
 }
-input! {
-    /// API_UpdateMaxRecordSize
-    arn UpdateMaxRecordSize {
+input! {@make
+    /// API_UpdateMaxRecordSize; its ARN is required by the service alone.
+    UpdateMaxRecordSize {
         max_record_size: i64 = "MaxRecordSizeInKiB" => |v, x| { v.number("maxRecordSizeInKiB", x).required().range(1024, 10_240); };
+        stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
+        stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
     }
+    |i, home| Ok(stream_arn(home, &named(None, i.stream_arn.as_deref())?))
 }
 input! {
     /// API_UpdateStreamRecordDistributionStrategy
