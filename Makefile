@@ -4,10 +4,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 WEB := web/index.html web/package.json web/package-lock.json web/tsconfig.json web/vite.config.ts web/compress.mjs \
   $(shell find web/src web/public -type f 2>/dev/null)
 .DEFAULT_GOAL := help
-.PHONY: help demo test build web lint fmt audit bench soak clean
+.PHONY: help demo test test-clients build web lint fmt audit bench soak clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## build, start the server with two cameras, print a link; VIDEO=FILE or RUSHES_FOOTAGE=DIR for real pictures
 	@deploy/install.sh demo
@@ -18,6 +18,12 @@ demo: ## build, start the server with two cameras, print a link; VIDEO=FILE or R
 test: ## install what is needed, build, and pass everything
 	@deploy/install.sh test
 	@deploy/test.sh
+
+test-clients: ## a stream's life by all of AWS's SDKs that are here, also those that are slow to build (Rust; Java, if Maven is there)
+	@deploy/install.sh test
+	@$(MAKE) --no-print-directory web
+	cargo build --locked -p rushes -p rushes-camera
+	python=$$(deploy/venv.sh) && RUSHES_CLIENTS=1 RUSHES_BIN=$(TARGET)/debug/rushes $$python -m pytest tests/test_aws_clients.py
 
 build: ## target/release/rushes
 	@deploy/install.sh build

@@ -43,3 +43,11 @@ def test_java_in_cbor(server):
                        cwd=here, check=True, timeout=600, stdout=subprocess.DEVNULL)
     answer = told(server, "java", "-cp", path.read_text(), "Streams.java", cwd=here)
     assert answer == {"created": True, "failed": 0, "got": RECORDS, "refused": "ResourceNotFoundException", "pushed": RECORDS}
+
+
+@pytest.mark.skipif(os.environ.get("RUSHES_CLIENTS") != "1", reason="takes 100 s of a core to compile: make test-clients")
+def test_rust(server):
+    here = CLIENTS / "rust"
+    subprocess.run(["cargo", "build", "--locked", "--quiet", "--target-dir", "target"], cwd=here, check=True, timeout=1800)
+    answer = told(server, here / "target" / "debug" / "rushes-test-client")
+    assert answer == {"created": True, "failed": 0, "got": RECORDS, "refused": "ResourceNotFoundException", "pushed": RECORDS}
