@@ -57,8 +57,11 @@ bench: ## the figures: a table and target/bench.json
 	@deploy/install.sh test
 	@$(MAKE) --no-print-directory web
 	cargo build --locked --release -p rushes -p rushes-camera -p rushes-log -p video --bins --examples
+	cargo install --locked --path tests/bench/kload --root $(TARGET)/bench-tools
+	cargo install --locked --version 0.7.0 ferrokinesis --root $(TARGET)/bench-tools
+	npm --prefix tests/bench ci
 	python=$$(deploy/venv.sh) && $$python tests/bench/bench.py $(TARGET)/release/rushes \
-	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json $(BENCH)
+	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json --tools $(TARGET)/bench-tools/bin $(BENCH)
 
 soak: ## hours: a thousand cycles of load, kill -9, restart, compare; simulated histories by the hundred thousand
 	@deploy/install.sh test

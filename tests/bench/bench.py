@@ -1,6 +1,6 @@
 """The figures: ratios against a peer or a limit in the same run, since machines differ and are noisy.
 
-Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,archive]
+Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,archive,streams]
 Prints a table; writes all that was measured as JSON.
 """
 
@@ -18,6 +18,7 @@ import urllib.request
 from base64 import b64encode
 
 import archive
+import streams
 
 HZ = os.sysconf("SC_CLK_TCK")
 CAMERAS = 30
@@ -244,6 +245,10 @@ def archive_figures(args, work):
     return archive.figures(args, Server, str(pathlib.Path(args.logbench).with_name("archive")), work, say)
 
 
+def stream_figures(args, work):
+    return streams.figures(args, Server, work, say)
+
+
 def median(xs):
     xs = sorted(xs)
     return xs[len(xs) // 2]
@@ -269,6 +274,8 @@ def rows(results):
         out.append(("click to first picture, recorded, ms (median)", f"{median(c['recorded_ms']):.0f}", "≤ 1000"))
     if a := results.get("archive"):
         out += archive.rows(a)
+    if s := results.get("streams"):
+        out += streams.rows(s)
     return out
 
 
@@ -277,7 +284,7 @@ def main():
     p.add_argument("rushes")
     p.add_argument("logbench")
     p.add_argument("out", type=pathlib.Path)
-    p.add_argument("--only", default="log,video,click,archive")
+    p.add_argument("--only", default="log,video,click,archive,streams")
     p.add_argument("--log-seconds", type=int, default=60)
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--warm-up", type=int, default=20)
@@ -285,9 +292,13 @@ def main():
     p.add_argument("--clicks", type=int, default=5)
     p.add_argument("--fragments", type=int, default=1_000_000)
     p.add_argument("--payload-mib", type=int, default=4096)
+    p.add_argument("--tools", default="bench-tools/bin", help="folder of kload, ksink, disk and ferrokinesis")
+    p.add_argument("--stream-seconds", type=int, default=60)
+    p.add_argument("--shards", type=int, default=100_000)
+    p.add_argument("--gigabytes", type=float, default=10)
     args = p.parse_args()
     results = {}
-    for name, figure in (("log", log_figures), ("video", video_figures), ("click", click_figures), ("archive", archive_figures)):
+    for name, figure in (("log", log_figures), ("video", video_figures), ("click", click_figures), ("archive", archive_figures), ("streams", stream_figures)):
         if name in args.only.split(","):
             # Beside the output, not in /tmp: that may be memory.
             work = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=args.out.parent))
