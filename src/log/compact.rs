@@ -16,6 +16,7 @@ use crate::{
     LogError,
     entry::{Entry, SegmentId},
     keys::lock,
+    open_segment::new_id,
     segment,
     shared::Shared,
     tier::{Tier, Tiered},
@@ -144,14 +145,19 @@ impl Shared {
             }
         }
         let stretches = Shared::stretches(&runs);
-        let s = self.clone();
-        let written = self.blocking(move || s.copy(&stretches)).await??;
-        self.replace(group, runs, written).await
+        // Retention may leave holes in what was copied before the copy is known, or given up.
+        let bytes: u64 = group.iter().map(|r| r.bytes).sum();
+        let full = self.limits.segment_bytes.saturating_sub(segment::HEADER).max(1);
+        let ids: Vec<SegmentId> = (0..(bytes / full + 1).min(64)).map(|_| new_id(&self.world)).collect();
+        self.note_removals(&ids).await?;
+        let (s, named) = (self.clone(), ids.clone());
+        let written = self.blocking(move || s.copy(&stretches, named)).await??;
+        self.replace(group, runs, written, ids).await
     }
 
-    fn copy(self: &Arc<Self>, stretches: &[Stretch]) -> Result<Tiered, LogError> {
+    fn copy(self: &Arc<Self>, stretches: &[Stretch], ids: Vec<SegmentId>) -> Result<Tiered, LogError> {
         let _copying = lock(&self.compaction.copying);
-        let mut tier = Tier::new(self);
+        let mut tier = Tier::named(self, ids);
         let done =
             stretches.iter().try_for_each(|s| self.copy_stretch(s, &mut tier)).and_then(|()| tier.finish());
         match done {
@@ -197,12 +203,13 @@ impl Shared {
     }
 
     /// Puts the copies in the place of what they were made from, shard by shard: those of which something was removed
-    /// meanwhile stay as they are.
+    /// meanwhile stay as they are. `noted`: ids of the copies, and others that were not needed.
     async fn replace(
         self: &Arc<Self>,
         group: Vec<SegmentRow>,
         runs: BTreeMap<(ShardId, u64), RunRow>,
         written: Tiered,
+        mut noted: Vec<SegmentId>,
     ) -> Result<(), LogError> {
         let mut waiting = self.projection.lock().await;
         self.commit_waiting(&mut waiting).await?;
@@ -228,19 +235,25 @@ impl Shared {
         update.segments = segments.clone();
         for s in unused {
             self.remove_file(&s.id).await;
+            // A power cut may bring it back.
+            noted.retain(|id| *id != s.id);
         }
         let removed = update.removed_segments.clone();
         self.note_removals(&removed).await?;
         if let Err(e) = self.catalog.log_update(update).await {
-            // It may have taken effect: then the old ones are gone.
-            for id in &removed {
-                if self.catalog.segment(*id).await.map_err(io)?.is_some() {
-                    for s in &segments {
-                        self.remove_file(&s.id).await;
-                    }
-                    return Err(io(e));
+            // It may have taken effect: then the new ones are known and the old ones are gone.
+            let Some(id) = segments.first().map(|s| s.id).or(removed.first().copied()) else {
+                return Err(io(e));
+            };
+            if self.catalog.segment(id).await.map_err(io)?.is_some() == segments.is_empty() {
+                for s in &segments {
+                    self.remove_file(&s.id).await;
                 }
+                return Err(io(e));
             }
+        }
+        if let Err(e) = self.drop_notes(&noted).await {
+            tracing::warn!(error = %e, "notes of copies that are known now stay");
         }
         if self.world.store.is_some() {
             self.uploads.add(&segments);

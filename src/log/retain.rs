@@ -192,8 +192,11 @@ impl Shared {
                     }
                     Ok(false)
                 }
-                // A power cut may have undone its removal.
-                Ok(_) if closed && noted.contains(&id) => Ok(true),
+                // A power cut may have undone its removal, or nobody took up the copy. (A catalog that was put back may
+                // have the note of a copy that was taken up since.)
+                Ok(_) if closed && noted.contains(&id) && !older.is_some_and(|o| o.made_meanwhile(&id)) => {
+                    Ok(true)
+                }
                 Ok(_) if closed => self.may_go(&id, older, true).await,
                 Ok(_) => Ok(!older.is_some_and(|o| o.made_meanwhile(&id))),
                 Err(e) => Err(e),
@@ -256,7 +259,8 @@ impl Shared {
                 if self.uploads.knows(&id) || self.catalog.segment(id).await.map_err(io)?.is_some() {
                     continue;
                 }
-                if noted.contains(&id) || self.may_go(&id, older, false).await.map_err(io)? {
+                let noted = noted.contains(&id) && !older.is_some_and(|o| o.made_meanwhile(&id));
+                if noted || self.may_go(&id, older, false).await.map_err(io)? {
                     tracing::info!(object = objects::key(&id), "removing an orphan from the store");
                     self.uploads.remove(&id);
                 } else {

@@ -347,11 +347,15 @@ fn stream(n: u64) -> StreamUid {
     StreamUid([n as u8 + 1; 16])
 }
 
-/// So many, or so many where there are hours; `RUSHES_SEED`: that one alone.
+/// So many, or so many where there are hours; `RUSHES_SEED=n`: that one alone, `RUSHES_SEED=n..`: from there on.
 fn seeds_of(few: u64, many: u64) -> std::ops::Range<u64> {
-    let from = std::env::var("RUSHES_SEED").ok().and_then(|s| s.parse().ok());
     let n = if std::env::var_os("RUSHES_SOAK").is_some() { many } else { few };
-    from.map_or(0..n, |f: u64| f..f + 1)
+    let Ok(wanted) = std::env::var("RUSHES_SEED") else { return 0..n };
+    let number = |s: &str| s.parse::<u64>().expect("RUSHES_SEED is a number, perhaps with .. behind it");
+    match wanted.strip_suffix("..") {
+        Some(from) => number(from)..n,
+        None => number(&wanted)..number(&wanted) + 1,
+    }
 }
 
 fn seeds() -> std::ops::Range<u64> {

@@ -46,6 +46,8 @@ pub(crate) struct Tier<'s> {
     out: Tiered,
     /// Files that did not exist before.
     made: RefCell<Vec<SegmentId>>,
+    /// The next files are to have these ids, the last of them first.
+    ids: RefCell<Vec<SegmentId>>,
 }
 
 fn io(e: io::Error) -> LogError {
@@ -127,7 +129,14 @@ impl Sink {
 
 impl<'s> Tier<'s> {
     pub fn new(shared: &'s Shared) -> Self {
-        Tier { shared, current: None, out: Tiered::default(), made: RefCell::default() }
+        Tier::named(shared, Vec::new())
+    }
+
+    /// Whose first files have these ids.
+    pub fn named(shared: &'s Shared, mut ids: Vec<SegmentId>) -> Self {
+        ids.reverse();
+        let (made, ids) = (RefCell::default(), RefCell::new(ids));
+        Tier { shared, current: None, out: Tiered::default(), made, ids }
     }
 
     fn index(&self, id: SegmentId) -> IndexWriter {
@@ -137,7 +146,7 @@ impl<'s> Tier<'s> {
 
     /// A new file.
     fn fresh(&self) -> Result<Sink, LogError> {
-        let id = new_id(&self.shared.world);
+        let id = self.ids.borrow_mut().pop().unwrap_or_else(|| new_id(&self.shared.world));
         let file = self.shared.world.disk.open(&open_name(&id), Mode::CreateNew).map_err(io)?;
         self.made.borrow_mut().push(id);
         let buf = segment::header(&id, self.shared.world.clock.now());

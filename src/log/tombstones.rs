@@ -1,6 +1,6 @@
-//! Notes of segments that are about to be removed. A file that a power cut brings back, or an object that could not be
-//! removed, looks like one that the catalog has lost as soon as retention has left a hole where it was; by its note it is
-//! known.
+//! Notes of segments that are about to be removed, and of copies before the catalog knows them. A file that a power cut
+//! brings back, a copy that nobody took up, or an object that could not be removed, looks like one that the catalog has
+//! lost as soon as retention has left a hole where it was; by its note it is known.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ fn io(e: CatalogError) -> LogError {
 }
 
 impl Shared {
-    /// To be called before the catalog forgets these segments.
+    /// To be called before the catalog forgets these segments, or before they are made of others.
     pub async fn note_removals(&self, ids: &[SegmentId]) -> Result<(), LogError> {
         let mut notes = Vec::new();
         for id in ids {
@@ -62,12 +62,20 @@ impl Shared {
                 gone.remove(&id);
             }
         }
-        let mut changes = Vec::new();
-        for id in &gone {
+        let mut unknown = Vec::new();
+        for id in gone {
             // A removal that did not come about: the note is of use when it is tried again.
-            if self.catalog.segment(*id).await.map_err(io)?.is_some() {
-                continue;
+            if self.catalog.segment(id).await.map_err(io)?.is_none() {
+                unknown.push(id);
             }
+        }
+        self.drop_notes(&unknown).await
+    }
+
+    /// Forgets the notes of these segments, whatever became of them.
+    pub async fn drop_notes(&self, ids: &[SegmentId]) -> Result<(), LogError> {
+        let mut changes = Vec::new();
+        for id in ids {
             if let Some(d) = self.catalog.get(KIND, &hex(id)).await.map_err(io)? {
                 changes.push(Change::Delete { kind: d.kind, id: d.id, expect: d.version });
             }

@@ -1,5 +1,7 @@
 //! What a few steps show.
 
+use std::time::Duration;
+
 use catalog::Catalog as _;
 use world::{
     ShardId, Timestamp,
@@ -7,7 +9,7 @@ use world::{
 };
 
 use super::{Task, driven::Driven, limits, poll, run, stream};
-use crate::{Limits, Log, Query, StorePolicy};
+use crate::{Limits, Log, OnFull, Query, Retention, StorePolicy, open_segment::DIR};
 
 #[test]
 fn a_record_of_1_kib_costs_at_most_50_bytes_more_in_a_busy_round() {
@@ -100,4 +102,57 @@ fn a_flush_ends_though_the_newest_journal_file_is_more_than_a_pass() {
         assert!(rounds < 100, "the flush begins again and again");
     }
     assert_eq!(run(d.catalog.segments(None, 10)).unwrap().len(), 1);
+}
+
+/// As seed 25211 of the histories found: a compaction is given up between its copy and the catalog, then retention
+/// removes what is on both sides of a pin. What is left of the copy looks like something that the catalog has lost.
+#[test]
+fn a_copy_that_nobody_took_up_goes_at_the_next_start() {
+    let sim = Sim::new(1);
+    let world = super::driven::alone(&sim);
+    let mut d = Driven::new(&world, limits(), StorePolicy::default());
+    let (log, shared) = (d.log.clone(), d.shared.clone());
+    let id = ShardId { stream: stream(0), shard: 0 };
+    let (l, clock) = (log.clone(), sim.clock.clone());
+    let middle = d.go(async move {
+        l.create_stream(stream(0)).await.unwrap();
+        let mut middle = Timestamp::MIN;
+        // The last stays, whatever its age.
+        for n in 0..4 {
+            let mut w = l.payload(id).await.unwrap();
+            w.write(&[n; 1000]).await.unwrap();
+            let done = w.commit((Timestamp(1), Timestamp(2)), vec![n].into()).await.unwrap();
+            if n == 1 {
+                middle = done.arrival;
+            }
+            l.flush().await.unwrap();
+            clock.advance(Duration::from_secs(3600));
+        }
+        middle
+    });
+    let files = || world.disk.list(DIR).unwrap().len();
+    assert_eq!(files(), 4);
+    {
+        let held = run(shared.projection.lock());
+        let s = shared.clone();
+        let mut task: Task = Box::pin(async move { drop(s.compact().await) });
+        assert!(poll(&mut task).is_pending());
+        drop((task, held));
+    }
+    assert_eq!(files(), 5, "a copy was made");
+    let (l, s) = (log.clone(), shared.clone());
+    d.go(async move {
+        l.pin(stream(0), middle, middle, "").await.unwrap();
+        let rule = Retention { age: Some(Duration::from_secs(1)), bytes: None, on_full: OnFull::Overwrite };
+        l.set_retention(stream(0), rule).await.unwrap();
+        s.enforce().await.unwrap();
+    });
+    assert_eq!(files(), 3, "what is pinned, the last, and the copy");
+    let catalog = d.kill();
+    let d = Driven::open(&world, catalog, limits(), StorePolicy::default()).unwrap();
+    assert_eq!(files(), 2);
+    run(d.shared.sweep_objects());
+    assert!(run(d.shared.noted_removals()).unwrap().is_empty());
+    let left = run(d.log.payloads(id, Query::Positions(0, u64::MAX), 9, false)).unwrap();
+    assert_eq!(left.iter().map(|p| p.position).collect::<Vec<_>>(), [1, 3]);
 }
