@@ -81,7 +81,7 @@ struct Viewing {
 
 impl Gate {
     /// Opens the gate: unwraps the catalog's key (or makes it), and takes the root key given as (id, secret), else
-    /// the stored one, else makes one, which is returned and cannot be had again. A key given is not stored.
+    /// the stored one, else makes one, which is returned. A key given is not stored.
     pub async fn open(
         world: World,
         catalog: Arc<dyn Catalog>,
@@ -98,6 +98,11 @@ impl Gate {
         let gate =
             Gate { inner: Arc::new(inner), audit: Arc::new(NoAudit), source: None, any_signature: false };
         Ok((gate, made))
+    }
+
+    /// The root key that is in the catalog, for its owner's file. `None` if there never was one.
+    pub async fn stored_root_key(&self) -> Result<Option<RootKey>, AccessError> {
+        Root::stored(&*self.inner.catalog, &self.inner.ring).await
     }
 
     /// The same gate, telling `sink` what it decides.

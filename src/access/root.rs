@@ -15,7 +15,7 @@ const KIND: &str = "root-key";
 const ID: &str = "root";
 const CONTEXT: &[u8] = b"gate\0root key\0";
 
-/// A root key that was made just now. To be shown or written down once: it is stored sealed, and not shown again.
+/// A root key, for its owner to see or keep: it is stored sealed.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct RootKey {
     /// Twenty characters, the first four `AKIA`.
@@ -63,8 +63,8 @@ impl Root {
             usable(&id, &secret)?;
             return Ok((Root::new(world, ring, &id, &secret), None));
         }
-        if let Some(root) = Root::stored(world, catalog, ring).await? {
-            return Ok((root, None));
+        if let Some(key) = Root::stored(catalog, ring).await? {
+            return Ok((Root::new(world, ring, &key.id, &key.secret), None));
         }
         let key =
             RootKey { id: format!("AKIA{}", pick(world, ID_LETTERS, 16)), secret: pick(world, LETTERS, 40) };
@@ -79,27 +79,26 @@ impl Root {
         match catalog.commit(vec![Change::Put { doc, expect: 0 }]).await {
             Ok(()) => Ok((Root::new(world, ring, &key.id, &key.secret), Some(key))),
             // Another node made one at the same time.
-            Err(CatalogError::Conflict { .. }) => Root::stored(world, catalog, ring)
+            Err(CatalogError::Conflict { .. }) => Root::stored(catalog, ring)
                 .await?
-                .map(|r| (r, None))
+                .map(|key| (Root::new(world, ring, &key.id, &key.secret), None))
                 .ok_or_else(|| AccessError::Damaged("the root key was there and is gone".into())),
             Err(e) => Err(e.into()),
         }
     }
 
-    async fn stored(
-        world: &World,
+    pub(crate) async fn stored(
         catalog: &dyn Catalog,
         ring: &Keyring,
-    ) -> Result<Option<Root>, AccessError> {
+    ) -> Result<Option<RootKey>, AccessError> {
         let Some(doc) = catalog.get(KIND, ID).await? else { return Ok(None) };
         let bad = |why: &dyn fmt::Display| AccessError::Damaged(format!("the stored root key: {why}"));
         let stored: Stored = serde_json::from_slice(&doc.body).map_err(|e| bad(&e))?;
         let sealed = STANDARD.decode(&stored.secret).map_err(|e| bad(&e))?;
         let secret =
             ring.open_secret(&[CONTEXT, stored.id.as_bytes()].concat(), &sealed).map_err(|e| bad(&e))?;
-        let secret = Zeroizing::new(String::from_utf8(secret).map_err(|_| bad(&"is not text"))?);
-        Ok(Some(Root::new(world, ring, &stored.id, &secret)))
+        let secret = String::from_utf8(secret).map_err(|_| bad(&"is not text"))?;
+        Ok(Some(RootKey { id: stored.id, secret }))
     }
 
     fn new(world: &World, ring: &Keyring, id: &str, secret: &str) -> Root {

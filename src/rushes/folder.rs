@@ -166,6 +166,13 @@ impl DataFolder {
         self.write_new("root-key.json", format!("{text:#}\n").as_bytes())
     }
 
+    /// The id in the root key's file, if that can be read.
+    pub fn root_key_id(&self) -> Option<String> {
+        let text = fs::read(self.path.join("root-key.json")).ok()?;
+        let key: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        key["accessKeyId"].as_str().map(str::to_owned)
+    }
+
     /// Tells the command line on this machine where the server is.
     pub fn write_address(&self, url: &str) -> Result<(), Failure> {
         let text = serde_json::json!({"url": url, "pid": std::process::id()});

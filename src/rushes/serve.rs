@@ -87,9 +87,18 @@ async fn open(
         Gate::open(world.clone(), catalog.clone(), keys.clone(), config.home.clone(), config.root.clone())
             .await
             .map_err(|e| at(&e))?;
-    if let Some(root) = new_root {
+    let made = new_root.is_some();
+    // A stop may have come between the key and its file, or the catalog been restored into a new folder.
+    if config.root.is_none()
+        && let Some(root) = match new_root {
+            Some(new) => Some(new),
+            None => gate.stored_root_key().await.map_err(|e| at(&e))?,
+        }
+        && folder.root_key_id().as_deref() != Some(&root.id)
+    {
         folder.write_root_key(&root.id, &root.secret)?;
-        tracing::info!("made the root access key; it is in {}", folder.path.join("root-key.json").display());
+        let what = if made { "made the root access key" } else { "wrote down the root access key again" };
+        tracing::info!("{what}; it is in {}", folder.path.join("root-key.json").display());
     }
     let log = LocalLog::open(world.clone(), catalog.clone(), keys, config.limits.clone(), policy)
         .await

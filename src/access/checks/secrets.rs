@@ -24,6 +24,8 @@ async fn the_root_key_is_made_once_and_kept_sealed() {
         "fits a URL as it is"
     );
     assert_eq!(gate.root_key_id(), made.id);
+    let kept = gate.stored_root_key().await.unwrap().unwrap();
+    assert_eq!((&kept.id, &kept.secret), (&made.id, &made.secret), "its owner can have it again");
     assert!(!format!("{made:?}").contains(&made.secret));
     let (again, none) = site.open(None).await;
     assert!(none.is_none());
