@@ -107,6 +107,7 @@ impl DataFolder {
     /// Writes a file that only its owner can read: whole or not at all, durable when this returns.
     pub fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
         let (tmp, path) = (self.path.join(format!("{name}.tmp")), self.path.join(name));
+        step()?;
         let mut f = OpenOptions::new()
             .write(true)
             .create(true)
@@ -114,9 +115,11 @@ impl DataFolder {
             .mode(0o600)
             .open(&tmp)
             .map_err(at(&tmp))?;
+        step()?;
         f.write_all(bytes).and_then(|()| f.sync_all()).map_err(at(&tmp))?;
+        step()?;
         fs::rename(&tmp, &path).map_err(at(&path))?;
-        File::open(&self.path).and_then(|d| d.sync_all()).map_err(at(&self.path))
+        self.sync()
     }
 
     /// Refuses to begin a new catalog where there are records: without theirs they cannot be read, and a new one would
@@ -143,6 +146,7 @@ impl DataFolder {
     /// Removes a file if it is there; durable when this returns.
     pub fn remove(&self, name: &str) -> Result<(), Failure> {
         let path = self.path.join(name);
+        step()?;
         match fs::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(at(&path)(e)),
             _ => self.sync(),
@@ -152,11 +156,29 @@ impl DataFolder {
     /// Gives a file another name, in the place of what has it; durable when this returns.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), Failure> {
         let from = self.path.join(from);
+        step()?;
         fs::rename(&from, self.path.join(to)).map_err(at(&from))?;
         self.sync()
     }
 
+    /// Writes zeroes over a file and removes it, if it is there.
+    pub fn destroy(&self, name: &str) -> Result<(), Failure> {
+        let path = self.path.join(name);
+        step()?;
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            r => r.map_err(at(&path))?,
+        };
+        let len = file.metadata().map_err(at(&path))?.len() as usize;
+        // For what that is worth: a file system or a drive may keep the old bytes elsewhere.
+        std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; len], 0)
+            .and_then(|()| file.sync_all())
+            .map_err(at(&path))?;
+        self.remove(name)
+    }
+
     fn sync(&self) -> Result<(), Failure> {
+        step()?;
         File::open(&self.path).and_then(|d| d.sync_all()).map_err(at(&self.path))
     }
 
@@ -200,6 +222,52 @@ impl DataFolder {
                 Ok(b)
             }
             Err(e) => Err(at(&path)(e)),
+        }
+    }
+}
+
+/// Where a power cut may come between two operations on files: nothing but in tests.
+#[cfg(not(test))]
+#[inline]
+pub fn step() -> Result<(), Failure> {
+    Ok(())
+}
+#[cfg(test)]
+pub use cut::step;
+
+/// Cuts the power after so many operations on files: what follows on this thread fails.
+#[cfg(test)]
+pub mod cut {
+    use std::cell::Cell;
+
+    use crate::Failure;
+
+    thread_local! {
+        /// How many more there are; -1: it is gone.
+        static LEFT: Cell<Option<i32>> = const { Cell::new(None) };
+    }
+
+    /// Until [`restored`].
+    pub fn after(operations: i32) {
+        LEFT.set(Some(operations));
+    }
+
+    /// The power is back. Whether it was gone.
+    pub fn restored() -> bool {
+        LEFT.replace(None) == Some(-1)
+    }
+
+    pub fn step() -> Result<(), Failure> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(n) if n <= 0 => {
+                LEFT.set(Some(-1));
+                Err(Failure("the power is off".into()))
+            }
+            Some(n) => {
+                LEFT.set(Some(n - 1));
+                Ok(())
+            }
         }
     }
 }

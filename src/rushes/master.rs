@@ -5,7 +5,7 @@
 //! open older snapshots.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{ErrorKind, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -25,6 +25,8 @@ const B64: base64::engine::GeneralPurpose = base64::engine::general_purpose::STA
 pub const CURRENT: &str = "master.key";
 const NEXT: &str = "master.key.new";
 const RETIRED: &str = "retired.keys";
+/// Retired keys that are being destroyed.
+const FORGOTTEN: &str = "retired.keys.forgotten";
 
 fn at(path: &Path) -> impl Fn(std::io::Error) -> Failure + '_ {
     move |e| Failure(format!("{}: {e}", path.display()))
@@ -110,6 +112,11 @@ fn fresh(world: &World) -> Zeroizing<String> {
 
 /// Finishes, or takes back, a change of the master key that a stop interrupted. The folder's lock is held.
 pub async fn settle(folder: &DataFolder, catalog: &dyn Catalog) -> Result<(), Failure> {
+    folder.destroy(FORGOTTEN)?;
+    // Half of a file that was being written.
+    for name in [RETIRED, NEXT] {
+        folder.destroy(&format!("{name}.tmp"))?;
+    }
     let Some(next) = one(folder, NEXT)? else { return Ok(()) };
     let rows = catalog.all_keys().await.map_err(Failure::new)?;
     // All of them were wrapped anew in one transaction, or none.
@@ -154,28 +161,24 @@ pub async fn rotate(folder: &DataFolder, world: &World, catalog: &dyn Catalog) -
 /// Destroys the keys that were in force before: what they wrapped (older snapshots and backups) opens no more.
 pub fn forget_retired(folder: &DataFolder) -> Result<usize, Failure> {
     let n = retired(folder)?.len();
-    if n > 0 {
-        let path = folder.path.join(RETIRED);
-        // Over the old bytes, for what that is worth: a file system or a drive may keep them elsewhere.
-        let len = fs::metadata(&path).map_err(at(&path))?.len() as usize;
-        let file = fs::OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
-        std::os::unix::fs::FileExt::write_all_at(&file, &vec![b'0'; len], 0)
-            .and_then(|()| file.sync_all())
-            .map_err(at(&path))?;
+    // Under another name first: a file of half of them would be taken for a damaged one.
+    if folder.path.join(RETIRED).exists() {
+        folder.rename(RETIRED, FORGOTTEN)?;
     }
-    folder.remove(RETIRED)?;
+    folder.destroy(FORGOTTEN)?;
     Ok(n)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{fs, sync::Arc};
 
     use catalog::{KeyRow, MemoryCatalog};
     use seal::Wrapped;
     use world::StreamUid;
 
     use super::*;
+    use crate::folder;
 
     async fn filled(folder: &DataFolder, world: &World) -> Arc<dyn Catalog> {
         let catalog = Arc::new(MemoryCatalog::new(world.clone()));
@@ -253,5 +256,68 @@ mod tests {
         assert_eq!(forget_retired(&folder).unwrap(), 2);
         assert_eq!(forget_retired(&folder).unwrap(), 0);
         opens(&folder, &world, &*catalog).await;
+    }
+
+    /// What a start does, and what must hold afterwards.
+    async fn starts(folder: &DataFolder, world: &World, catalog: &dyn Catalog) -> String {
+        opens(folder, world, catalog).await;
+        settle(folder, catalog).await.unwrap();
+        opens(folder, world, catalog).await;
+        let current = keys(folder, world).unwrap().id();
+        assert!(catalog.all_keys().await.unwrap().iter().all(|r| r.provider == current));
+        let left: Vec<_> = fs::read_dir(&folder.path).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let known = ["format", "lock", CURRENT, RETIRED];
+        assert!(left.iter().all(|n| known.iter().any(|k| n == k)), "{left:?}");
+        current
+    }
+
+    #[tokio::test]
+    async fn the_power_may_go_at_every_operation_of_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::real(dir.path());
+        let (mut both, mut done) = ([false; 2], false);
+        for n in 0.. {
+            let folder = DataFolder::open(&dir.path().join(n.to_string())).unwrap();
+            let catalog = filled(&folder, &world).await;
+            let first = keys(&folder, &world).unwrap().id();
+            folder::cut::after(n);
+            let told = rotate(&folder, &world, &*catalog).await;
+            done = !folder::cut::restored();
+            assert_eq!(told.is_ok(), done);
+            let now = starts(&folder, &world, &*catalog).await;
+            both[usize::from(now == first)] = true;
+            assert!(!done || now != first);
+            // And again, whatever is left.
+            let r = rotate(&folder, &world, &*catalog).await.unwrap();
+            assert_eq!((r.old, r.keys), (now, 3));
+            starts(&folder, &world, &*catalog).await;
+            // What was wrapped before opens still.
+            assert!(retired(&folder).unwrap().iter().any(|k| k.id() == first));
+            if done {
+                break;
+            }
+        }
+        assert!(done && both == [true; 2]);
+    }
+
+    #[tokio::test]
+    async fn the_power_may_go_while_retired_keys_are_destroyed() {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::real(dir.path());
+        for n in 0.. {
+            let folder = DataFolder::open(&dir.path().join(n.to_string())).unwrap();
+            let catalog = filled(&folder, &world).await;
+            rotate(&folder, &world, &*catalog).await.unwrap();
+            folder::cut::after(n);
+            let told = forget_retired(&folder);
+            let done = !folder::cut::restored();
+            assert_eq!(told.is_ok(), done);
+            starts(&folder, &world, &*catalog).await;
+            forget_retired(&folder).unwrap();
+            assert!(retired(&folder).unwrap().is_empty());
+            if done {
+                break;
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use world::{Body, Mode, Store, Timestamp, World};
 
 use crate::{
     Failure,
+    folder::step,
     snapshot::{self, Header},
     visit::blocking,
 };
@@ -81,7 +82,8 @@ impl Read for ObjectReader {
     }
 }
 
-/// Makes a snapshot as of now into `to`, which must not exist. Blocks; called from within the runtime.
+/// Makes a snapshot as of now into `to`, which must not exist: whole or not at all, durable when this returns. Blocks;
+/// called from within the runtime.
 pub fn write(
     world: &World,
     catalog: &SqliteCatalog,
@@ -89,28 +91,33 @@ pub fn write(
     data: &Path,
     to: &Path,
 ) -> Result<Header, Failure> {
+    let at = |e: io::Error| Failure(format!("{}: {e}", to.display()));
+    if to.exists() {
+        return Err(at(io::ErrorKind::AlreadyExists.into()));
+    }
     let copy = Temporary::new(data.join(COPY))?;
     let created = world.clock.now();
+    step()?;
     catalog.copy_to(&copy.0).map_err(Failure::new)?;
-    let at = |e: io::Error| Failure(format!("{}: {e}", to.display()));
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(at)?;
-    let done = (|| {
-        let mut from = io::BufReader::with_capacity(1 << 20, File::open(&copy.0).map_err(Failure::new)?);
-        let len = fs::metadata(&copy.0).map_err(Failure::new)?.len();
-        let sealing = snapshot::seal(world, keys, created, len, &mut from, &mut out);
-        let header = tokio::runtime::Handle::current().block_on(sealing)?;
-        out.sync_all().map_err(at)?;
-        if let Some(dir) = to.parent() {
-            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-            File::open(dir).and_then(|d| d.sync_all()).map_err(at)?;
-        }
-        Ok(header)
-    })();
-    if done.is_err() {
-        // Half a snapshot is none.
-        let _ = fs::remove_file(to);
-    }
-    done
+    // Half a snapshot is none.
+    let mut name = to.as_os_str().to_owned();
+    name.push(".part");
+    let part = Temporary::new(name.into())?;
+    step()?;
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part.0).map_err(at)?;
+    let mut from = io::BufReader::with_capacity(1 << 20, File::open(&copy.0).map_err(Failure::new)?);
+    let len = fs::metadata(&copy.0).map_err(Failure::new)?.len();
+    let sealing = snapshot::seal(world, keys, created, len, &mut from, &mut out);
+    step()?;
+    let header = tokio::runtime::Handle::current().block_on(sealing)?;
+    out.sync_all().map_err(at)?;
+    step()?;
+    fs::rename(&part.0, to).map_err(at)?;
+    std::mem::forget(part);
+    step()?;
+    let dir = to.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|d| d.sync_all()).map_err(at)?;
+    Ok(header)
 }
 
 /// A file that is removed when done with, and was before if a stop left it.

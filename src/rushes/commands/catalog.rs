@@ -1,11 +1,12 @@
 //! `rushes catalog`: backups of the catalog, and putting them back.
 
 use std::{
-    fs, fs::File, fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc,
+    collections::BTreeSet, fs, fs::File, fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt as _,
+    path::Path, sync::Arc,
 };
 
 use catalog::{Catalog as _, SqliteCatalog};
-use seal::KeyProvider as _;
+use seal::{KeyProvider as _, LocalKeys};
 use serde_json::json;
 use world::{Timestamp, World};
 
@@ -13,7 +14,7 @@ use super::time;
 use crate::{
     Failure,
     cli::{CatalogCommand, FolderArgs, RestoreArgs},
-    folder::DataFolder,
+    folder::{DataFolder, step},
     master,
     snapshot::{self, Header},
     snapshots::{self, Kept, ObjectReader, Temporary},
@@ -101,34 +102,7 @@ async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let folder = DataFolder::open(&args.folder.data)?;
     let world = World::real(&folder.path);
     let keys = Arc::new(master::existing(&folder, &world)?);
-    let named = |e: Failure| Failure(format!("{from}: {e}"));
-    let path = folder.path.join(RESTORING);
-    let temporary = Temporary::new(path.clone())?;
-    for left in ["-wal", "-shm"] {
-        folder.remove(&format!("{RESTORING}{left}"))?;
-    }
-    let (k, to) = (keys.clone(), path.clone());
-    let header = blocking(move || unseal(source, &*k, &to)).await.map_err(named)?;
-    let p = path.clone();
-    blocking(move || SqliteCatalog::ready(&p).map_err(Failure::new)).await?;
-    let streams = {
-        let c = SqliteCatalog::open(&path, world.clone()).map_err(Failure::new)?;
-        // It may be from before the master key was changed.
-        log::rewrap(&world, &c, &*keys).await.map_err(Failure::new)?;
-        log::note_restored(&c, header.time(), world.clock.now()).await.map_err(Failure::new)?;
-        c.all_keys()
-            .await
-            .map_err(Failure::new)?
-            .iter()
-            .map(|k| k.stream)
-            .collect::<std::collections::BTreeSet<_>>()
-            .len()
-    };
-    folder.remove(&format!("{RESTORING}.lock"))?;
-    File::open(&path).and_then(|f| f.sync_all()).map_err(Failure::new)?;
-    let kept = put_aside(&folder, &world, header.time(), args.force).await?;
-    folder.rename(RESTORING, "catalog.sqlite")?;
-    std::mem::forget(temporary);
+    let (header, streams, kept) = put_back(&folder, &world, keys, source, args.force, &from).await?;
     // The log's own key and the catalog's are no streams.
     let streams = streams.saturating_sub(2);
     if args.folder.json {
@@ -146,6 +120,46 @@ async fn restore(args: RestoreArgs) -> Result<(), Failure> {
         "The next start takes up segments made since then; what else happened after that time is not known to it."
     );
     Ok(())
+}
+
+/// Puts what a snapshot has in the place of the catalog. A stop leaves the catalog that was there, or none (the next start
+/// says so, and this can be done again), or the snapshot's. Returns how many streams' keys it has, and the new name of the
+/// catalog that was there.
+async fn put_back(
+    folder: &DataFolder,
+    world: &World,
+    keys: Arc<LocalKeys>,
+    source: Source,
+    force: bool,
+    from: &str,
+) -> Result<(Header, usize, Option<String>), Failure> {
+    let named = |e: Failure| Failure(format!("{from}: {e}"));
+    let path = folder.path.join(RESTORING);
+    let temporary = Temporary::new(path.clone())?;
+    for left in ["-wal", "-shm"] {
+        folder.remove(&format!("{RESTORING}{left}"))?;
+    }
+    let (k, to) = (keys.clone(), path.clone());
+    let header = blocking(move || unseal(source, &*k, &to)).await.map_err(named)?;
+    let p = path.clone();
+    blocking(move || SqliteCatalog::ready(&p).map_err(Failure::new)).await?;
+    step()?;
+    let streams = {
+        let c = SqliteCatalog::open(&path, world.clone()).map_err(Failure::new)?;
+        // It may be from before the master key was changed.
+        log::rewrap(world, &c, &*keys).await.map_err(Failure::new)?;
+        step()?;
+        log::note_restored(&c, header.time(), world.clock.now()).await.map_err(Failure::new)?;
+        let streams: BTreeSet<_> =
+            c.all_keys().await.map_err(Failure::new)?.iter().map(|k| k.stream).collect();
+        streams.len()
+    };
+    folder.remove(&format!("{RESTORING}.lock"))?;
+    File::open(&path).and_then(|f| f.sync_all()).map_err(Failure::new)?;
+    let kept = put_aside(folder, world, header.time(), force).await?;
+    folder.rename(RESTORING, "catalog.sqlite")?;
+    std::mem::forget(temporary);
+    Ok((header, streams, kept))
 }
 
 fn unseal(mut source: Source, keys: &dyn seal::KeyProvider, to: &Path) -> Result<Header, Failure> {
@@ -205,4 +219,123 @@ fn print(all: &[Kept], json: bool) -> Result<(), Failure> {
         super::table(&["MADE", "SIZE", "OBJECT"], &rows);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::{Change, Document};
+
+    use super::*;
+    use crate::folder::cut;
+
+    async fn put(c: &SqliteCatalog, id: &str) {
+        let doc = Document { kind: "t".into(), id: id.into(), version: 0, body: vec![7; 5000], keys: vec![] };
+        c.commit(vec![Change::Put { doc, expect: 0 }]).await.unwrap();
+    }
+
+    /// What is in the catalog.
+    async fn names(folder: &DataFolder, world: &World) -> Vec<String> {
+        let c = SqliteCatalog::open(&folder.path.join("catalog.sqlite"), world.clone()).unwrap();
+        assert!(c.integrity().await.unwrap().is_empty());
+        let all = c.list(catalog::Filter::kind("t")).await.unwrap();
+        all.into_iter().map(|d| d.id).collect()
+    }
+
+    /// A folder as a power cut left it: `new` is in the write-ahead log alone; and a backup from before.
+    async fn cut_off(dir: &Path, n: i32, world: &World) -> (DataFolder, Arc<LocalKeys>, std::path::PathBuf) {
+        let made = DataFolder::open(&dir.join(format!("{n}.made"))).unwrap();
+        let keys = Arc::new(master::keys(&made, world).unwrap());
+        let name = made.path.join("catalog.sqlite");
+        let c = Arc::new(SqliteCatalog::open(&name, world.clone()).unwrap());
+        put(&c, "old").await;
+        let (w, k, file) = (world.clone(), keys.clone(), dir.join(format!("{n}.backup")));
+        let (data, to, from) = (made.path.clone(), file.clone(), c.clone());
+        blocking(move || snapshots::write(&w, &from, &*k, &data, &to)).await.unwrap();
+        put(&c, "new").await;
+        let folder = DataFolder::open(&dir.join(format!("{n}.cut"))).unwrap();
+        for f in [master::CURRENT, "catalog.sqlite", "catalog.sqlite-wal"] {
+            fs::copy(made.path.join(f), folder.path.join(f)).unwrap();
+        }
+        fs::create_dir(folder.path.join("journal")).unwrap();
+        fs::write(folder.path.join("journal/1.j"), "").unwrap();
+        (folder, keys, file)
+    }
+
+    fn source(file: &Path) -> Source {
+        Box::new(File::open(file).unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn the_power_may_go_at_every_operation_of_a_restore() {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::real(dir.path());
+        let mut seen = BTreeSet::new();
+        for n in 0.. {
+            let (folder, keys, file) = cut_off(dir.path(), n, &world).await;
+            cut::after(n);
+            let told = put_back(&folder, &world, keys.clone(), source(&file), true, "it").await;
+            let done = !cut::restored();
+            assert_eq!(told.is_ok(), done, "{:?}", told.err().map(|e| e.to_string()));
+            if folder.path.join("catalog.sqlite").exists() {
+                let names = names(&folder, &world).await;
+                assert!(names == ["new", "old"] && !done || names == ["old"], "cut at {n}: {names:?}");
+                seen.insert(names.len());
+            } else {
+                let why = folder.check_catalog().err().map(|e| e.to_string());
+                assert!(why.is_some_and(|w| w.contains("rushes catalog restore")), "cut at {n}");
+                seen.insert(0);
+            }
+            // And again, whatever is left.
+            put_back(&folder, &world, keys, source(&file), true, "it").await.unwrap();
+            assert_eq!(names(&folder, &world).await, ["old"]);
+            // What was there can be had back.
+            let mut kept = Vec::new();
+            for e in fs::read_dir(&folder.path).unwrap() {
+                let name = e.unwrap().file_name().into_string().unwrap();
+                if name.starts_with("catalog.sqlite.replaced") && !name.contains("-wal") {
+                    kept.push(name);
+                }
+            }
+            let mut whole = false;
+            for k in kept {
+                let c = SqliteCatalog::read_only(&folder.path.join(k), world.clone()).unwrap();
+                whole |= c.list(catalog::Filter::kind("t")).await.unwrap().len() == 2;
+            }
+            assert!(whole, "cut at {n}: the one that was there is not");
+            if done {
+                break;
+            }
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_power_may_go_at_every_operation_of_a_backup() {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::real(dir.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let folder = DataFolder::open(&dir.path().join("d")).unwrap();
+        let keys = master::keys(&folder, &world).unwrap();
+        let name = folder.path.join("catalog.sqlite");
+        let c = SqliteCatalog::open(&name, world.clone()).unwrap();
+        runtime.block_on(put(&c, "old"));
+        let file = dir.path().join("backup");
+        let _inside = runtime.enter();
+        for n in 0.. {
+            cut::after(n);
+            let told = snapshots::write(&world, &c, &keys, &folder.path, &file);
+            let done = !cut::restored();
+            assert_eq!(told.is_ok(), done);
+            if file.exists() {
+                let mut from = source(&file);
+                let header = Header::read(&mut *from).unwrap();
+                let mut out = Vec::new();
+                runtime.block_on(snapshot::open(&header, &keys, &mut *from, &mut out)).unwrap();
+                fs::remove_file(&file).unwrap();
+            }
+            if done {
+                break;
+            }
+        }
+    }
 }
