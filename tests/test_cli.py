@@ -15,7 +15,7 @@ from support.simulator import Simulator
 from support.wait import wait_until
 
 COMMANDS = [
-    [], ["serve"], ["config"], ["link"], ["verify"], ["export"], ["import"],
+    [], ["serve"], ["config"], ["link"], ["usage"], ["verify"], ["export"], ["import"],
     ["catalog"], ["catalog", "backup"], ["catalog", "restore"],
     ["key"], ["key", "show"], ["key", "rotate"], ["key", "forget-retired"],
     ["segment"], ["segment", "list"], ["segment", "show"], ["segment", "dump"],

@@ -1,12 +1,20 @@
 """Data streams through boto3: every record once and in order, through splits, merges, restarts and kill -9."""
 
+import base64
+import json
 import os
+import socket
+import struct
 import threading
 import time
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from support.wait import wait_until
@@ -252,6 +260,48 @@ def test_a_consumer_that_does_not_read_holds_up_nobody(serve):
             got += len(next(busy)["SubscribeToShardEvent"]["Records"])
     assert got == sent
     lazy.close()
+
+
+def sent_raw(server, operation, body, part=None):
+    """A request by hand, of whose body only a part is sent; the open socket."""
+    url, body = urlsplit(server.url), json.dumps(body).encode()
+    request = AWSRequest("POST", f"{server.url}/", data=body, headers={
+        "Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"Kinesis_20131202.{operation}", "Host": url.netloc})
+    SigV4Auth(Credentials(server.key, server.secret), "kinesis", "us-east-1").add_auth(request)
+    head = [f"{k}: {v}" for k, v in {**dict(request.headers.items()), "Content-Length": len(body)}.items()]
+    s = socket.create_connection((url.hostname, url.port), timeout=20)
+    s.sendall("\r\n".join(["POST / HTTP/1.1", *head, "", ""]).encode() + body[:part])
+    return s
+
+
+def vanish(s):
+    """As a client whose machine goes down does: a reset, not a goodbye."""
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+
+
+def test_clients_that_vanish(serve):
+    server = serve("data", *OFF)
+    kinesis = client(server)
+    arn = make(kinesis, "s")["StreamARN"]
+    record = {"StreamName": "s", "PartitionKey": "k", "Data": base64.b64encode(b"x" * 100_000).decode()}
+    for _ in range(20):
+        vanish(sent_raw(server, "PutRecord", record, part=50_000))
+    consumer = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
+    shard = "shardId-000000000000"
+    subscription = sent_raw(server, "SubscribeToShard", {
+        "ConsumerARN": consumer, "ShardId": shard, "StartingPosition": {"Type": "TRIM_HORIZON"}})
+    assert b"200 OK" in subscription.recv(1000)
+    subscribed = lambda n: f'rushes_consumer_subscriptions{{stream="s",consumer="c"}} {n}' in server.request("GET", "/metrics").text
+    wait_until("the subscription is there", lambda: subscribed(1))
+    vanish(subscription)
+    wait_until("the subscription is gone", lambda: subscribed(0))
+    # Nothing half was stored, nobody is held up, and the consumer may come back.
+    kinesis.put_record(StreamName="s", PartitionKey="k", Data=b"whole")
+    events = kinesis.subscribe_to_shard(ConsumerARN=consumer, ShardId=shard, StartingPosition={"Type": "TRIM_HORIZON"})["EventStream"]
+    first = next(iter(events))["SubscribeToShardEvent"]
+    assert [r["Data"] for r in first["Records"]] == [b"whole"]
+    events.close()
 
 
 def test_the_api_s_settings(serve):

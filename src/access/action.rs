@@ -46,6 +46,7 @@ actions! {
     UNPIN_RECORDING = "rushes:UnpinRecording",
     READ_METRICS = "rushes:ReadMetrics",
     READ_STORAGE = "rushes:ReadStorage",
+    READ_USAGE = "rushes:ReadUsage",
     SIGN_IN = "rushes:SignIn",
     CREATE_CONSOLE_LINK = "rushes:CreateConsoleLink",
 }

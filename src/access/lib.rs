@@ -32,6 +32,7 @@ mod signature;
 mod throttle;
 
 pub use action::{Action, actions};
+pub mod stream_actions;
 pub use audit::{AuditSink, Decision};
 pub use gate::{AccessError, Gate};
 pub use permit::{Credentials, Denied, Known, Permit, Principal};

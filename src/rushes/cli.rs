@@ -51,6 +51,12 @@ pub enum Command {
     /// Look into finished segments
     #[command(subcommand)]
     Segment(SegmentCommand),
+    /// What each stream and consumer used, and what that would cost
+    ///
+    /// Bytes in and out, PUT payload units, hours of shards, what was stored and for how long: for the last 30 days, or
+    /// since --since. Hours are told apart for three days, then days for 400. Costs are shown if prices are configured
+    /// (`rushes config`, the table [usage]).
+    Usage(UsageArgs),
     /// Print a link that opens the console signed in
     Link(ClientArgs),
     /// Print the configuration file, documented, with every default
@@ -61,6 +67,15 @@ pub enum Command {
     /// Decode pictures for a server (started by it)
     #[command(hide = true)]
     FramesWorker,
+}
+
+#[derive(Args)]
+pub struct UsageArgs {
+    /// From then on: an age such as 24h or 7d, or a time such as 2026-11-24T06:00:00Z [default: 30d]
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// Flags win over RUSHES_* variables, these over the file, the file over defaults.

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{Failure, cli::ServeArgs, units};
+use crate::{
+    Failure,
+    cli::ServeArgs,
+    costs::{Prices, UNITS},
+    units,
+};
 
 /// One key of the file: its path, its default as written in TOML, and what it means.
 struct Key {
@@ -56,6 +61,24 @@ const KEYS: &[Key] = &[
         "0",
         "How long a data stream is shown as CREATING, UPDATING or DELETING at least, for clients that are to see it.",
     ),
+    key(
+        "usage.currency",
+        r#""""#,
+        "Currency of the prices below, as `rushes usage` shows it. A price of 0 is none; there are none unless you set them.",
+    ),
+    key("usage.shard_hour", "0", "An hour of an open shard."),
+    key("usage.put_units_million", "0", "A million PUT payload units: 25 KiB, at least one a record."),
+    key(
+        "usage.extended_shard_hour",
+        "0",
+        "An hour of an open shard whose records are kept for longer than 24 hours.",
+    ),
+    key("usage.on_demand_hour", "0", "An hour of an on-demand stream."),
+    key("usage.on_demand_gb_in", "0", "1 GB put into on-demand streams, in steps of 1 KiB."),
+    key("usage.gb_out", "0", "1 GB read with GetRecords."),
+    key("usage.gb_month", "0", "1 GB stored for 30 days."),
+    key("usage.consumer_shard_hour", "0", "An hour of a registered consumer on a shard."),
+    key("usage.consumer_gb_out", "0", "1 GB pushed to consumers."),
     key(
         "store.url",
         r#""""#,
@@ -173,6 +196,7 @@ pub struct Config {
     /// Whether every signature will do on AWS's APIs.
     pub any_signature: bool,
     pub streams: streams::Config,
+    pub prices: Prices,
     pub log_filter: String,
     pub log_json: bool,
     pub video: video::Config,
@@ -310,6 +334,11 @@ impl Reader {
         n.map(Duration::from_secs_f64)
             .ok_or_else(|| self.wrong(path, &format!("seconds, more than 0 and at most {max}")))
     }
+    fn price(&self, path: &str) -> Result<f64, Failure> {
+        let v = &self.0[path].0;
+        let n = v.as_float().or_else(|| v.as_integer().map(|n| n as f64));
+        n.filter(|n| (0.0..=1e12).contains(n)).ok_or_else(|| self.wrong(path, "a price, not below 0"))
+    }
     fn mib(&self, path: &str) -> Result<u64, Failure> {
         Ok(self.number(path, 1, 1 << 20)? << 20)
     }
@@ -433,6 +462,7 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             transition: Duration::from_millis(r.number("streams.transition_ms", 0, 600_000)?),
             ..streams::Config::default()
         },
+        prices: prices(r)?,
         log_filter: r.text("log.filter")?,
         log_json: r.flag("log.json")?,
         video: video::Config {
@@ -471,6 +501,17 @@ fn read(r: &Reader) -> Result<Config, Failure> {
         },
         root: None,
     })
+}
+
+fn prices(r: &Reader) -> Result<Prices, Failure> {
+    let mut each = BTreeMap::new();
+    for (key, ..) in UNITS {
+        let n = r.price(&format!("usage.{key}"))?;
+        if n > 0.0 {
+            each.insert(*key, n);
+        }
+    }
+    Ok(Prices { currency: r.text("usage.currency")?, each })
 }
 
 fn store(r: &Reader) -> Result<Option<StoreConfig>, Failure> {

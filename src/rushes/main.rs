@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod costs;
 mod demo;
 mod folder;
 mod import;
@@ -68,6 +69,7 @@ fn run(cli: cli::Cli) -> Result<ExitCode, Failure> {
             cli::Command::Key(c) => commands::key::run(c).await,
             cli::Command::Segment(c) => commands::segment::run(c).await,
             cli::Command::Verify(c) => return Ok(commands::verify::run(c).await),
+            cli::Command::Usage(args) => commands::usage::run(args).await,
             cli::Command::Link(c) => commands::link::run(c).await,
             cli::Command::Config => {
                 print!("{}", config::documented());

@@ -16,6 +16,10 @@ use store::Counted;
 use streams::DataStreams;
 use video::Video;
 
+/// Data streams, and consumers, that have figures of their own.
+const STREAMS: usize = 1000;
+const CONSUMERS: usize = 5000;
+
 /// What is asked.
 pub struct Metrics {
     registry: Registry,
@@ -151,7 +155,9 @@ impl Sources {
 
 impl Sources {
     fn data_streams(&self, e: &mut DescriptorEncoder) -> fmt::Result {
-        let all = self.streams.tallies();
+        let mut all = self.streams.tallies();
+        // Labels are bounded: of very many streams only the first by name are told apart.
+        all.truncate(STREAMS);
         type Read = fn(&streams::Tally) -> u64;
         let counters: [(&str, &str, Read); 9] = [
             ("stream_put_records", "Records stored in a data stream", |t| t.put_records),
@@ -184,6 +190,37 @@ impl Sources {
             for t in &all {
                 let v = i64::try_from(read(t)).unwrap_or(i64::MAX);
                 ConstGauge::new(v).encode(family.encode_family(&[("stream", t.stream.as_str())])?)?;
+            }
+        }
+        type Consumed = fn(&streams::ConsumerTally) -> u64;
+        let of_consumers: [(&str, &str, MetricType, Consumed); 4] = [
+            (
+                "consumer_records",
+                "Records pushed to a consumer of enhanced fan-out",
+                MetricType::Counter,
+                |c| c.records,
+            ),
+            ("consumer_bytes", "Their bytes", MetricType::Counter, |c| c.bytes),
+            ("consumer_subscriptions", "Shards that a consumer is subscribed to", MetricType::Gauge, |c| {
+                c.subscriptions
+            }),
+            (
+                "consumer_behind_ms",
+                "How far a consumer is behind in the shard where it is furthest behind",
+                MetricType::Gauge,
+                |c| c.behind_ms,
+            ),
+        ];
+        for (name, help, kind, read) in of_consumers {
+            let mut family = e.encode_descriptor(name, help, None, kind)?;
+            for (t, c) in all.iter().flat_map(|t| t.by_consumer.iter().map(move |c| (t, c))).take(CONSUMERS) {
+                let labels = [("stream", t.stream.as_str()), ("consumer", c.consumer.as_str())];
+                let v = read(c);
+                match kind {
+                    MetricType::Counter => ConstCounter::new(v).encode(family.encode_family(&labels)?)?,
+                    _ => ConstGauge::new(i64::try_from(v).unwrap_or(i64::MAX))
+                        .encode(family.encode_family(&labels)?)?,
+                }
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use tokio::{
     sync::watch,
 };
 use tracing_subscriber::EnvFilter;
+use usage::Usage;
 use video::Video;
 use wire::aws::Services;
 use world::{Store, World};
@@ -25,6 +26,7 @@ use crate::{
     Failure,
     cli::ServeArgs,
     config::{self, Config},
+    costs,
     folder::DataFolder,
     listen, master,
     metrics::Metrics,
@@ -59,6 +61,7 @@ struct Running {
     push: Option<Arc<capture::push::Server>>,
     cameras: Arc<Cameras>,
     streams: DataStreams,
+    usage: Usage,
     gauge: Arc<Gauge>,
 }
 
@@ -121,16 +124,17 @@ async fn open(
     )
     .await
     .map_err(|e| at(&e))?;
-    let streams = DataStreams::open(
-        world.clone(),
-        catalog.clone(),
-        log.clone(),
-        gate.clone(),
-        config.home.clone(),
-        config.streams.clone(),
-    )
-    .await
-    .map_err(|e| at(&e))?;
+    let usage = Usage::new(world.clone(), catalog.clone());
+    let parts = streams::Parts {
+        world: world.clone(),
+        catalog: catalog.clone(),
+        log: log.clone(),
+        gate: gate.clone(),
+        home: config.home.clone(),
+        keys: snapshot_keys.clone(),
+        usage: usage.clone(),
+    };
+    let streams = DataStreams::open(parts, config.streams.clone()).await.map_err(|e| at(&e))?;
     let sink = Arc::new(IntoStreams(video.clone()));
     let push = match rtsp {
         None => None,
@@ -146,7 +150,7 @@ async fn open(
         .map_err(|e| at(&e))?;
     keep_snapshots(world, folder, config, file, snapshot_keys).await?;
     let gauge = Gauge::new(world.clone(), log.clone());
-    Ok((Running { log, gate, video, frames, push, cameras, streams, gauge }, pictures))
+    Ok((Running { log, gate, video, frames, push, cameras, streams, usage, gauge }, pictures))
 }
 
 /// Begins to make snapshots of the catalog, if there is a place for them.
@@ -226,6 +230,13 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     let router = Router::new()
         .merge(health(stopped.clone()))
         .merge(metrics.router())
+        .merge(costs::router(
+            running.usage.clone(),
+            running.gate.clone(),
+            config.home.clone(),
+            config.prices.clone(),
+            world.clock.clone(),
+        ))
         .merge(video::router(running.video.clone()))
         .merge(console);
     let router = aws(&world, &config, &running.gate, &running.streams)
@@ -234,6 +245,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());
     tokio::spawn(running.streams.clone().keep());
+    tokio::spawn(running.usage.clone().keep());
     let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), router, stopped));
     let store = store.map(|s| s.url());
     announce(&args, &folder, &config, local, rtsp, tls.is_some(), store, &running.gate)?;
@@ -337,6 +349,9 @@ async fn drain(
     // The listener has a deadline of its own.
     let _ = serving.await;
     running.frames.shutdown().await;
+    if let Err(e) = running.usage.flush().await {
+        tracing::warn!(error = %e, "what was used in the last second was not written down");
+    }
     running.log.shutdown().await.map_err(Failure::new)?;
     tracing::info!("stopped; everything accepted is durable");
     Ok(())

@@ -1,7 +1,7 @@
 use ring::{hkdf, hmac};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::SealError;
+use crate::{KeyFault, SealError, is_key_name};
 
 /// A 256-bit key. Wiped when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -71,6 +71,11 @@ pub trait KeyProvider: Send + Sync + 'static {
     async fn wrap(&self, key: &DataKey, context: &[u8], salt: Salt) -> Result<Wrapped, SealError>;
     /// Opens one.
     async fn unwrap(&self, wrapped: &Wrapped, context: &[u8]) -> Result<DataKey, SealError>;
+    /// Whether the key that a user named (an id, an alias, or the ARN of either) may be used now. Unless a provider says
+    /// otherwise it has no keys but its master key, and every name of the right form stands for that one.
+    async fn usable(&self, name: &str) -> Result<(), KeyFault> {
+        if is_key_name(name) { Ok(()) } else { Err(KeyFault::NotFound(format!("Invalid keyId '{name}'"))) }
+    }
 }
 
 /// A master key that lies in this process's memory, read from an owner-readable file by whoever made it.

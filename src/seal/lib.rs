@@ -13,10 +13,12 @@
 
 mod block;
 mod key;
+mod named;
 mod secret;
 
 pub use block::{Block, BlockKey, CHUNK, TAG, sealed_len};
 pub use key::{DataKey, KeyProvider, LocalKey, LocalKeys, Salt, Wrapped};
+pub use named::{KeyFault, is_key_name};
 pub use secret::{open_secret, open_token, seal_secret, seal_token};
 
 /// Why something could not be opened.

@@ -1,8 +1,9 @@
 //! The operations by their names, each with its action and its largest body.
 
+use access::stream_actions::*;
 use wire::aws::Service;
 
-use crate::{actions::*, service::DataStreams};
+use crate::service::DataStreams;
 
 /// Bytes of a request that carries records: 10 MiB of them in base64, and their keys.
 const RECORDS: usize = 16 << 20;

@@ -100,6 +100,18 @@ impl StoredStep {
     }
 }
 
+/// A key that new records were encrypted under once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastKey {
+    /// As it was named.
+    pub key: String,
+    /// Until then.
+    pub until: Timestamp,
+}
+
+/// Former keys that are remembered: more than can be changed in ten days.
+const PAST_KEYS: usize = 256;
+
 /// The document.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Body {
@@ -133,12 +145,15 @@ pub struct Body {
     /// The key that new records are encrypted under, as it was named; `None`: the server's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Keys before it, the oldest first, while there may be records under them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_keys: Vec<PastKey>,
     /// Of a record, key included, in KiB.
     pub max_record_kib: u32,
     /// What was asked for, MiB/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_mibps: Option<u32>,
-    /// `AUTO`: records go to the shard with the least load, whatever their keys.
+    /// `AUTO`: records go to all shards by turns, whatever their keys.
     #[serde(default)]
     pub auto: bool,
     /// The resource policy.
@@ -156,6 +171,21 @@ pub struct Body {
 }
 
 impl Body {
+    /// Switches to another key; `horizon`: there are no records from before.
+    pub fn switch_key(&mut self, key: Option<String>, now: Timestamp, horizon: Timestamp) {
+        self.past_keys.retain(|k| k.until >= horizon);
+        if let Some(key) = std::mem::replace(&mut self.key, key) {
+            self.past_keys.push(PastKey { key, until: now });
+        }
+        let many = self.past_keys.len().saturating_sub(PAST_KEYS);
+        self.past_keys.drain(..many);
+    }
+    /// The key that an encrypted record, arrived then, is under. One that arrived as the stream's encryption was stopped is
+    /// under the last.
+    pub fn key_at(&self, arrival: Timestamp) -> Option<&str> {
+        let past = self.past_keys.iter().find(|k| k.until > arrival).map(|k| &k.key);
+        past.or(self.key.as_ref()).or(self.past_keys.last().map(|k| &k.key)).map(String::as_str)
+    }
     /// A stream that is to be created.
     pub fn new(uid: String, created: Timestamp) -> Body {
         Body {
@@ -171,6 +201,7 @@ impl Body {
             tags: BTreeMap::new(),
             metrics: Vec::new(),
             key: None,
+            past_keys: Vec::new(),
             max_record_kib: 1024,
             warm_mibps: None,
             auto: false,

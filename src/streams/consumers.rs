@@ -173,12 +173,14 @@ impl Consumers {
         Some((*turn, ended))
     }
 
-    /// Ends to serve it, if it was not taken over.
-    pub fn unsubscribe(&self, stream: StreamUid, name: &str, shard: u32, number: u64) {
+    /// Ends to serve it, if it was not taken over: then `true`.
+    pub fn unsubscribe(&self, stream: StreamUid, name: &str, shard: u32, number: u64) -> bool {
         let mut served = self.subscriptions();
         let key = ((stream, name.to_owned()), shard);
-        if served.get(&key).is_some_and(|s| s.number == number) {
+        let its = served.get(&key).is_some_and(|s| s.number == number);
+        if its {
             served.remove(&key);
         }
+        its
     }
 }

@@ -11,8 +11,8 @@ use crate::{
     input::{CreateStream, DeleteStream, DescribeLimits, DescribeStream, DescribeStreamSummary, ListStreams},
     map::{self, Shard},
     service::{DataStreams, ON_DEMAND_SHARDS},
-    settings::check_tags,
     stream::Stream,
+    tags::check_tags,
     token,
 };
 
@@ -231,6 +231,11 @@ impl DataStreams {
             )));
         }
         self.shard_quota(shards)?;
+        if !on_demand && i.distribution.as_deref() == Some("AUTO") {
+            return Err(error::argument(
+                "RecordDistributionStrategy AUTO is only supported for streams in ON_DEMAND mode.",
+            ));
+        }
         let size = i.max_record_size;
         let auto = i.distribution.as_deref() == Some("AUTO");
         let warm = i.warm_throughput.and_then(|w| u32::try_from(w).ok());

@@ -4,6 +4,7 @@ use std::fmt;
 
 use catalog::CatalogError;
 use log::LogError;
+use seal::KeyFault;
 use wire::aws::AwsError;
 use world::Home;
 
@@ -67,6 +68,19 @@ pub fn internal(details: impl fmt::Display) -> AwsError {
 /// The catalog failed.
 pub fn catalog(e: CatalogError) -> AwsError {
     internal(e)
+}
+/// A key that a user named may not be used.
+pub fn key(fault: KeyFault) -> AwsError {
+    let code = match &fault {
+        KeyFault::AccessDenied(_) => "KMSAccessDeniedException",
+        KeyFault::Disabled(_) => "KMSDisabledException",
+        KeyFault::InvalidState(_) => "KMSInvalidStateException",
+        KeyFault::NotFound(_) => "KMSNotFoundException",
+        KeyFault::OptInRequired(_) => "KMSOptInRequired",
+        KeyFault::Throttling(_) => "KMSThrottlingException",
+        KeyFault::Unavailable(why) => return internal(why),
+    };
+    AwsError::new(code, fault.to_string())
 }
 /// The log did not do it. What may be tried again says so.
 pub fn log(e: LogError) -> AwsError {

@@ -15,6 +15,7 @@ use crate::{
     get::{ChildShard, RecordOutput, children, starting},
     input,
     map::Shard,
+    meter::Consumed,
     sequence::SequenceNumber,
     service::DataStreams,
     stream::Stream,
@@ -24,6 +25,8 @@ use crate::{
 /// Consumers of a stream: provisioned and on demand; on-demand advantage.
 const CONSUMERS: usize = 20;
 const CONSUMERS_ADVANTAGE: usize = 50;
+/// Those being registered at a time.
+const CREATING: usize = 5;
 /// How long a subscription lasts (API_SubscribeToShard).
 const SUBSCRIPTION: Duration = Duration::from_secs(300);
 /// When nothing comes, an empty event says how far behind the reader is.
@@ -163,8 +166,16 @@ impl DataStreams {
                 stream.name
             )));
         }
+        let (now, transition) = (self.now(), self.inner.config.transition);
+        let creating = there.iter().filter(|c| c.status(now, transition) != "ACTIVE").count();
+        if self.inner.config.limits && creating >= CREATING {
+            return Err(error::limit(format!(
+                "{creating} consumers of stream {} are being created; that is the limit.",
+                stream.name
+            )));
+        }
         let tags = i.tags.unwrap_or_default();
-        crate::settings::check_tags(&stream.name, &self.inner.home, &tags, 0)?;
+        crate::tags::check_tags(&stream.name, &self.inner.home, &tags, 0)?;
         let c = Consumer::new(&name, self.now(), tags);
         self.inner.consumers.put(&self.inner.tools, stream.uid, c.clone()).await?;
         Ok(RegisterOutput { consumer: self.shown(&stream, &c) })
@@ -274,6 +285,7 @@ impl DataStreams {
         let head = self.inner.tools.log.watch(stream.log_shard(shard.index)).map_err(error::log)?;
         let s = Subscription {
             number,
+            consumed: stream.meter.consumer(&self.inner.usage, &stream, &c.name),
             consumer: c.name,
             until: clock.monotonic() + SUBSCRIPTION,
             changed: stream.follow(),
@@ -298,6 +310,8 @@ struct Subscription {
     stream: Arc<Stream>,
     shard: Shard,
     consumer: String,
+    /// What it was given.
+    consumed: Arc<Consumed>,
     number: u64,
     position: u64,
     head: watch::Receiver<Head>,
@@ -349,7 +363,8 @@ impl Subscription {
             }
             if !page.records.is_empty() || self.over || self.first || now >= beat {
                 self.first = false;
-                self.stream.meter.pushed(page.records.len() as u64, page.bytes as u64);
+                let (records, bytes) = (page.records.len() as u64, page.bytes as u64);
+                self.consumed.pushed(self.shard.index, records, bytes, page.behind.unsigned_abs());
                 return Some(Ok(SubscribeToShardEvent {
                     records: page.records,
                     continuation_sequence_number: self.last.to_string(),
@@ -377,11 +392,9 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.service.inner.consumers.unsubscribe(
-            self.stream.uid,
-            &self.consumer,
-            self.shard.index,
-            self.number,
-        );
+        let (shard, number) = (self.shard.index, self.number);
+        if self.service.inner.consumers.unsubscribe(self.stream.uid, &self.consumer, shard, number) {
+            self.consumed.left(shard);
+        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use access::Permit;
+use access::{Gate, Permit};
 use log::{Head, Item, LogError};
 use serde::Serialize;
-use wire::aws::{AwsError, Blob, Time};
-use world::Timestamp;
+use wire::aws::{AwsError, Blob, Input as _, Time};
+use world::{Arn, Home, Timestamp};
 
 use crate::{
     error,
@@ -15,7 +15,7 @@ use crate::{
     quota::{Rate, Ration},
     record,
     sequence::SequenceNumber,
-    service::DataStreams,
+    service::{DataStreams, named, stream_arn},
     stream::Stream,
     token::Iterator,
 };
@@ -36,6 +36,8 @@ pub struct RecordOutput {
     pub(crate) sequence_number: String,
     approximate_arrival_timestamp: Time,
     data: Blob,
+    /// None if it was put without one, to a stream that needs none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     partition_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     encryption_type: Option<&'static str>,
@@ -104,6 +106,14 @@ pub(crate) enum From<'a> {
     Time(Timestamp),
 }
 
+/// The stream that an iterator is of, which the gate is asked about; what is no iterator could be of any.
+pub(crate) fn resource(gate: &Gate, i: &GetRecords, home: &Home) -> Result<Arn, AwsError> {
+    match Iterator::peek(gate, i.shard_iterator.as_deref().unwrap_or_default()) {
+        Some(it) => Ok(stream_arn(home, &it.n)),
+        None => i.resource(home),
+    }
+}
+
 impl DataStreams {
     /// API_GetShardIterator
     pub async fn get_shard_iterator(
@@ -140,6 +150,11 @@ impl DataStreams {
                 self.inner.home.account
             ))
         };
+        if let Some(arn) = &i.stream_arn
+            && named(None, Some(arn))? != it.n
+        {
+            return Err(error::argument(format!("ShardIterator is not one of stream {arn}.")));
+        }
         let stream = self.get(&it.n).ok().filter(|s| s.uid == it.u).ok_or_else(gone)?;
         self.usable(&stream)?;
         let shard = stream.read().map.get(it.s).copied().ok_or_else(gone)?;
@@ -295,12 +310,18 @@ impl DataStreams {
             last: None,
             behind: 0,
         };
-        let mut last_arrival = None;
+        let (mut last_arrival, mut keys) = (None, Vec::<String>::new());
         for item in page.items {
             let Item::Record(r) = item else { continue };
             let d = record::decode(&r.data)
                 .map_err(|e| error::internal(format!("record {} of shard {id}: {e}", r.position)))?;
             let number = shard.number(r.position, r.arrival);
+            if d.kms
+                && let Some(key) = stream.read().body.key_at(r.arrival)
+                && !keys.iter().any(|k| k == key)
+            {
+                keys.push(key.to_owned());
+            }
             out.bytes += d.data.len() + d.partition_key.len();
             out.last = Some(number);
             last_arrival = Some(r.arrival);
@@ -311,6 +332,9 @@ impl DataStreams {
                 partition_key: d.partition_key,
                 encryption_type: d.kms.then_some("KMS"),
             });
+        }
+        for key in &keys {
+            self.inner.keys.usable(key).await?;
         }
         let head = self.head(stream, shard.index)?;
         let tip = page.next >= head.next;

@@ -2,15 +2,16 @@
 //!
 //! A member is declared once: its name here, its type, its name on the wire, and its constraints. The first word says which
 //! resource the gate is asked about: `stream` (and adds the three members that name one), `arn` (the stream's ARN alone),
-//! `resource` (any ARN), `account`.
+//! `consumer` (by its ARN, or its stream's and its name), `resource` (any ARN), `account`.
 
 use std::collections::BTreeMap;
 
+use access::Gate;
 use serde::Deserialize;
 use wire::aws::{AwsError, Blob, Input, Pattern, Shown, Time, Violations};
 use world::{Arn, Home};
 
-use crate::service::{named, stream_arn};
+use crate::service::{named, resource_arn, stream_arn};
 
 static NAME: Pattern = Pattern::new("[a-zA-Z0-9_.-]+");
 static STREAM_ID: Pattern = Pattern::new("[a-z0-9]{20}-[a-z0-9]{3}");
@@ -43,7 +44,7 @@ macro_rules! input {
         let check: fn(&mut Violations, &Option<$ty>) = $check;
         check($v, &$self.$field);
     }};
-    (@make $(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty = $wire:literal $(=> $check:expr)?;)* } $resource:expr) => {
+    (@make $(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty = $wire:literal $(=> $check:expr)?;)* } $resource:expr $(; by $by:expr)?) => {
         $(#[$doc])*
         #[derive(Debug, Default, Deserialize)]
         #[serde(default)]
@@ -59,6 +60,9 @@ macro_rules! input {
                 let f: fn(&Self, &Home) -> Result<Arn, AwsError> = $resource;
                 f(self, home)
             }
+            $(fn resource_by(&self, gate: &Gate, home: &Home) -> Result<Arn, AwsError> {
+                $by(gate, self, home)
+            })?
         }
     };
     ($(#[$doc:meta])* stream $name:ident { $($rest:tt)* }) => {
@@ -83,7 +87,22 @@ macro_rules! input {
             $($rest)*
             resource_arn: String = "ResourceARN" => |v, x| { v.text("resourceARN", x).required().pattern(&RESOURCE_ARN).length(1, 2048); };
             stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
-        } |i, home| Ok(stream_arn(home, &named(None, i.resource_arn.as_deref())?)));
+        } |i, home| resource_arn(home, i.resource_arn.as_deref().unwrap_or_default()));
+    };
+    ($(#[$doc:meta])* consumer $name:ident {}) => {
+        input!(@make $(#[$doc])* $name {
+            stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
+            consumer_name: String = "ConsumerName" => |v, x| { v.text("consumerName", x).pattern(&NAME).length(1, 128); };
+            consumer_arn: String = "ConsumerARN" => |v, x| { v.text("consumerARN", x).pattern(&CONSUMER_ARN).length(1, 2048); };
+            stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
+        } |i, home| match (&i.consumer_arn, &i.consumer_name) {
+            (Some(arn), _) => resource_arn(home, arn),
+            // When it was registered is part of its ARN, and not of what is asked.
+            (None, name) => {
+                let stream = stream_arn(home, &named(None, i.stream_arn.as_deref())?);
+                Ok(Arn(format!("{}/consumer/{}:*", stream.0, name.as_deref().unwrap_or_default())))
+            }
+        });
     };
     ($(#[$doc:meta])* account $name:ident { $($rest:tt)* }) => {
         input!(@make $(#[$doc])* $name { $($rest)* } |_, home| Ok(home.arn("kinesis", "*")));
@@ -275,16 +294,17 @@ input! {@make
         };
     }
     |i, home| match (&i.stream_name, &i.stream_arn) {
-        // The token names the stream, sealed: what it allows was asked for with the first page.
+        // A token that is good names the stream (`shards::resource`).
         (None, None) if i.next_token.is_some() => Ok(stream_arn(home, "*")),
         (name, arn) => Ok(stream_arn(home, &named(name.as_deref(), arn.as_deref())?)),
-    }
+    };
+    by crate::shards::resource
 }
 input! {
     /// API_PutRecord
     stream PutRecord {
         data: Blob = "Data" => |v, x| { v.blob("data", x).required().length(0, 10_485_760); };
-        partition_key: String = "PartitionKey" => |v, x| { v.text("partitionKey", x).required().length(1, 256); };
+        partition_key: String = "PartitionKey" => |v, x| { v.text("partitionKey", x).length(1, 256); };
         explicit_hash_key: String = "ExplicitHashKey" => |v, x| { v.text("explicitHashKey", x).pattern(&HASH_KEY); };
         sequence_number_for_ordering: String = "SequenceNumberForOrdering" => |v, x| { v.text("sequenceNumberForOrdering", x).pattern(&SEQUENCE); };
         dry_run: bool = "DryRun";
@@ -296,7 +316,7 @@ input! {
         records: Vec<PutRecordsRequestEntry> = "Records" => |v, x| {
             v.list("records", x).required().count(1, 500).each(|e, v| {
                 v.blob("data", &e.data).required().length(0, 10_485_760);
-                v.text("partitionKey", &e.partition_key).required().length(1, 256);
+                v.text("partitionKey", &e.partition_key).length(1, 256);
                 v.text("explicitHashKey", &e.explicit_hash_key).pattern(&HASH_KEY);
             });
         };
@@ -322,10 +342,12 @@ input! {@make
         stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
         dry_run: bool = "DryRun";
     }
+    // Usually it is the iterator that says (`get::resource`).
     |i, home| match &i.stream_arn {
         None => Ok(stream_arn(home, "*")),
         arn => Ok(stream_arn(home, &named(None, arn.as_deref())?)),
-    }
+    };
+    by crate::get::resource
 }
 input! {
     /// API_SplitShard
@@ -420,25 +442,13 @@ input! {
         tags: BTreeMap<String, String> = "Tags" => tags;
     }
 }
-input! {@make
+input! {
     /// API_DeregisterStreamConsumer
-    DeregisterStreamConsumer {
-        stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
-        consumer_name: String = "ConsumerName" => |v, x| { v.text("consumerName", x).pattern(&NAME).length(1, 128); };
-        consumer_arn: String = "ConsumerARN" => |v, x| { v.text("consumerARN", x).pattern(&CONSUMER_ARN).length(1, 2048); };
-        stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
-    }
-    |i, home| Ok(stream_arn(home, &named(None, i.consumer_arn.as_deref().or(i.stream_arn.as_deref()))?))
+    consumer DeregisterStreamConsumer {}
 }
-input! {@make
+input! {
     /// API_DescribeStreamConsumer
-    DescribeStreamConsumer {
-        stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
-        consumer_name: String = "ConsumerName" => |v, x| { v.text("consumerName", x).pattern(&NAME).length(1, 128); };
-        consumer_arn: String = "ConsumerARN" => |v, x| { v.text("consumerARN", x).pattern(&CONSUMER_ARN).length(1, 2048); };
-        stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
-    }
-    |i, home| Ok(stream_arn(home, &named(None, i.consumer_arn.as_deref().or(i.stream_arn.as_deref()))?))
+    consumer DescribeStreamConsumer {}
 }
 input! {@make
     /// API_ListStreamConsumers
@@ -465,5 +475,5 @@ input! {@make
         stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
         dry_run: bool = "DryRun";
     }
-    |i, home| Ok(stream_arn(home, &named(None, i.consumer_arn.as_deref())?))
+    |i, home| resource_arn(home, i.consumer_arn.as_deref().unwrap_or_default())
 }

@@ -13,7 +13,6 @@
 //! that does not read holds up no other and no memory.
 
 mod account;
-pub mod actions;
 mod api;
 pub mod body;
 #[cfg(test)]
@@ -25,9 +24,11 @@ mod fanout;
 mod get;
 pub mod hashing;
 mod input;
+mod keys;
 pub mod map;
 mod meter;
 pub mod plan;
+mod policies;
 mod put;
 mod quota;
 pub mod record;
@@ -36,10 +37,12 @@ mod service;
 mod settings;
 mod shards;
 mod stream;
+mod tags;
 mod token;
 mod upkeep;
 
+pub use access::stream_actions as actions;
 pub use api::service;
-pub use meter::Tally;
+pub use meter::{ConsumerTally, Tally};
 pub use quota::{Exact, Quotas, Rate, Ration, Unlimited};
-pub use service::{Config, DataStreams};
+pub use service::{Config, DataStreams, Parts};

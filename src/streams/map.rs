@@ -105,6 +105,10 @@ impl ShardMap {
     pub fn open(&self) -> impl ExactSizeIterator<Item = &Shard> + DoubleEndedIterator {
         self.open.iter().map(|(_, index)| &self.shards[self.place(*index)])
     }
+    /// One of them, by its place in that order.
+    pub fn open_at(&self, n: usize) -> Option<&Shard> {
+        self.open.get(n).and_then(|(_, index)| self.get(*index))
+    }
     /// How many are open.
     pub fn open_count(&self) -> usize {
         self.open.len()

@@ -1,33 +1,61 @@
-//! What goes in and out of each stream, since the start.
+//! What goes in and out of each stream, and for how long it has its shards.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use crate::service::DataStreams;
+use usage::{Kind, Quantity, Resource, Usage};
+use world::StreamUid;
+
+use crate::{body::Mode, error, service::DataStreams, stream::Stream};
 
 /// A PUT payload unit (Kinesis Data Streams pricing).
 const UNIT: u64 = 25 * 1024;
 
 /// One stream's counters.
-#[derive(Default)]
 pub(crate) struct Meter {
-    put_records: AtomicU64,
-    put_bytes: AtomicU64,
-    put_units: AtomicU64,
+    usage: Arc<usage::Meter>,
     put_refused: AtomicU64,
-    get_records: AtomicU64,
-    get_bytes: AtomicU64,
     get_refused: AtomicU64,
-    pushed_records: AtomicU64,
-    pushed_bytes: AtomicU64,
     behind: AtomicU64,
+    consumers: Mutex<HashMap<String, Arc<Consumed>>>,
+}
+
+/// What a consumer of enhanced fan-out was given.
+pub(crate) struct Consumed {
+    usage: Arc<usage::Meter>,
+    /// By shard that it is subscribed to: how far the last event left it behind, in milliseconds.
+    behind: Mutex<HashMap<u32, u64>>,
+}
+
+fn resource(name: &str, uid: StreamUid) -> Resource {
+    Resource { kind: Kind::DataStream, stream: name.into(), uid: uid.to_string(), consumer: String::new() }
 }
 
 impl Meter {
+    pub fn new(usage: &Usage, name: &str, uid: StreamUid) -> Meter {
+        Meter {
+            usage: usage.meter(resource(name, uid)),
+            put_refused: AtomicU64::default(),
+            get_refused: AtomicU64::default(),
+            behind: AtomicU64::default(),
+            consumers: Mutex::default(),
+        }
+    }
     /// A record was stored.
-    pub fn put(&self, bytes: u64) {
-        self.put_records.fetch_add(1, Relaxed);
-        self.put_bytes.fetch_add(bytes, Relaxed);
-        self.put_units.fetch_add(bytes.div_ceil(UNIT).max(1), Relaxed);
+    pub fn put(&self, bytes: u64, mode: Mode) {
+        let u = &self.usage;
+        u.add(Quantity::RecordsIn, 1);
+        u.add(Quantity::BytesIn, bytes);
+        u.add(Quantity::PutUnits, bytes.div_ceil(UNIT).max(1));
+        if mode == Mode::OnDemand {
+            u.add(Quantity::OnDemandKibIn, bytes.div_ceil(1024).max(1));
+        }
     }
     /// A record was refused for a shard's rate.
     pub fn put_refused(&self) {
@@ -35,18 +63,44 @@ impl Meter {
     }
     /// `GetRecords` answered, and left its reader so far behind.
     pub fn got(&self, records: u64, bytes: u64, behind_ms: u64) {
-        self.get_records.fetch_add(records, Relaxed);
-        self.get_bytes.fetch_add(bytes, Relaxed);
+        self.usage.add(Quantity::RecordsOut, records);
+        self.usage.add(Quantity::BytesOut, bytes);
         self.behind.store(behind_ms, Relaxed);
     }
     /// `GetRecords` was refused for a shard's rate.
     pub fn get_refused(&self) {
         self.get_refused.fetch_add(1, Relaxed);
     }
-    /// Records went to a consumer with dedicated throughput.
-    pub fn pushed(&self, records: u64, bytes: u64) {
-        self.pushed_records.fetch_add(records, Relaxed);
-        self.pushed_bytes.fetch_add(bytes, Relaxed);
+    /// One consumer's.
+    pub fn consumer(&self, usage: &Usage, stream: &Stream, name: &str) -> Arc<Consumed> {
+        let mut all = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let of = Resource {
+                kind: Kind::Consumer,
+                consumer: name.into(),
+                ..resource(&stream.name, stream.uid)
+            };
+            Arc::new(Consumed { usage: usage.meter(of), behind: Mutex::default() })
+        };
+        all.entry(name.to_owned()).or_insert_with(new).clone()
+    }
+    /// Forgets those of consumers that are not there any more.
+    fn forget(&self, there: &[crate::consumers::Consumer]) {
+        let mut all = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|name, _| there.iter().any(|c| c.name == *name));
+    }
+}
+
+impl Consumed {
+    /// Records were pushed from a shard, and left the consumer so far behind.
+    pub fn pushed(&self, shard: u32, records: u64, bytes: u64, behind_ms: u64) {
+        self.usage.add(Quantity::RecordsOut, records);
+        self.usage.add(Quantity::BytesOut, bytes);
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, behind_ms);
+    }
+    /// It is not subscribed to a shard any more.
+    pub fn left(&self, shard: u32) {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard);
     }
 }
 
@@ -79,30 +133,98 @@ pub struct Tally {
     pub pushed_bytes: u64,
     /// How far behind the last answer of `GetRecords` left its reader, in milliseconds.
     pub iterator_age_ms: u64,
+    /// Each registered consumer, by name.
+    pub by_consumer: Vec<ConsumerTally>,
+}
+
+/// What a consumer of enhanced fan-out was given, since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerTally {
+    /// Its name.
+    pub consumer: String,
+    /// Records pushed to it.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Shards that it is subscribed to.
+    pub subscriptions: u64,
+    /// How far behind it is in the shard where it is furthest behind, in milliseconds.
+    pub behind_ms: u64,
 }
 
 impl DataStreams {
-    /// What each stream took and gave.
+    /// What each stream took and gave, by name.
     pub fn tallies(&self) -> Vec<Tally> {
-        let tally = |s: std::sync::Arc<crate::stream::Stream>| {
-            let m = &s.meter;
-            let get = |n: &AtomicU64| n.load(Relaxed);
-            Tally {
-                stream: s.name.clone(),
-                open_shards: s.read().map.open_count() as u64,
-                consumers: self.inner.consumers.of(s.uid).len() as u64,
-                put_records: get(&m.put_records),
-                put_bytes: get(&m.put_bytes),
-                put_units: get(&m.put_units),
-                put_refused: get(&m.put_refused),
-                get_records: get(&m.get_records),
-                get_bytes: get(&m.get_bytes),
-                get_refused: get(&m.get_refused),
-                pushed_records: get(&m.pushed_records),
-                pushed_bytes: get(&m.pushed_bytes),
-                iterator_age_ms: get(&m.behind),
-            }
+        self.all().into_iter().map(|s| self.tally(&s)).collect()
+    }
+
+    fn tally(&self, s: &Stream) -> Tally {
+        let m = &s.meter;
+        let names = self.inner.consumers.of(s.uid);
+        let by_consumer: Vec<ConsumerTally> = names
+            .iter()
+            .map(|c| {
+                let consumed = m.consumer(&self.inner.usage, s, &c.name);
+                let behind = consumed.behind.lock().unwrap_or_else(PoisonError::into_inner);
+                ConsumerTally {
+                    consumer: c.name.clone(),
+                    records: consumed.usage.total(Quantity::RecordsOut),
+                    bytes: consumed.usage.total(Quantity::BytesOut),
+                    subscriptions: behind.len() as u64,
+                    behind_ms: behind.values().copied().max().unwrap_or(0),
+                }
+            })
+            .collect();
+        let get = |n: &AtomicU64| n.load(Relaxed);
+        let total = |q| m.usage.total(q);
+        Tally {
+            stream: s.name.clone(),
+            open_shards: s.read().map.open_count() as u64,
+            consumers: names.len() as u64,
+            put_records: total(Quantity::RecordsIn),
+            put_bytes: total(Quantity::BytesIn),
+            put_units: total(Quantity::PutUnits),
+            put_refused: get(&m.put_refused),
+            get_records: total(Quantity::RecordsOut),
+            get_bytes: total(Quantity::BytesOut),
+            get_refused: get(&m.get_refused),
+            pushed_records: by_consumer.iter().map(|c| c.records).sum(),
+            pushed_bytes: by_consumer.iter().map(|c| c.bytes).sum(),
+            iterator_age_ms: get(&m.behind),
+            by_consumer,
+        }
+    }
+
+    /// Adds what goes by time: so long has passed since the last call.
+    pub(crate) fn meter_time(&self, stream: &Stream, passed: Duration) {
+        let ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let (shards, extended, mode) = {
+            let s = stream.read();
+            (s.map.open_count() as u64, s.body.retention_hours > 24, s.body.mode)
         };
-        self.all().into_iter().map(tally).collect()
+        let u = &stream.meter.usage;
+        u.add(Quantity::ShardMs, shards * ms);
+        if extended {
+            u.add(Quantity::ExtendedShardMs, shards * ms);
+        }
+        if mode == Mode::OnDemand {
+            u.add(Quantity::OnDemandMs, ms);
+        }
+        let consumers = self.inner.consumers.of(stream.uid);
+        stream.meter.forget(&consumers);
+        for c in consumers {
+            let consumed = stream.meter.consumer(&self.inner.usage, stream, &c.name);
+            consumed.usage.add(Quantity::ShardMs, shards * ms);
+        }
+    }
+
+    /// Adds what is stored: so long has passed since the last call.
+    pub(crate) async fn meter_stored(&self, stream: &Stream, passed: Duration) {
+        match self.inner.tools.log.stored_bytes(Some(stream.uid)).await {
+            Ok(bytes) => {
+                stream.meter.usage.add(Quantity::StoredKibSeconds, bytes.div_ceil(1024) * passed.as_secs());
+            }
+            Err(e) => drop(error::log(e)),
+        }
     }
 }

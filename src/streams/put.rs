@@ -9,7 +9,7 @@ use access::Permit;
 use bytes::Bytes;
 use log::{Committed, LogError};
 use serde::Serialize;
-use wire::aws::AwsError;
+use wire::aws::{AwsError, Violations};
 
 use crate::{
     body::Mode,
@@ -28,6 +28,8 @@ const BYTES: f64 = 1_048_576.0;
 const RECORDS: f64 = 1000.0;
 /// Of a request, partition keys included (API_PutRecords).
 const REQUEST: usize = 10 << 20;
+/// Shards that are tried for a record that may go to any.
+const TURNS: usize = 8;
 /// How often records are placed anew, as their shard was closed meanwhile.
 const PLACINGS: usize = 16;
 
@@ -75,8 +77,20 @@ struct Placed {
     outcome: Option<Result<(Shard, u64, world::Timestamp), AwsError>>,
 }
 
-fn place(key: &str, explicit: Option<&str>, data: &[u8], kms: bool) -> Result<Placed, AwsError> {
+/// What is asked of a stream's document for each request.
+struct Taking {
+    /// Whether records are encrypted under a user's key.
+    kms: bool,
+    /// Bytes of a record.
+    limit: usize,
+    /// Whether records go to any shard.
+    auto: bool,
+}
+
+fn place(key: &str, explicit: Option<&str>, data: &[u8], t: &Taking) -> Result<Placed, AwsError> {
     let hash = match explicit {
+        // Keys are not looked at.
+        _ if t.auto => 0,
         None => hash_key(key),
         Some(text) => parse_hash_key(text).ok_or_else(|| {
             error::argument(format!(
@@ -84,7 +98,7 @@ fn place(key: &str, explicit: Option<&str>, data: &[u8], kms: bool) -> Result<Pl
             ))
         })?,
     };
-    Ok(Placed { hash, stored: record::encode(key, data, kms), len: key.len() + data.len(), outcome: None })
+    Ok(Placed { hash, stored: record::encode(key, data, t.kms), len: key.len() + data.len(), outcome: None })
 }
 
 impl DataStreams {
@@ -92,10 +106,15 @@ impl DataStreams {
     pub async fn put_record(&self, permit: Permit, i: PutRecord) -> Result<PutRecordOutput, AwsError> {
         drop(permit);
         let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        let (kms, limit) = self.puttable(&stream)?;
+        let t = self.puttable(&stream).await?;
+        if !t.auto {
+            let mut v = Violations::default();
+            v.text("partitionKey", &i.partition_key).required();
+            v.into_result()?;
+        }
         let (key, data) = (i.partition_key.unwrap_or_default(), i.data.unwrap_or_default());
-        let placed = place(&key, i.explicit_hash_key.as_deref(), &data, kms)?;
-        check_size(&stream, placed.len, limit)?;
+        let placed = place(&key, i.explicit_hash_key.as_deref(), &data, &t)?;
+        check_size(&stream, placed.len, t.limit)?;
         if i.dry_run == Some(true) {
             return Err(error::dry_run());
         }
@@ -106,7 +125,7 @@ impl DataStreams {
         Ok(PutRecordOutput {
             shard_id: shard.id(),
             sequence_number: shard.number(position, arrival).to_string(),
-            encryption_type: kms.then_some("KMS"),
+            encryption_type: t.kms.then_some("KMS"),
         })
     }
 
@@ -114,13 +133,20 @@ impl DataStreams {
     pub async fn put_records(&self, permit: Permit, i: PutRecords) -> Result<PutRecordsOutput, AwsError> {
         drop(permit);
         let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        let (kms, limit) = self.puttable(&stream)?;
+        let t = self.puttable(&stream).await?;
+        if !t.auto {
+            let mut v = Violations::default();
+            v.list("records", &i.records).each(|e, v| {
+                v.text("partitionKey", &e.partition_key).required();
+            });
+            v.into_result()?;
+        }
         let entries = i.records.unwrap_or_default();
         let (mut placed, mut total) = (Vec::with_capacity(entries.len()), 0);
         for e in entries {
             let (key, data) = (e.partition_key.unwrap_or_default(), e.data.unwrap_or_default());
-            let p = place(&key, e.explicit_hash_key.as_deref(), &data, kms)?;
-            check_size(&stream, p.len, limit)?;
+            let p = place(&key, e.explicit_hash_key.as_deref(), &data, &t)?;
+            check_size(&stream, p.len, t.limit)?;
             total += p.len;
             placed.push(p);
         }
@@ -151,18 +177,26 @@ impl DataStreams {
                 }
             })
             .collect();
-        Ok(PutRecordsOutput { failed_record_count: failed, records, encryption_type: kms.then_some("KMS") })
+        Ok(PutRecordsOutput { failed_record_count: failed, records, encryption_type: t.kms.then_some("KMS") })
     }
 
-    /// Whether records are encrypted under a user's key now, and how large one may be.
-    fn puttable(&self, stream: &Stream) -> Result<(bool, usize), AwsError> {
+    /// How a stream takes records now, if its key may be used.
+    async fn puttable(&self, stream: &Stream) -> Result<Taking, AwsError> {
         self.usable(stream)?;
-        let s = stream.read();
-        Ok((s.body.key.is_some(), s.body.max_record_kib as usize * 1024))
+        let (key, t) = {
+            let b = &stream.read().body;
+            let t = Taking { kms: b.key.is_some(), limit: b.max_record_kib as usize * 1024, auto: b.auto };
+            (b.key.clone(), t)
+        };
+        if let Some(key) = key {
+            self.inner.keys.usable(&key).await?;
+        }
+        Ok(t)
     }
 
     /// Appends what has no outcome yet; what is left without one is of shards that kept being closed.
     async fn append(&self, stream: &Arc<Stream>, records: &mut [Placed]) {
+        let mode = stream.read().body.mode;
         for _ in 0..PLACINGS {
             let groups = self.group(stream, records);
             if groups.is_empty() {
@@ -180,7 +214,7 @@ impl DataStreams {
                 match outcome {
                     Ok(c) => {
                         for (n, position) in which.into_iter().zip(c.first..) {
-                            stream.meter.put(records[n].len as u64);
+                            stream.meter.put(records[n].len as u64, mode);
                             records[n].outcome = Some(Ok((shard, position, c.arrival)));
                         }
                     }
@@ -211,22 +245,34 @@ impl DataStreams {
         let (mut by_index, mut refused) = (HashMap::new(), HashSet::new());
         let on_demand = s.body.mode == Mode::OnDemand;
         let auto = s.body.auto.then(|| s.map.open_count()).filter(|n| *n > 0);
+        let q = &self.inner.quotas;
+        let allowed = |index: u32, len: usize| {
+            q.take(Ration::PutRecords(stream.uid, index), Rate::of(RECORDS), 1.0)
+                && q.take(Ration::PutBytes(stream.uid, index), Rate::of(BYTES), len as f64)
+        };
         for (n, r) in records.iter_mut().enumerate().filter(|(_, r)| r.outcome.is_none()) {
-            let shard = match auto {
-                Some(open) => s.map.open().nth(stream.turnstile() % open),
-                None => s.map.taking(r.hash),
+            let (shard, taken) = match auto {
+                // The next shard's turn; if its ration is used up, one of those after it. There is no order to keep.
+                Some(open) => {
+                    let mut turns = (0..open.min(TURNS)).map(|_| s.map.open_at(stream.turnstile() % open));
+                    let first = s.map.open_at(0);
+                    match turns.find(|s| s.is_some_and(|s| allowed(s.index, r.len))) {
+                        Some(shard) => (shard, true),
+                        None => (first, false),
+                    }
+                }
+                // One that was refused is put again after this request: what follows it in its shard must not overtake it.
+                None => {
+                    let shard = s.map.taking(r.hash);
+                    (shard, shard.is_some_and(|s| !refused.contains(&s.index) && allowed(s.index, r.len)))
+                }
             };
             let Some(shard) = shard else {
                 r.outcome = Some(Err(moving(stream)));
                 continue;
             };
-            let (uid, index) = (stream.uid, shard.index);
-            let q = &self.inner.quotas;
-            // One that was refused is put again after this request: what follows it in its shard must not overtake it.
-            if refused.contains(&index)
-                || !q.take(Ration::PutRecords(uid, index), Rate::of(RECORDS), 1.0)
-                || !q.take(Ration::PutBytes(uid, index), Rate::of(BYTES), r.len as f64)
-            {
+            let index = shard.index;
+            if !taken {
                 refused.insert(index);
                 stream.meter.put_refused();
                 r.outcome = Some(Err(error::throughput(format!(

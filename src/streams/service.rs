@@ -9,7 +9,9 @@ use std::{
 use access::Gate;
 use catalog::{Catalog, Filter};
 use log::{OnFull, Retention, SharedLog};
+use seal::KeyProvider;
 use tokio::sync::watch;
+use usage::Usage;
 use wire::aws::AwsError;
 use world::{Arn, Home, StreamUid, World};
 
@@ -18,6 +20,7 @@ use crate::{
     body::{Body, Mode, Status, Work},
     consumers::Consumers,
     error,
+    keys::Keys,
     quota::{Exact, Quotas, Rate, Ration, Unlimited},
     stream::{KIND, SHARDS, Stream, Tools},
 };
@@ -49,6 +52,24 @@ impl Default for Config {
     }
 }
 
+/// What the service stands on.
+pub struct Parts {
+    /// Time and randomness.
+    pub world: World,
+    /// Where streams and consumers are written down.
+    pub catalog: Arc<dyn Catalog>,
+    /// Where the records are.
+    pub log: SharedLog,
+    /// What seals iterators and page tokens.
+    pub gate: Gate,
+    /// Account and region of the streams.
+    pub home: Home,
+    /// Who holds the keys that streams are encrypted under.
+    pub keys: Arc<dyn KeyProvider>,
+    /// What is metered.
+    pub usage: Usage,
+}
+
 /// Shards of a new on-demand stream: 4 MB/s of writes.
 pub(crate) const ON_DEMAND_SHARDS: u32 = 4;
 /// Pause before a change that failed is tried again.
@@ -65,6 +86,8 @@ pub(crate) struct Inner {
     pub gate: Gate,
     pub home: Home,
     pub config: Config,
+    pub keys: Keys,
+    pub usage: Usage,
     pub quotas: Box<dyn Quotas>,
     pub consumers: Consumers,
     pub account: Account,
@@ -75,14 +98,8 @@ pub(crate) struct Inner {
 
 impl DataStreams {
     /// Opens all streams of the catalog, and goes on with what was being done to them. On a Tokio runtime.
-    pub async fn open(
-        world: World,
-        catalog: Arc<dyn Catalog>,
-        log: SharedLog,
-        gate: Gate,
-        home: Home,
-        config: Config,
-    ) -> Result<DataStreams, AwsError> {
+    pub async fn open(parts: Parts, config: Config) -> Result<DataStreams, AwsError> {
+        let Parts { world, catalog, log, gate, home, keys, usage } = parts;
         let mut shards: BTreeMap<String, Vec<catalog::Document>> = BTreeMap::new();
         for doc in catalog.list(Filter::kind(SHARDS)).await.map_err(error::catalog)? {
             let uid = doc.id.split('/').next().unwrap_or_default().to_owned();
@@ -93,12 +110,13 @@ impl DataStreams {
             let body: Body = serde_json::from_slice(&doc.body)
                 .map_err(|e| error::internal(format!("the document of data stream {:?}: {e}", doc.id)))?;
             let its = shards.remove(&body.uid).unwrap_or_default();
-            open.insert(doc.id.clone(), Stream::stored(stream_arn(&home, &doc.id), &doc, &its)?);
+            open.insert(doc.id.clone(), Stream::stored(&usage, stream_arn(&home, &doc.id), &doc, &its)?);
         }
         let quotas: Box<dyn Quotas> =
             if config.limits { Box::new(Exact::new(world.clock.clone())) } else { Box::new(Unlimited) };
         let consumers = Consumers::open(&*catalog).await?;
         let account = Account::open(&*catalog).await?;
+        let keys = Keys::new(keys, world.clock.clone());
         let tools = Tools { world, catalog, log };
         let s = DataStreams {
             inner: Arc::new(Inner {
@@ -107,6 +125,8 @@ impl DataStreams {
                 gate,
                 home,
                 config,
+                keys,
+                usage,
                 quotas,
                 consumers,
                 account,
@@ -219,7 +239,7 @@ impl DataStreams {
         body(&mut new);
         new.work = Some(Work::Create(shards));
         new.ready = Some(self.now() + i.config.transition);
-        let stream = Stream::new(name.into(), uid, stream_arn(&i.home, name), new);
+        let stream = Stream::new(&i.usage, name.into(), uid, stream_arn(&i.home, name), new);
         {
             let mut map = self.map();
             if map.contains_key(name) {
@@ -319,6 +339,15 @@ impl DataStreams {
 /// `arn:aws:kinesis:REGION:ACCOUNT:stream/NAME`
 pub(crate) fn stream_arn(home: &Home, name: &str) -> Arn {
     home.arn("kinesis", &format!("stream/{name}"))
+}
+
+/// What the gate is asked about for an ARN: a stream, or one of its consumers, of this account and region.
+pub(crate) fn resource_arn(home: &Home, arn: &str) -> Result<Arn, AwsError> {
+    let stream = stream_arn(home, &named(None, Some(arn))?);
+    Ok(match arn.split_once("/consumer/") {
+        Some((_, consumer)) => Arn(format!("{}/consumer/{consumer}", stream.0)),
+        None => stream,
+    })
 }
 
 /// The name of the stream that an input means: by name, by ARN, or by both if they agree. A consumer's ARN names its

@@ -1,14 +1,13 @@
-//! What a stream is set to: tags, retention, mode, sizes, monitoring, encryption, policies.
+//! What a stream is set to: retention, mode, sizes, monitoring, encryption; and the account.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use access::Permit;
 use serde::Serialize;
 use wire::aws::{AwsError, Empty};
-use world::Home;
 
 use crate::{
-    body::{Body, Mode, Status, Work},
+    body::{Mode, Status, Work},
     control::{WarmThroughput, warm_shards},
     error, input,
     service::DataStreams,
@@ -18,15 +17,11 @@ use crate::{
 /// Hours (API_IncreaseStreamRetentionPeriod).
 const SHORTEST: i64 = 24;
 const LONGEST: i64 = 8760;
-/// Tags of a resource.
-const TAGS: usize = 50;
 /// Changes of key, and of mode, in 24 hours.
 const KEYS: usize = 25;
 const SWITCHES: usize = 2;
 /// MiB/s (API_UpdateStreamWarmThroughput).
 const WARMEST: i64 = 10 * 1024;
-/// Bytes of a resource policy (IAM's limit for Kinesis).
-const POLICY: usize = 20 * 1024;
 
 const ALL_METRICS: [&str; 7] = [
     "IncomingBytes",
@@ -37,36 +32,6 @@ const ALL_METRICS: [&str; 7] = [
     "ReadProvisionedThroughputExceeded",
     "WriteProvisionedThroughputExceeded",
 ];
-
-/// API_Tag
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Tag {
-    key: String,
-    value: String,
-}
-
-/// API_ListTagsForStream
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ListTagsForStreamOutput {
-    tags: Vec<Tag>,
-    has_more_tags: bool,
-}
-
-/// API_ListTagsForResource
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ListTagsForResourceOutput {
-    tags: Vec<Tag>,
-}
-
-/// API_GetResourcePolicy
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct GetResourcePolicyOutput {
-    policy: String,
-}
 
 /// API_EnableEnhancedMonitoring, API_DisableEnhancedMonitoring
 #[derive(Debug, Serialize)]
@@ -102,228 +67,7 @@ struct Commitment {
     status: &'static str,
 }
 
-/// Whether these may be a resource's tags; `there`: how many others it has.
-pub(crate) fn check_tags(
-    name: &str,
-    home: &Home,
-    tags: &BTreeMap<String, String>,
-    there: usize,
-) -> Result<(), AwsError> {
-    let fine =
-        |s: &str| s.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c));
-    if !tags.iter().all(|(k, v)| fine(k) && fine(v)) {
-        return Err(error::argument(
-            "Some tags contain invalid characters. Valid characters: Unicode letters, digits, white space, _ . : / = + - @.",
-        ));
-    }
-    if tags.keys().any(|k| k.to_ascii_lowercase().starts_with("aws:")) {
-        return Err(error::argument("Tag keys beginning with \"aws:\" are reserved."));
-    }
-    if there + tags.len() > TAGS {
-        return Err(error::argument(format!(
-            "Failed to add tags to stream {name} under account {} because a given stream cannot have more than {TAGS} tags associated with it.",
-            home.account
-        )));
-    }
-    Ok(())
-}
-
-fn listed(tags: &BTreeMap<String, String>) -> Vec<Tag> {
-    tags.iter().map(|(k, v)| Tag { key: k.clone(), value: v.clone() }).collect()
-}
-
 impl DataStreams {
-    async fn add_tags(&self, stream: &Stream, tags: BTreeMap<String, String>) -> Result<Empty, AwsError> {
-        stream
-            .change(&self.inner.tools, |b, _| {
-                let there = b.tags.keys().filter(|k| !tags.contains_key(*k)).count();
-                check_tags(&stream.name, &self.inner.home, &tags, there)?;
-                b.tags.extend(tags);
-                Ok(Empty {})
-            })
-            .await
-    }
-
-    /// API_AddTagsToStream
-    pub async fn add_tags_to_stream(
-        &self,
-        permit: Permit,
-        i: input::AddTagsToStream,
-    ) -> Result<Empty, AwsError> {
-        drop(permit);
-        self.account_call("AddTagsToStream", 5.0)?;
-        let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        self.add_tags(&stream, i.tags.unwrap_or_default()).await
-    }
-
-    /// API_RemoveTagsFromStream
-    pub async fn remove_tags_from_stream(
-        &self,
-        permit: Permit,
-        i: input::RemoveTagsFromStream,
-    ) -> Result<Empty, AwsError> {
-        drop(permit);
-        self.account_call("RemoveTagsFromStream", 5.0)?;
-        let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        let keys = i.tag_keys.unwrap_or_default();
-        stream
-            .change(&self.inner.tools, |b, _| {
-                b.tags.retain(|k, _| !keys.contains(k));
-                Ok(Empty {})
-            })
-            .await
-    }
-
-    /// API_ListTagsForStream
-    pub async fn list_tags_for_stream(
-        &self,
-        permit: Permit,
-        i: input::ListTagsForStream,
-    ) -> Result<ListTagsForStreamOutput, AwsError> {
-        drop(permit);
-        self.account_call("ListTagsForStream", 5.0)?;
-        let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        let tags = stream.read().body.tags.clone();
-        let after = i.exclusive_start_tag_key.unwrap_or_default();
-        let limit = i.limit.and_then(|l| usize::try_from(l).ok()).unwrap_or(TAGS);
-        let mut rest = tags.into_iter().filter(|(k, _)| *k > after);
-        let page: BTreeMap<String, String> = rest.by_ref().take(limit).collect();
-        Ok(ListTagsForStreamOutput { tags: listed(&page), has_more_tags: rest.next().is_some() })
-    }
-
-    /// A resource's ARN: a stream's, or one of its consumers'.
-    fn resource(&self, arn: &str) -> Result<(Arc<Stream>, Option<crate::consumers::Consumer>), AwsError> {
-        let stream = self.find(None, Some(arn))?;
-        match arn.split_once("/consumer/") {
-            None => Ok((stream, None)),
-            Some((_, rest)) => {
-                let c = self.consumer_by(&stream, rest, arn)?;
-                Ok((stream, Some(c)))
-            }
-        }
-    }
-
-    /// API_TagResource
-    pub async fn tag_resource(&self, permit: Permit, i: input::TagResource) -> Result<Empty, AwsError> {
-        drop(permit);
-        self.account_call("TagResource", 5.0)?;
-        let tags = i.tags.unwrap_or_default();
-        match self.resource(i.resource_arn.as_deref().unwrap_or_default())? {
-            (stream, None) => self.add_tags(&stream, tags).await,
-            (stream, Some(mut c)) => {
-                let there = c.tags.keys().filter(|k| !tags.contains_key(*k)).count();
-                check_tags(&stream.name, &self.inner.home, &tags, there)?;
-                c.tags.extend(tags);
-                self.inner.consumers.put(&self.inner.tools, stream.uid, c).await.map(|()| Empty {})
-            }
-        }
-    }
-
-    /// API_UntagResource
-    pub async fn untag_resource(&self, permit: Permit, i: input::UntagResource) -> Result<Empty, AwsError> {
-        drop(permit);
-        self.account_call("UntagResource", 5.0)?;
-        let keys = i.tag_keys.unwrap_or_default();
-        match self.resource(i.resource_arn.as_deref().unwrap_or_default())? {
-            (stream, None) => {
-                let change = |b: &mut Body, _: &crate::map::ShardMap| {
-                    b.tags.retain(|k, _| !keys.contains(k));
-                    Ok(Empty {})
-                };
-                stream.change(&self.inner.tools, change).await
-            }
-            (stream, Some(mut c)) => {
-                c.tags.retain(|k, _| !keys.contains(k));
-                self.inner.consumers.put(&self.inner.tools, stream.uid, c).await.map(|()| Empty {})
-            }
-        }
-    }
-
-    /// API_ListTagsForResource
-    pub async fn list_tags_for_resource(
-        &self,
-        permit: Permit,
-        i: input::ListTagsForResource,
-    ) -> Result<ListTagsForResourceOutput, AwsError> {
-        drop(permit);
-        self.account_call("ListTagsForResource", 5.0)?;
-        let tags = match self.resource(i.resource_arn.as_deref().unwrap_or_default())? {
-            (stream, None) => listed(&stream.read().body.tags),
-            (_, Some(c)) => listed(&c.tags),
-        };
-        Ok(ListTagsForResourceOutput { tags })
-    }
-
-    /// API_PutResourcePolicy
-    pub async fn put_resource_policy(
-        &self,
-        permit: Permit,
-        i: input::PutResourcePolicy,
-    ) -> Result<Empty, AwsError> {
-        drop(permit);
-        self.account_call("PutResourcePolicy", 5.0)?;
-        let text = i.policy.unwrap_or_default();
-        check_policy(&text)?;
-        self.set_policy(i.resource_arn, Some(text)).await
-    }
-
-    /// API_DeleteResourcePolicy
-    pub async fn delete_resource_policy(
-        &self,
-        permit: Permit,
-        i: input::DeleteResourcePolicy,
-    ) -> Result<Empty, AwsError> {
-        drop(permit);
-        self.account_call("DeleteResourcePolicy", 5.0)?;
-        let arn = i.resource_arn.as_deref().unwrap_or_default();
-        let there = match self.resource(arn)? {
-            (stream, None) => stream.read().body.policy.is_some(),
-            (_, Some(c)) => c.policy.is_some(),
-        };
-        if !there {
-            return Err(error::not_found(format!("No resource policy found for resource ARN {arn}")));
-        }
-        self.set_policy(i.resource_arn, None).await
-    }
-
-    async fn set_policy(&self, arn: Option<String>, policy: Option<String>) -> Result<Empty, AwsError> {
-        match self.resource(arn.as_deref().unwrap_or_default())? {
-            (stream, None) => {
-                let home = &self.inner.home;
-                let change = |b: &mut Body, _: &crate::map::ShardMap| {
-                    if b.status != Status::Active {
-                        return Err(error::not_active(home, &stream.name, b.status));
-                    }
-                    b.policy = policy;
-                    Ok(Empty {})
-                };
-                stream.change(&self.inner.tools, change).await
-            }
-            (stream, Some(mut c)) => {
-                c.policy = policy;
-                self.inner.consumers.put(&self.inner.tools, stream.uid, c).await.map(|()| Empty {})
-            }
-        }
-    }
-
-    /// API_GetResourcePolicy
-    pub async fn get_resource_policy(
-        &self,
-        permit: Permit,
-        i: input::GetResourcePolicy,
-    ) -> Result<GetResourcePolicyOutput, AwsError> {
-        drop(permit);
-        self.account_call("GetResourcePolicy", 5.0)?;
-        let arn = i.resource_arn.unwrap_or_default();
-        let policy = match self.resource(&arn)? {
-            (stream, None) => stream.read().body.policy.clone(),
-            (_, Some(c)) => c.policy,
-        };
-        let policy = policy
-            .ok_or_else(|| error::not_found(format!("No resource policy found for resource ARN {arn}")))?;
-        Ok(GetResourcePolicyOutput { policy })
-    }
-
     /// API_IncreaseStreamRetentionPeriod
     pub async fn increase_retention(
         &self,
@@ -433,6 +177,7 @@ impl DataStreams {
             return Err(error::argument("EncryptionType must be KMS."));
         }
         let key = i.key_id.unwrap_or_default();
+        self.inner.keys.ask(&key).await?;
         self.set_key(&stream, Some(key)).await
     }
 
@@ -508,6 +253,8 @@ impl DataStreams {
             }
             b.switched.push(now);
             b.mode = mode;
+            // Only on-demand streams distribute records.
+            b.auto &= mode == Mode::OnDemand;
             b.warm_mibps = i.warm_throughput.and_then(|w| u32::try_from(w).ok());
             let open = map.open_count() as u32;
             Ok((if least > open { Work::Count(least) } else { Work::Wait }, ()))
@@ -579,11 +326,23 @@ impl DataStreams {
         let stream = self.find(None, i.stream_arn.as_deref())?;
         self.account_call("UpdateStreamRecordDistributionStrategy", 5.0)?;
         let auto = i.distribution.as_deref() == Some("AUTO");
-        self.update(&stream, Status::Updating, |b, _| {
-            b.auto = auto;
-            Ok((Work::Wait, ()))
-        })
-        .await?;
+        let home = &self.inner.home;
+        // At once: the stream is not UPDATING meanwhile.
+        stream
+            .change(&self.inner.tools, |b, _| {
+                if b.status != Status::Active {
+                    return Err(error::not_active(home, &stream.name, b.status));
+                }
+                if auto && b.mode != Mode::OnDemand {
+                    return Err(error::argument(format!(
+                        "RecordDistributionStrategy AUTO is only supported for streams in ON_DEMAND mode; stream {} under account {} is not.",
+                        stream.name, home.account
+                    )));
+                }
+                b.auto = auto;
+                Ok(())
+            })
+            .await?;
         Ok(Empty {})
     }
 
@@ -614,53 +373,5 @@ impl DataStreams {
     fn account_settings(&self) -> AccountSettingsOutput {
         let status = if self.inner.account.committed() { "ENABLED" } else { "DISABLED" };
         AccountSettingsOutput { minimum_throughput_billing_commitment: Commitment { status } }
-    }
-}
-
-/// Whether a text can be a resource's policy; what it allows is enforced by the gate, once that knows policies.
-fn check_policy(text: &str) -> Result<(), AwsError> {
-    let bad = |why: String| error::validation(format!("The resource policy is not valid: {why}."));
-    if text.len() > POLICY {
-        return Err(bad(format!("it is larger than {POLICY} bytes")));
-    }
-    let v: serde_json::Value = serde_json::from_str(text).map_err(|e| bad(format!("it is not JSON: {e}")))?;
-    let statements = match v.get("Statement") {
-        Some(serde_json::Value::Array(a)) if !a.is_empty() => a.clone(),
-        Some(s @ serde_json::Value::Object(_)) => vec![s.clone()],
-        _ => return Err(bad("it has no Statement".into())),
-    };
-    if !matches!(v.get("Version").and_then(|v| v.as_str()), None | Some("2012-10-17" | "2008-10-17")) {
-        return Err(bad("its Version is neither 2012-10-17 nor 2008-10-17".into()));
-    }
-    for s in statements {
-        if !matches!(s.get("Effect").and_then(|e| e.as_str()), Some("Allow" | "Deny")) {
-            return Err(bad("a statement has no Effect of Allow or Deny".into()));
-        }
-        for need in [["Principal", "NotPrincipal"], ["Action", "NotAction"]] {
-            if need.iter().all(|n| s.get(*n).is_none()) {
-                return Err(bad(format!("a statement has no {}", need[0])));
-            }
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn policies_are_looked_at() {
-        let good = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"kinesis:*","Resource":"*"}]}"#;
-        assert!(check_policy(good).is_ok());
-        for bad in [
-            "",
-            "{}",
-            r#"{"Statement":[]}"#,
-            &good.replace("Allow", "Maybe"),
-            &good.replace("Principal", "P"),
-        ] {
-            assert_eq!(check_policy(bad).unwrap_err().code, "ValidationException", "{bad}");
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! Shards listed, split and merged.
 
-use access::Permit;
+use access::{Gate, Permit};
 use serde::{Deserialize, Serialize};
-use wire::aws::{AwsError, Empty, Time};
-use world::Timestamp;
+use wire::aws::{AwsError, Empty, Input as _, Time};
+use world::{Arn, Home, Timestamp};
 
 use crate::{
     body::{Mode, Status, StoredStep, Work},
@@ -13,13 +13,15 @@ use crate::{
     input::{ListShards, MergeShards, ShardFilter, SplitShard, UpdateShardCount},
     map::{self, Shard},
     plan,
-    service::DataStreams,
+    service::{DataStreams, stream_arn},
     stream::{Stream, lately},
     token,
 };
 
 /// Shards in an answer of ListShards at most, and unless asked otherwise.
 const SHARDS: usize = 1000;
+/// What tokens of its pages are sealed for.
+const PAGES: &str = "list-shards";
 /// UpdateShardCount in 24 hours.
 const COUNTS: usize = 10;
 /// Shards of a stream (API_UpdateShardCount).
@@ -82,6 +84,15 @@ fn which(f: &ShardFilter) -> Result<Which, AwsError> {
     }
 }
 
+/// The stream that is listed, which the gate is asked about: by name or ARN, or by the page's token.
+pub(crate) fn resource(gate: &Gate, i: &ListShards, home: &Home) -> Result<Arn, AwsError> {
+    let next = i.next_token.as_ref().and_then(|t| token::peek_page::<Next>(gate, PAGES, t));
+    match next {
+        Some(next) => Ok(stream_arn(home, &next.stream)),
+        None => i.resource(home),
+    }
+}
+
 impl Which {
     fn holds(self, s: &Shard, horizon: Timestamp) -> bool {
         let open_at = |t: Timestamp| s.opened <= t && s.closed.is_none_or(|z| z > t);
@@ -115,7 +126,7 @@ impl DataStreams {
                 ));
             }
             Some(t) => {
-                let next: Next = token::open_page(&self.inner.gate, "list-shards", t, self.now())?;
+                let next: Next = token::open_page(&self.inner.gate, PAGES, t, self.now())?;
                 let stream = self.get(&next.stream)?;
                 if stream.uid.to_string() != next.uid {
                     return Err(error::no_stream(&self.inner.home, &next.stream));
@@ -153,7 +164,7 @@ impl DataStreams {
         let next_token = page.last().filter(|_| rest.next().is_some()).map(|last| {
             let next =
                 Next { stream: stream.name.clone(), uid: stream.uid.to_string(), after: last.index, which };
-            token::page(&self.inner.gate, "list-shards", self.now(), next)
+            token::page(&self.inner.gate, PAGES, self.now(), next)
         });
         Ok(ListShardsOutput { shards: page.into_iter().map(ShardOutput::from).collect(), next_token })
     }

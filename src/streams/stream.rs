@@ -8,6 +8,7 @@ use std::{
 use catalog::{Catalog, Change, Document};
 use log::{LogError, SharedLog};
 use tokio::sync::watch;
+use usage::Usage;
 use wire::aws::AwsError;
 use world::{Arn, ShardId, StreamUid, Timestamp, World};
 
@@ -64,27 +65,32 @@ pub(crate) struct Tools {
 }
 
 impl Stream {
-    pub fn new(name: String, uid: StreamUid, arn: Arn, body: Body) -> Arc<Stream> {
+    pub fn new(usage: &Usage, name: String, uid: StreamUid, arn: Arn, body: Body) -> Arc<Stream> {
         let map = ShardMap::new(Vec::new(), body.next_shard);
-        Stream::with(name, uid, arn, State { body, map, version: 0, chunks: Vec::new() })
+        Stream::with(usage, name, uid, arn, State { body, map, version: 0, chunks: Vec::new() })
     }
 
-    fn with(name: String, uid: StreamUid, arn: Arn, state: State) -> Arc<Stream> {
+    fn with(usage: &Usage, name: String, uid: StreamUid, arn: Arn, state: State) -> Arc<Stream> {
         Arc::new(Stream {
+            meter: Meter::new(usage, &name, uid),
             name,
             uid,
             arn,
             state: RwLock::new(state),
             turn: <_>::default(),
             changed: watch::Sender::new(0),
-            meter: Meter::default(),
             load: Load::default(),
             dealt: <_>::default(),
         })
     }
 
     /// From its documents.
-    pub fn stored(arn: Arn, doc: &Document, shards: &[Document]) -> Result<Arc<Stream>, AwsError> {
+    pub fn stored(
+        usage: &Usage,
+        arn: Arn,
+        doc: &Document,
+        shards: &[Document],
+    ) -> Result<Arc<Stream>, AwsError> {
         let damaged =
             |what: &str| error::internal(format!("the document of data stream {:?} {what}", doc.id));
         let body: Body = serde_json::from_slice(&doc.body).map_err(|e| damaged(&e.to_string()))?;
@@ -105,7 +111,7 @@ impl Stream {
         }
         let map = ShardMap::new(all, body.next_shard);
         let state = State { body, map, version: doc.version, chunks };
-        Ok(Stream::with(doc.id.clone(), uid, arn, state))
+        Ok(Stream::with(usage, doc.id.clone(), uid, arn, state))
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -243,8 +249,14 @@ impl Stream {
                 }
                 Work::Key(key) => {
                     tools.log.rotate_key(self.uid).await.map_err(error::log)?;
+                    let now = tools.world.clock.now();
                     self.change_in_turn(tools, &[], &[], |b, _| {
-                        (b.key, b.work) = (key, Some(Work::Wait));
+                        b.switch_key(
+                            key,
+                            now,
+                            now - Duration::from_secs(3600 * u64::from(b.retention_hours)),
+                        );
+                        b.work = Some(Work::Wait);
                         Ok(())
                     })
                     .await?;

@@ -45,11 +45,13 @@ impl Iterator {
     pub fn seal(&self, gate: &Gate) -> String {
         gate.seal_token(ITERATOR, &pack(self))
     }
-    /// The inverse; `InvalidArgument` for what is none, `ExpiredIterator` for one that is too old.
+    /// What it says, however old it is; `None` for what is no iterator.
+    pub fn peek(gate: &Gate, token: &str) -> Option<Iterator> {
+        gate.open_token(ITERATOR, token).ok().and_then(|plain| unpack(&plain))
+    }
+    /// The inverse of [`Iterator::seal`]; `InvalidArgument` for what is none, `ExpiredIterator` for one that is too old.
     pub fn open(gate: &Gate, token: &str, now: Timestamp) -> Result<Iterator, AwsError> {
-        let plain =
-            gate.open_token(ITERATOR, token).map_err(|_| error::argument("Invalid ShardIterator."))?;
-        let it: Iterator = unpack(&plain).ok_or_else(|| error::argument("Invalid ShardIterator."))?;
+        let it = Iterator::peek(gate, token).ok_or_else(|| error::argument("Invalid ShardIterator."))?;
         if now.since(it.t) >= LIFE {
             return Err(AwsError::new(
                 "ExpiredIteratorException",
@@ -83,7 +85,12 @@ struct Paged<T> {
 pub fn page<T: Serialize>(gate: &Gate, what: &str, now: Timestamp, q: T) -> String {
     gate.seal_token(what, &pack(&Paged { t: now, q }))
 }
-/// The inverse; `InvalidArgument` for what is none, `ExpiredNextToken` for one that is too old.
+/// What a page's token says, however old it is; `None` for what is none.
+pub fn peek_page<T: DeserializeOwned>(gate: &Gate, what: &str, token: &str) -> Option<T> {
+    let p: Paged<T> = unpack(&gate.open_token(what, token).ok()?)?;
+    Some(p.q)
+}
+/// The inverse of [`page`]; `InvalidArgument` for what is none, `ExpiredNextToken` for one that is too old.
 pub fn open_page<T: DeserializeOwned>(
     gate: &Gate,
     what: &str,

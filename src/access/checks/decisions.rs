@@ -9,7 +9,7 @@ use std::{
 use world::Arn;
 
 use super::{HOUR, KEY, ROOT, Site, WRONG, list, word};
-use crate::{Action, AuditSink, Credentials, Decision, Denied, Principal, actions};
+use crate::{Action, AuditSink, Credentials, Decision, Denied, Principal, actions, stream_actions};
 
 /// Resources by a letter each.
 fn resource(site: &Site, letter: char) -> Arn {
@@ -73,7 +73,7 @@ async fn the_table_holds() {
         (Credentials::Playback(&service), None, "", "who?"),
     ];
     for (cred, actions, resources, otherwise) in table {
-        for action in actions::ALL {
+        for action in actions::ALL.iter().chain(stream_actions::ALL) {
             for letter in RESOURCES.chars() {
                 let arn = resource(&site, letter);
                 let r = gate.admit(*cred, *action, &arn).await;

@@ -11,6 +11,7 @@ pub mod retention;
 pub mod segment;
 pub mod stream;
 mod tail;
+pub mod usage;
 pub mod verify;
 
 use serde_json::Value;

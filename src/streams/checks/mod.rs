@@ -1,6 +1,11 @@
 //! The service over a real log, without a wire.
 
 mod crashes;
+mod fanout;
+mod gate;
+mod keys;
+mod limits;
+mod metering;
 mod records;
 mod resharding;
 mod upkeep;
@@ -14,7 +19,7 @@ use seal::{DataKey, LocalKey};
 use wire::aws::{AwsError, Blob};
 use world::{Home, World};
 
-use crate::{Config, DataStreams, actions, input::*};
+use crate::{Config, DataStreams, Parts, actions, input::*};
 
 /// A catalog, a log, and what opens the service on them.
 pub(crate) struct Site {
@@ -23,6 +28,8 @@ pub(crate) struct Site {
     pub log: SharedLog,
     pub config: Config,
     pub gate: Gate,
+    pub keys: Arc<keys::TestKeys>,
+    pub usage: usage::Usage,
     _folder: tempfile::TempDir,
 }
 
@@ -39,7 +46,8 @@ impl Site {
         let (gate, _) =
             Gate::open(world.clone(), catalog.clone(), keys, Home::default(), None).await.unwrap();
         let config = Config { limits: false, ..Config::default() };
-        Site { world, catalog, log, config, gate, _folder: folder }
+        let usage = usage::Usage::new(world.clone(), catalog.clone());
+        Site { world, catalog, log, config, gate, keys: Arc::default(), usage, _folder: folder }
     }
     /// One whose time is set.
     pub async fn at(clock: Arc<dyn world::Clock>) -> Site {
@@ -51,8 +59,16 @@ impl Site {
         self.open_on(self.catalog.clone()).await.unwrap()
     }
     pub async fn open_on(&self, catalog: Arc<dyn Catalog>) -> Result<DataStreams, AwsError> {
-        let (w, l, g) = (self.world.clone(), self.log.clone(), self.gate.clone());
-        DataStreams::open(w, catalog, l, g, Home::default(), self.config.clone()).await
+        let parts = Parts {
+            world: self.world.clone(),
+            catalog,
+            log: self.log.clone(),
+            gate: self.gate.clone(),
+            home: Home::default(),
+            keys: self.keys.clone(),
+            usage: self.usage.clone(),
+        };
+        DataStreams::open(parts, self.config.clone()).await
     }
 }
 

@@ -17,6 +17,11 @@ pub trait Input: DeserializeOwned + Send + 'static {
     fn check(&self, v: &mut Violations);
     /// What the gate is asked about: the resource that the input names, by name or ARN. An error where it names none.
     fn resource(&self, home: &Home) -> Result<Arn, AwsError>;
+    /// The same, for an input that names it by a token which the gate sealed.
+    fn resource_by(&self, gate: &Gate, home: &Home) -> Result<Arn, AwsError> {
+        let _ = gate;
+        self.resource(home)
+    }
 }
 
 /// What an operation may want to know besides its input.
@@ -71,7 +76,7 @@ fn admit<I: Input>(incoming: Incoming, action: Action) -> Result<(Call, Permit, 
     let mut violations = Violations::default();
     input.check(&mut violations);
     violations.into_result()?;
-    let permit = gate.authorize(known, action, &input.resource(&call.home)?)?;
+    let permit = gate.authorize(known, action, &input.resource_by(&gate, &call.home)?)?;
     Ok((call, permit, input))
 }
 
@@ -84,6 +89,11 @@ impl Service {
     /// Its operations' names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.operations.keys().copied()
+    }
+
+    /// What each operation asks the gate for, in the same order.
+    pub fn actions(&self) -> impl Iterator<Item = Action> {
+        self.operations.values().map(|o| o.action)
     }
 
     /// Adds an operation. `max_body`: bytes of the request's body at most.

@@ -1,6 +1,6 @@
 //! The actions of data streams, by their names in policies (Service Authorization Reference, Amazon Kinesis Data Streams).
 
-use access::Action;
+use crate::Action;
 
 macro_rules! actions {
     ($($name:ident = $text:literal;)*) => {

@@ -1,0 +1,156 @@
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{Stream as Events, StreamExt as _};
+use serde_json::Value;
+use wire::aws::AwsError;
+use world::{Timestamp, sim::SimClock};
+
+use super::{Site, data};
+use crate::{DataStreams, fanout::SubscribeToShardEvent, input::*};
+
+/// Registers one; its ARN.
+pub(crate) async fn consumer(s: &DataStreams, stream: &str, name: &str) -> String {
+    let out = register(s, stream, name).await.unwrap();
+    out["Consumer"]["ConsumerARN"].as_str().unwrap().to_owned()
+}
+
+async fn register(s: &DataStreams, stream: &str, name: &str) -> Result<Value, AwsError> {
+    let i = RegisterStreamConsumer {
+        stream_arn: Some(s.get(stream).unwrap().arn.0.clone()),
+        consumer_name: Some(name.into()),
+        ..<_>::default()
+    };
+    s.register_consumer(s.permit(), i).await.map(|out| serde_json::to_value(out).unwrap())
+}
+
+impl DataStreams {
+    /// Of the first shard, from its beginning.
+    pub(crate) async fn subscription(
+        &self,
+        arn: &str,
+    ) -> Result<impl Events<Item = Result<SubscribeToShardEvent, AwsError>> + Send + use<>, AwsError> {
+        let i = SubscribeToShard {
+            consumer_arn: Some(arn.into()),
+            shard_id: Some("shardId-000000000000".into()),
+            starting_position: Some(StartingPosition {
+                r#type: Some("TRIM_HORIZON".into()),
+                ..<_>::default()
+            }),
+            ..<_>::default()
+        };
+        self.subscribe_to_shard(self.permit(), i).await
+    }
+}
+
+async fn site() -> (Site, Arc<SimClock>, DataStreams) {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let site = Site::at(clock.clone()).await;
+    let s = site.open().await;
+    s.make("s", 1).await;
+    (site, clock, s)
+}
+
+#[tokio::test]
+async fn a_subscription_lasts_five_minutes() {
+    let (_site, clock, s) = site().await;
+    let arn = consumer(&s, "s", "c").await;
+    let mut events = Box::pin(s.subscription(&arn).await.unwrap());
+    let (mut seconds, mut empty, mut got) = (0, Vec::new(), Vec::new());
+    loop {
+        tokio::select! {
+            biased;
+            event = events.next() => match event {
+                Some(event) => {
+                    let event = serde_json::to_value(event.unwrap()).unwrap();
+                    match &data(&event)[..] {
+                        [] => empty.push(seconds),
+                        some => got.extend_from_slice(some),
+                    }
+                }
+                None => break,
+            },
+            () = tokio::task::yield_now() => {
+                clock.advance(Duration::from_secs(1));
+                seconds += 1;
+                assert!(seconds <= 300, "longer than five minutes");
+                if seconds == 123 {
+                    s.put("s", "k", b"in between").await.unwrap();
+                }
+            }
+        }
+    }
+    assert_eq!(seconds, 300);
+    assert_eq!(got, ["in between"]);
+    assert_eq!(empty[..4], [0, 5, 10, 15], "when nothing comes, every five seconds");
+    // Once over, it is not in the way of the next.
+    drop(events);
+    drop(s.subscription(&arn).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_later_subscription_takes_over_after_five_seconds() {
+    let (_site, clock, s) = site().await;
+    let arn = consumer(&s, "s", "c").await;
+    let mut old = Box::pin(s.subscription(&arn).await.unwrap());
+    old.next().await.unwrap().unwrap();
+    clock.advance(Duration::from_millis(4999));
+    let refused = s.subscription(&arn).await.map(drop).unwrap_err();
+    assert_eq!(refused.code, "ResourceInUseException");
+    s.put("s", "k", b"x").await.unwrap();
+    assert_eq!(
+        data(&serde_json::to_value(old.next().await.unwrap().unwrap()).unwrap()),
+        ["x"],
+        "the old one goes on"
+    );
+    clock.advance(Duration::from_millis(1));
+    let mut new = Box::pin(s.subscription(&arn).await.unwrap());
+    assert_eq!(old.next().await.unwrap().unwrap_err().code, "ResourceInUseException");
+    assert!(old.next().await.is_none());
+    drop(old);
+    // That the old one is gone does not end the new one, nor lets another in early.
+    assert_eq!(data(&serde_json::to_value(new.next().await.unwrap().unwrap()).unwrap()), ["x"]);
+    assert_eq!(s.subscription(&arn).await.map(drop).unwrap_err().code, "ResourceInUseException");
+    // A consumer that is deregistered is told so.
+    let i = DeregisterStreamConsumer { consumer_arn: Some(arn), ..<_>::default() };
+    s.deregister_consumer(s.permit(), i).await.unwrap();
+    assert_eq!(new.next().await.unwrap().unwrap_err().code, "ResourceInUseException");
+}
+
+#[tokio::test]
+async fn a_stream_has_so_many_consumers() {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let mut site = Site::at(clock.clone()).await;
+    (site.config.limits, site.config.transition) = (true, Duration::from_secs(10));
+    let s = site.open().await;
+    let i = CreateStream { stream_name: Some("s".into()), shard_count: Some(1), ..<_>::default() };
+    s.create_stream(s.permit(), i).await.unwrap();
+    while s.get("s").unwrap().read().body.work.is_some() {
+        clock.advance(Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    let mut most = 20;
+    for n in 0..52 {
+        let done = register(&s, "s", &format!("c{n}")).await;
+        if n == most {
+            assert_eq!(done.unwrap_err().code, "LimitExceededException", "{n}");
+            if n == 51 {
+                break;
+            }
+            let commitment = Some(Commitment { status: Some("ENABLED".into()) });
+            s.update_account_settings(s.permit(), UpdateAccountSettings { commitment }).await.unwrap();
+            // This one was not made.
+            most = 51;
+            clock.advance(Duration::from_secs(10));
+            continue;
+        }
+        done.unwrap();
+        if n == 4 {
+            clock.advance(Duration::from_secs(1));
+            let sixth = register(&s, "s", "sixth").await.unwrap_err();
+            assert_eq!(sixth.code, "LimitExceededException", "five are being created");
+        }
+        if n % 5 == 4 {
+            clock.advance(Duration::from_secs(10));
+        }
+    }
+}

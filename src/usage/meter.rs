@@ -1,0 +1,73 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{Amounts, COUNT, Quantity};
+
+/// What kind of thing is metered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A data stream.
+    DataStream,
+    /// A consumer of enhanced fan-out of a data stream.
+    Consumer,
+    /// A video stream.
+    VideoStream,
+}
+
+/// Whose usage it is. A stream that is made anew under its old name is another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Resource {
+    /// What it is.
+    pub kind: Kind,
+    /// The stream's name.
+    pub stream: String,
+    /// The stream's id in the log, hexadecimal.
+    pub uid: String,
+    /// The consumer's name; empty for a stream.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub consumer: String,
+}
+
+/// Counters since the meter was first asked for.
+#[derive(Debug, Default)]
+pub struct Meter([AtomicU64; COUNT]);
+
+impl Meter {
+    /// So much more.
+    pub fn add(&self, q: Quantity, n: u64) {
+        self.0[q as usize].fetch_add(n, Relaxed);
+    }
+    /// So much so far.
+    pub fn total(&self, q: Quantity) -> u64 {
+        self.0[q as usize].load(Relaxed)
+    }
+}
+
+/// A meter that is in use, and what of it was taken.
+#[derive(Default)]
+pub(crate) struct Live {
+    pub meter: Arc<Meter>,
+    taken: [u64; COUNT],
+}
+
+impl Live {
+    /// What was added since the last time.
+    pub fn take(&mut self) -> Amounts {
+        let mut added = Amounts::default();
+        for ((n, taken), total) in added.0.iter_mut().zip(&mut self.taken).zip(&self.meter.0) {
+            let total = total.load(Relaxed);
+            *n = total.wrapping_sub(*taken);
+            *taken = total;
+        }
+        added
+    }
+    /// Whether anybody may still add to it.
+    pub fn is_held(&self) -> bool {
+        Arc::strong_count(&self.meter) > 1
+    }
+}

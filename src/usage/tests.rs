@@ -1,0 +1,205 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering::SeqCst},
+};
+
+use catalog::{
+    Catalog, CatalogError, Change, KeyRow, Lease, LogUpdate, Mark, MemoryCatalog, RunQuery, RunRow,
+    SegmentRow, SegmentState, ShardRow,
+    testing::{self, TestClock},
+};
+
+use world::{ShardId, StreamUid};
+
+use super::*;
+
+const HOUR_LONG: Duration = Duration::from_secs(3600);
+
+fn stream(name: &str) -> Resource {
+    Resource {
+        kind: Kind::DataStream,
+        stream: name.into(),
+        uid: format!("{name}00"),
+        consumer: String::new(),
+    }
+}
+
+struct Site {
+    world: World,
+    clock: Arc<TestClock>,
+    catalog: Arc<Unsteady>,
+}
+
+impl Site {
+    fn new() -> Site {
+        let (world, clock) = testing::world(1);
+        let catalog = Arc::new(Unsteady { inner: MemoryCatalog::new(world.clone()), how: AtomicU8::new(0) });
+        Site { world, clock, catalog }
+    }
+    fn open(&self) -> Usage {
+        Usage::new(self.world.clone(), self.catalog.clone())
+    }
+    async fn bytes(&self, usage: &Usage, since: Timestamp) -> Vec<(String, u64)> {
+        let used = usage.used(since).await.unwrap();
+        used.into_iter()
+            .map(|u| {
+                (format!("{}{}", u.resource.stream, u.resource.consumer), u.amounts.of(Quantity::BytesIn))
+            })
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_down_survives_and_is_added_to() {
+    let site = Site::new();
+    let (start, usage) = (site.world.clock.now(), site.open());
+    let (a, b) = (usage.meter(stream("a")), usage.meter(stream("b")));
+    a.add(Quantity::BytesIn, 5);
+    b.add(Quantity::BytesIn, 7);
+    usage.flush().await.unwrap();
+    a.add(Quantity::BytesIn, 1);
+    usage.flush().await.unwrap();
+    a.add(Quantity::BytesIn, 1000);
+    // Killed here: another start knows all but the last.
+    let usage = site.open();
+    let all = |a, b| vec![("a".to_owned(), a), ("b".to_owned(), b)];
+    assert_eq!(site.bytes(&usage, start).await, all(6, 7));
+    usage.meter(stream("a")).add(Quantity::BytesIn, 10);
+    let c = Resource { kind: Kind::Consumer, consumer: "c".into(), ..stream("a") };
+    usage.meter(c).add(Quantity::BytesIn, 2);
+    assert_eq!(site.bytes(&usage, start).await, [("a".to_owned(), 16), ("b".into(), 7), ("ac".into(), 2)]);
+    usage.flush().await.unwrap();
+    assert!(usage.live().is_empty(), "nobody holds them");
+    site.clock.advance(HOUR_LONG);
+    let later = site.world.clock.now();
+    usage.meter(stream("b")).add(Quantity::BytesIn, 3);
+    assert_eq!(site.bytes(&usage, later).await, [("b".to_owned(), 3)]);
+    assert_eq!(site.bytes(&usage, start).await.len(), 3);
+}
+
+#[tokio::test]
+async fn hours_become_days_and_days_are_forgotten() {
+    let site = Site::new();
+    let (start, usage) = (site.world.clock.now(), site.open());
+    let meter = usage.meter(stream("a"));
+    let days = 10u64;
+    for _ in 0..24 * days {
+        meter.add(Quantity::BytesIn, 1);
+        usage.flush().await.unwrap();
+        site.clock.advance(HOUR_LONG);
+    }
+    let sum = vec![("a".to_owned(), 24 * days)];
+    assert_eq!(site.bytes(&usage, start).await, sum);
+    usage.roll().await.unwrap();
+    usage.roll().await.unwrap();
+    assert_eq!(site.bytes(&usage, start).await, sum);
+    let docs = site.catalog.list(Filter::kind(KIND)).await.unwrap();
+    let hours = docs.iter().filter(|d| d.id.starts_with("h/")).count();
+    assert!((72..=96).contains(&hours) && docs.len() - hours <= 8, "{hours} of {}", docs.len());
+    // The last day alone, and a stretch that begins within a day: the whole of that day.
+    assert_eq!(site.bytes(&usage, site.world.clock.now() - 5 * HOUR_LONG).await, [("a".to_owned(), 5)]);
+    site.clock.advance(HOUR_LONG * 24 * 401);
+    usage.roll().await.unwrap();
+    usage.roll().await.unwrap();
+    assert_eq!(site.catalog.list(Filter::kind(KIND)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_the_catalog_cannot_say_is_counted_once() {
+    let site = Site::new();
+    let (start, usage) = (site.world.clock.now(), site.open());
+    let (a, b) = (usage.meter(stream("a")), usage.meter(stream("b")));
+    let mut sums = (0, 0);
+    for (n, how) in [REFUSES, TAKES, 0, TAKES, TAKES, REFUSES, REFUSES, 0].into_iter().enumerate() {
+        let n = n as u64 + 1;
+        a.add(Quantity::BytesIn, n);
+        b.add(Quantity::BytesIn, 10 * n);
+        sums = (sums.0 + n, sums.1 + 10 * n);
+        site.catalog.how.store(how, SeqCst);
+        assert_eq!(usage.flush().await.is_ok(), how == 0, "{n}");
+        if n.is_multiple_of(3) {
+            site.clock.advance(HOUR_LONG);
+        }
+    }
+    assert_eq!(site.bytes(&usage, start).await, [("a".to_owned(), sums.0), ("b".into(), sums.1)]);
+}
+
+const REFUSES: u8 = 1;
+const TAKES: u8 = 2;
+
+/// Its commits fail: before they are done, or after.
+struct Unsteady {
+    inner: MemoryCatalog,
+    how: AtomicU8,
+}
+
+#[async_trait::async_trait]
+impl Catalog for Unsteady {
+    async fn commit(&self, changes: Vec<Change>) -> Result<(), CatalogError> {
+        let how = self.how.load(SeqCst);
+        if how == REFUSES {
+            return Err(CatalogError::Engine("refused".into()));
+        }
+        self.inner.commit(changes).await?;
+        if how == TAKES { Err(CatalogError::Engine("taken".into())) } else { Ok(()) }
+    }
+    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>, CatalogError> {
+        self.inner.get(kind, id).await
+    }
+    async fn list(&self, filter: Filter) -> Result<Vec<Document>, CatalogError> {
+        self.inner.list(filter).await
+    }
+    async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, CatalogError> {
+        self.inner.acquire(name, holder, ttl).await
+    }
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Lease, CatalogError> {
+        self.inner.renew(lease, ttl).await
+    }
+    async fn release(&self, lease: Lease) -> Result<(), CatalogError> {
+        self.inner.release(lease).await
+    }
+    async fn put_key(&self, key: KeyRow) -> Result<(), CatalogError> {
+        self.inner.put_key(key).await
+    }
+    async fn keys(&self, stream: StreamUid) -> Result<Vec<KeyRow>, CatalogError> {
+        self.inner.keys(stream).await
+    }
+    async fn all_keys(&self) -> Result<Vec<KeyRow>, CatalogError> {
+        self.inner.all_keys().await
+    }
+    async fn rewrap(&self, keys: Vec<KeyRow>) -> Result<(), CatalogError> {
+        self.inner.rewrap(keys).await
+    }
+    async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError> {
+        self.inner.forget_stream(stream).await
+    }
+    async fn log_update(&self, update: LogUpdate) -> Result<(), CatalogError> {
+        self.inner.log_update(update).await
+    }
+    async fn mark(&self) -> Result<Mark, CatalogError> {
+        self.inner.mark().await
+    }
+    async fn shards(&self, stream: Option<StreamUid>) -> Result<Vec<ShardRow>, CatalogError> {
+        self.inner.shards(stream).await
+    }
+    async fn runs(&self, shard: ShardId, query: RunQuery) -> Result<Vec<RunRow>, CatalogError> {
+        self.inner.runs(shard, query).await
+    }
+    async fn segment(&self, id: [u8; 16]) -> Result<Option<SegmentRow>, CatalogError> {
+        self.inner.segment(id).await
+    }
+    async fn segments(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<SegmentRow>, CatalogError> {
+        self.inner.segments(after, limit).await
+    }
+    async fn segments_in(
+        &self,
+        state: SegmentState,
+        after: Option<[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SegmentRow>, CatalogError> {
+        self.inner.segments_in(state, after, limit).await
+    }
+    async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, CatalogError> {
+        self.inner.stored_bytes(stream).await
+    }
+}
