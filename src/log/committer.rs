@@ -439,6 +439,10 @@ impl Committer {
                     (appended, bytes) = (appended + 1, bytes + l.large.len);
                     let large = Arc::new((*l.large).clone());
                     l.segment.index_bytes.fetch_add(large.weight() as u64, Ordering::Relaxed);
+                    // At once, rather than when next looked at: a fast writer would go far past its size.
+                    if l.segment.end.load(Ordering::Relaxed) >= s.limits.segment_bytes {
+                        s.flush.notify_one();
+                    }
                     let data = TailData::Large(large.clone(), l.plain.clone());
                     self.visible(&l.shard, Recent::Large { large, at }, data, &mut newly);
                 }

@@ -1,6 +1,11 @@
 //! A disk that gets full.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    sync::atomic::Ordering,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use catalog::Catalog as _;
 use world::{
@@ -87,6 +92,30 @@ fn a_segment_that_meets_a_full_disk_is_not_copied_as_if_damaged() {
     let all = d.go(l.payloads(S, crate::Query::Positions(0, 9), 9, false)).unwrap();
     assert_eq!(d.go(l.read_payload(&all[0], 0..u64::MAX)).unwrap(), vec![5; 100_000]);
     d.go(write(20_000)).unwrap();
+}
+
+#[test]
+fn a_segment_that_is_large_enough_asks_to_be_closed() {
+    let sim = Sim::new(1);
+    let mut d = Driven::new(&alone(&sim), roomy(), StorePolicy::default());
+    let (l, s) = (d.log.clone(), d.shared.clone());
+    d.go(l.create_stream(stream(0))).unwrap();
+    let mut asked = Box::pin(s.flush.notified());
+    for n in 0.. {
+        let before = d.shared.segments.all().first().map_or(0, |s| s.end.load(Ordering::Relaxed));
+        assert!(before < 1 << 20, "{before} bytes, and nobody was asked");
+        let l = l.clone();
+        d.go(async move {
+            let mut w = l.payload(S).await?;
+            w.write(&vec![5; 100_000]).await?;
+            w.commit((Timestamp(n), Timestamp(n + 1)), b"index"[..].into()).await
+        })
+        .unwrap();
+        if asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            assert!(n >= 9, "too early, after {n}");
+            return;
+        }
+    }
 }
 
 #[test]
