@@ -195,12 +195,24 @@ impl DataStreams {
         }
     }
 
-    /// Adds what goes by time: so long has passed since the last call.
+    /// Adds what goes by time since the last call, for all streams.
+    pub(crate) fn meter_shards(&self) {
+        let now = self.inner.tools.world.clock.monotonic();
+        let before =
+            std::mem::replace(&mut *self.inner.metered.lock().unwrap_or_else(PoisonError::into_inner), now);
+        for stream in self.all() {
+            self.meter_time(&stream, now.saturating_sub(before));
+        }
+    }
+
+    /// Of one stream: so long has passed since the last call, or less for what is younger.
     pub(crate) fn meter_time(&self, stream: &Stream, passed: Duration) {
-        let ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        let (shards, extended, mode) = {
+        let now = self.now();
+        let since = |created| passed.min(now.since(created)).as_millis().try_into().unwrap_or(u64::MAX);
+        let (shards, extended, mode, ms) = {
             let s = stream.read();
-            (s.map.open_count() as u64, s.body.retention_hours > 24, s.body.mode)
+            let b = &s.body;
+            (s.map.open_count() as u64, b.retention_hours > 24, b.mode, since(b.created))
         };
         let u = &stream.meter.usage;
         u.add(Quantity::ShardMs, shards * ms);
@@ -214,7 +226,7 @@ impl DataStreams {
         stream.meter.forget(&consumers);
         for c in consumers {
             let consumed = stream.meter.consumer(&self.inner.usage, stream, &c.name);
-            consumed.usage.add(Quantity::ShardMs, shards * ms);
+            consumed.usage.add(Quantity::ShardMs, shards * since(c.created));
         }
     }
 

@@ -91,6 +91,8 @@ pub(crate) struct Inner {
     pub quotas: Box<dyn Quotas>,
     pub consumers: Consumers,
     pub account: Account,
+    /// Up to when what goes by time is metered.
+    pub metered: Mutex<Duration>,
     /// Subscriptions end.
     pub stopping: watch::Sender<bool>,
     open: Mutex<BTreeMap<String, Arc<Stream>>>,
@@ -120,6 +122,7 @@ impl DataStreams {
         let tools = Tools { world, catalog, log };
         let s = DataStreams {
             inner: Arc::new(Inner {
+                metered: Mutex::new(tools.world.clock.monotonic()),
                 stopping: watch::Sender::new(false),
                 tools,
                 gate,
@@ -145,6 +148,7 @@ impl DataStreams {
     /// Ends all subscriptions, as the server stops; they go on where the consumer says, elsewhere or later.
     pub fn stop(&self) {
         self.inner.stopping.send_replace(true);
+        self.meter_shards();
     }
 
     pub(crate) fn map(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Stream>>> {

@@ -54,8 +54,8 @@ impl DataStreams {
             if stored.is_some() {
                 weighed = now;
             }
+            self.meter_shards();
             for stream in self.all() {
-                self.meter_time(&stream, passed);
                 if let Some(passed) = stored {
                     self.meter_stored(&stream, passed).await;
                 }

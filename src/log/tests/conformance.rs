@@ -50,6 +50,7 @@ suite! {
     stored_bytes_follow_what_is_there
     what_is_set_for_a_stream_is_kept_and_goes_with_it
     age_removes_what_is_older_and_nothing_else
+    a_closed_shard_gives_its_space_back
     a_budget_overwrites_the_oldest_or_refuses
     what_is_pinned_outlives_age_and_budget
 }
@@ -668,6 +669,23 @@ async fn age_removes_what_is_older_and_nothing_else<E: Engine>(e: E) {
         assert_eq!(left(&log, s).await, [10]);
         assert_eq!(left(&log, other).await, [8, 9]);
     }
+}
+
+/// Nobody trims a shard that was split: what is in it goes by age all the same.
+async fn a_closed_shard_gives_its_space_back<E: Engine>(e: E) {
+    let log = e.open().await;
+    let s = create(&log, 1).await;
+    hourly(&e, &log, s).await;
+    log.close_shard(s).await.unwrap();
+    let child = ShardId { shard: 1, ..s };
+    log.open_shard(child, &[0]).await.unwrap();
+    log.set_retention(s.stream, Retention { age: Some(90 * MINUTE), ..Retention::default() }).await.unwrap();
+    e.set_clock(e.clock().now() + 91 * MINUTE);
+    log.enforce().await.unwrap();
+    assert_eq!(left(&log, s).await, [0; 0]);
+    assert_eq!(log.stored_bytes(Some(s.stream)).await.unwrap(), 0);
+    log.append(child, records(0, 1, 5)).await.unwrap();
+    assert_eq!(left(&log, child).await.len(), 1);
 }
 
 async fn a_budget_overwrites_the_oldest_or_refuses<E: Engine>(e: E) {
