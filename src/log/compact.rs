@@ -31,12 +31,18 @@ pub(crate) struct Compaction {
     cursor: Mutex<Option<SegmentId>>,
     /// Held while files are copied.
     copying: Mutex<()>,
+    /// Copies that this process began, and that are not known to the catalog: their notes are to stay.
+    begun: Mutex<BTreeSet<SegmentId>>,
 }
 
 impl Compaction {
     /// Something of it was removed, and something is left.
     pub fn thin(&self, id: SegmentId) {
         lock(&self.thin).insert(id);
+    }
+    /// Whether it is, or may become, a copy that the catalog knows by its note alone.
+    pub fn begun(&self, id: &SegmentId) -> bool {
+        lock(&self.begun).contains(id)
     }
     /// Waits for a copy that is under way; it ends soon if the log is dead.
     pub fn wait(&self) {
@@ -149,6 +155,7 @@ impl Shared {
         let bytes: u64 = group.iter().map(|r| r.bytes).sum();
         let full = self.limits.segment_bytes.saturating_sub(segment::HEADER).max(1);
         let ids: Vec<SegmentId> = (0..(bytes / full + 1).min(64)).map(|_| new_id(&self.world)).collect();
+        lock(&self.compaction.begun).extend(ids.iter().copied());
         self.note_removals(&ids).await?;
         let (s, named) = (self.clone(), ids.clone());
         let written = self.blocking(move || s.copy(&stretches, named)).await??;
@@ -255,6 +262,7 @@ impl Shared {
         if let Err(e) = self.drop_notes(&noted).await {
             tracing::warn!(error = %e, "notes of copies that are known now stay");
         }
+        lock(&self.compaction.begun).retain(|id| !noted.contains(id));
         if self.world.store.is_some() {
             self.uploads.add(&segments);
         }

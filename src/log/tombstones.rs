@@ -48,6 +48,7 @@ impl Shared {
         self: &std::sync::Arc<Self>,
         mut gone: BTreeSet<SegmentId>,
     ) -> Result<(), LogError> {
+        gone.retain(|id| !self.compaction.begun(id));
         if gone.is_empty() {
             return Ok(());
         }
