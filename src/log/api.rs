@@ -206,8 +206,8 @@ pub trait Log: Send + Sync + 'static {
         limit: usize,
         from_end: bool,
     ) -> Result<Vec<Payload>, LogError>;
-    /// As [`Log::payloads`], but goes on past parts that are gone or damaged, and says which these are; at most a few, then
-    /// it ends there. What only cannot be had at the moment fails it.
+    /// As [`Log::payloads`], but goes on past parts that are gone or damaged, and says which these are; at most
+    /// [`crate::MAX_UNREADABLE`], then what is between the last of them and what is in no closed segment yet was not looked at. What only cannot be had at the moment fails it.
     async fn readable_payloads(
         &self,
         shard: ShardId,

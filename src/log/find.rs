@@ -14,8 +14,8 @@ use crate::{
     shared::Shared,
 };
 
-/// Parts that cannot be read and are passed over at most.
-const PASSED: usize = 16;
+/// Parts that cannot be read and that [`crate::Log::readable_payloads`] passes over at most.
+pub const MAX_UNREADABLE: usize = 16;
 
 impl Shared {
     pub async fn seek(self: &Arc<Self>, id: ShardId, arrival: Timestamp) -> Result<u64, LogError> {
@@ -190,7 +190,7 @@ impl Shared {
                                 bytes: run.bytes,
                                 why: e.to_string(),
                             });
-                            if passed.len() >= PASSED {
+                            if passed.len() >= MAX_UNREADABLE {
                                 break;
                             }
                         }

@@ -65,6 +65,7 @@ mod verify_journal;
 
 pub use api::*;
 pub use archive::{Archive, SegmentEntry, SegmentRun, segment_id, segment_name};
+pub use find::MAX_UNREADABLE;
 pub use findings::{Finding, Report, Seen, Severity};
 pub use local::LocalLog;
 pub use memory::MemoryLog;

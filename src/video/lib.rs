@@ -24,6 +24,7 @@ mod import;
 pub mod index;
 mod ingest;
 mod live;
+mod lost;
 mod mp4;
 mod retention;
 mod sound;

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use log::{Head, Log, Payload, Query, SharedLog, Unreadable};
+use log::{Head, Log, MAX_UNREADABLE, Payload, Query, SharedLog, Unreadable};
 use tokio::sync::watch;
 use world::Timestamp;
 
@@ -137,6 +137,9 @@ impl Recent {
     }
 }
 
+/// Parts that cannot be read and are passed over for one answer.
+const MAX_PARTS: usize = 1000;
+
 /// What is found in a range.
 pub(crate) struct Found {
     /// Ascending by position.
@@ -171,14 +174,38 @@ impl Stream {
         Ok((page.into_iter().find_map(|p| Fragment::parse(self, p)), unreadable))
     }
 
-    /// The first or the last fragment of a stretch.
+    /// Payloads, past what cannot be read, which is remembered.
+    async fn readable(
+        &self,
+        log: &SharedLog,
+        q: Query,
+        most: usize,
+        from_end: bool,
+    ) -> Result<(Vec<Payload>, Vec<Unreadable>), VideoError> {
+        let found = log.readable_payloads(self.shard, q, most, from_end).await;
+        let (page, lost) = found.map_err(|e| self.log_error(e))?;
+        self.lost.note(&lost);
+        Ok((page, lost))
+    }
+
+    fn too_much_lost(&self) -> VideoError {
+        let what =
+            "too many parts of this range are gone or damaged: ask for a shorter one, or run rushes verify";
+        VideoError::Damaged(self.name().into(), what.into())
+    }
+
+    /// The first or the last fragment of a stretch, of what can be read.
     pub async fn end(
         &self,
         log: &SharedLog,
         q: Query,
         from_end: bool,
     ) -> Result<Option<Arc<Fragment>>, VideoError> {
-        let page = log.payloads(self.shard, q, 1, from_end).await.map_err(|e| self.log_error(e))?;
+        let (page, lost) = self.readable(log, q, 1, from_end).await?;
+        // What is recent would come before what was not looked at.
+        if lost.len() >= MAX_UNREADABLE && (page.is_empty() || !from_end) {
+            return Err(self.too_much_lost());
+        }
         Ok(page.into_iter().find_map(|p| Fragment::parse(self, p)))
     }
 
@@ -190,7 +217,9 @@ impl Stream {
         {
             return Ok(f.clone());
         }
-        if let Some(f) = self.end(log, Query::Positions(position, position), false).await? {
+        let here = log.payloads(self.shard, Query::Positions(position, position), 1, false).await;
+        let here = here.map_err(|e| self.log_error(e))?;
+        if let Some(f) = here.into_iter().find_map(|p| Fragment::parse(self, p)) {
             return Ok(f);
         }
         let next = log.watch(self.shard).map_err(|e| self.log_error(e))?.borrow().next;
@@ -203,7 +232,7 @@ impl Stream {
         })
     }
 
-    /// Entries from a position on, in pages.
+    /// Entries from a position on, in pages, of what can be read.
     pub async fn page(
         &self,
         log: &SharedLog,
@@ -212,18 +241,27 @@ impl Stream {
         most: usize,
     ) -> Result<Vec<Arc<Fragment>>, VideoError> {
         let mut out = Vec::new();
-        let mut at = from;
+        let (mut at, mut parts) = (from, 0);
         while out.len() < most && at <= to {
             let want = PAGE.min(most - out.len());
-            let page = log
-                .payloads(self.shard, Query::Positions(at, to), want, false)
-                .await
-                .map_err(|e| self.log_error(e))?;
+            let (mut page, lost) = self.readable(log, Query::Positions(at, to), want, false).await?;
+            let after = lost.iter().map(|u| u.positions.1).max();
+            let more = lost.len() >= MAX_UNREADABLE;
+            if more {
+                // What is between those and what is recent was not looked at.
+                page.retain(|p| after.is_some_and(|after| p.position < after));
+            }
+            let last = page.last().map(|p| p.position).max(after.map(|after| after.saturating_sub(1)));
+            let Some(last) = last else { break };
+            self.lost.settle(at, last, &lost);
             let got = page.len();
-            let Some(last) = page.last().map(|p| p.position) else { break };
             out.extend(page.into_iter().filter_map(|p| Fragment::parse(self, p)));
-            if got < want || last == u64::MAX {
+            if got < want && !more || last == u64::MAX {
                 break;
+            }
+            parts += lost.len();
+            if parts > MAX_PARTS {
+                return Err(self.too_much_lost());
             }
             at = last + 1;
         }
@@ -271,10 +309,17 @@ impl Stream {
         }
         let p = first.position();
         let before = self.page(log, p.saturating_sub(LEAD), p.saturating_sub(1), LEAD as usize).await?;
+        // Nor over a hole.
+        let mut next = first.entry.ordinal;
         let lead = before
             .into_iter()
             .rev()
-            .take_while(|f| f.entry.discontinuities == first.entry.discontinuities)
+            .take_while(|f| {
+                let joined = f.entry.discontinuities == first.entry.discontinuities
+                    && f.entry.ordinal.saturating_add(1) == next;
+                next = f.entry.ordinal;
+                joined
+            })
             .find(|f| f.entry.independent);
         Ok(lead.unwrap_or(first))
     }

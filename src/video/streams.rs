@@ -22,8 +22,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use world::{Arn, Home, ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Config, Live, RetentionChange, Rules, StreamRetention, VideoError, ingest::Tail, store::Recent,
-    tables::Tracks, timeline::RunCache,
+    Config, Live, RetentionChange, Rules, StreamRetention, VideoError, ingest::Tail, lost::Lost,
+    store::Recent, tables::Tracks, timeline::RunCache,
 };
 
 const KIND: &str = "video-stream";
@@ -91,6 +91,7 @@ pub(crate) struct Stream {
     pub recent: AsyncMutex<Recent>,
     pub runs: Mutex<RunCache>,
     pub tracks: Tracks,
+    pub lost: Lost,
     /// What of its retention is its own.
     pub own: Mutex<StreamRetention>,
 }
@@ -115,6 +116,7 @@ impl Stream {
             recent: AsyncMutex::default(),
             runs: Mutex::default(),
             tracks: Tracks::default(),
+            lost: Lost::default(),
             own: Mutex::default(),
             info,
         }

@@ -84,7 +84,10 @@ pub(crate) async fn timeline(
     if let Some((first, last)) = stream.ends(log, by, from, to).await? {
         // Holes that retention left, as something before them is pinned: no fragment tells of them.
         let gaps = log.gaps(stream.shard, first.position(), last.position()).await;
-        let gaps = gaps.map_err(|e| stream.log_error(e))?;
+        let mut gaps = gaps.map_err(|e| stream.log_error(e))?;
+        // And what cannot be read any more, as far as somebody came upon it.
+        gaps.extend(stream.lost.between(first.position(), last.position()).iter().map(|u| u.positions));
+        gaps.sort_unstable();
         let mut at = first;
         // Whether the stretch begins with `at` for certain.
         let mut whole = at.position() == oldest.position();

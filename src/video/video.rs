@@ -239,7 +239,7 @@ impl Video {
         Ok(self.recorded_and_not(name).await?.0)
     }
 
-    /// What is stored of a stream and can be read, and what at its two ends cannot.
+    /// What is stored of a stream and can be read, and what of it cannot: at its two ends, and where anybody came upon it.
     pub async fn recorded_and_not(
         &self,
         name: &str,
@@ -248,6 +248,8 @@ impl Video {
         let (first, mut unreadable) = s.outermost(&self.log, false).await?;
         let (last, beyond) = s.outermost(&self.log, true).await?;
         unreadable.extend(beyond);
+        let oldest = self.log.watch(s.shard).map_err(|e| s.log_error(e))?.borrow().oldest;
+        unreadable.extend(s.lost.between(oldest, u64::MAX));
         unreadable.sort_by_key(|u| u.positions);
         unreadable.dedup_by_key(|u| u.positions);
         let (Some(first), Some(last)) = (first, last) else { return Ok((None, unreadable)) };

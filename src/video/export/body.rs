@@ -89,7 +89,12 @@ impl Making {
                     None => {
                         self.state = State::Over;
                         if let Some(Maker::Mkv(writer)) = self.maker.take() {
-                            let left_out = writer.left_out().iter().map(left_out).collect();
+                            let left_out = writer
+                                .left_out()
+                                .iter()
+                                .map(left_out)
+                                .chain(self.job.lost.iter().cloned())
+                                .collect();
                             let tail = writer.finish();
                             // Cues, which are the file's last bytes.
                             self.ready = gather(vec![tail.bytes]).into_iter();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use access::{Permit, actions};
 use bytes::{Bytes, BytesMut};
-use log::SharedLog;
+use log::{SharedLog, Unreadable};
 use media::{Codec, Gaps, LeftOut, Table, Track, mkv, mp4file};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -93,6 +93,8 @@ struct Job {
     ask: ExportAsk,
     /// The fragments with something in the range, and their number in the plan.
     positions: Vec<u64>,
+    /// What in the range cannot be read any more, for people.
+    lost: Vec<String>,
     _one: OwnedSemaphorePermit,
 }
 
@@ -200,7 +202,8 @@ impl Video {
             VideoError::Busy(format!("{AT_ONCE} exports run already: try again when one has ended"))
         })?;
         let stream = self.streams.get(name)?;
-        let mut job = Job { video: self.clone(), stream, ask, positions: Vec::new(), _one: one };
+        let mut job =
+            Job { video: self.clone(), stream, ask, positions: Vec::new(), lost: Vec::new(), _one: one };
         let most = match ask.form {
             Form::Mp4 => self.config.max_range,
             Form::Mkv => MAX_MKV,
@@ -211,7 +214,7 @@ impl Video {
         match ask.form {
             Form::Mp4 => {
                 let (head, covers) = plan(&mut job).await?.ok_or_else(nothing)?;
-                let left_out = head.left_out.iter().map(left_out).collect();
+                let left_out = head.left_out.iter().map(left_out).chain(job.lost.iter().cloned()).collect();
                 let (len, fragments) = (Some(head.total), job.positions.len());
                 let maker = Maker::Mp4(Box::new(head));
                 let estimated = found.estimated;
@@ -224,7 +227,7 @@ impl Video {
                 let fragments = job.positions.len();
                 let maker = Maker::Mkv(Box::new(writer));
                 let covers = (start, end);
-                let (len, estimated, left_out) = (None, found.estimated, Vec::new());
+                let (len, estimated, left_out) = (None, found.estimated, job.lost.clone());
                 Ok(Export { len, estimate, fragments, estimated, covers, left_out, maker, job })
             }
         }
@@ -270,6 +273,7 @@ async fn scan(job: &mut Job, most: usize) -> Result<Scanned, VideoError> {
             }
         }
     }
+    job.lost = stream.lost.between(lead.position(), last.position()).iter().map(lost).collect();
     Ok(out)
 }
 
@@ -333,6 +337,12 @@ impl Each {
         let what = format!("fragment {want} of video stream {:?}", job.stream.name());
         Err(VideoError::Gone(format!("{what} is gone: retention has removed it meanwhile")))
     }
+}
+
+/// For people, on one line and in a list that `; ` divides.
+fn lost(u: &Unreadable) -> String {
+    let (from, to) = (wire::time::format(u.arrival.0), wire::time::format(u.arrival.1));
+    format!("what arrived from {from} to {to} cannot be read: {}", u.why.replace(';', ","))
 }
 
 /// For people.

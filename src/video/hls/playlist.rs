@@ -45,6 +45,10 @@ pub struct Media<'a> {
 struct Line<'a> {
     fragment: &'a Fragment,
     track: &'a TrackEntry,
+    /// Holes before it: fragments that were removed or are lost, where no discontinuity is counted.
+    holes: u64,
+    /// When the fragment before it ends, if that is on the other side of a hole.
+    hole: Option<Timestamp>,
 }
 
 impl Line<'_> {
@@ -70,15 +74,25 @@ impl Line<'_> {
 /// * Video entries at the beginning at which decoding cannot start are left out; where there are more of them near
 ///   the end of a sliding playlist, `EXT-X-START` points before them, so that no player starts there.
 /// * Where several discontinuities lie between two entries, as many tags do, so that the counts of all tracks agree.
+/// * Where fragments are missing in between (lost, or removed around something pinned) what follows continues nothing, and
+///   a comment says from when to when; but in a sliding playlist, whose numbers have to last longer than it does.
 pub fn media(m: &Media) -> Option<String> {
-    let lines: Vec<Line> = m
-        .fragments
-        .iter()
-        .filter(|f| !m.key_only || f.entry.key.is_some())
-        .filter_map(|f| {
-            f.entry.track(m.track).filter(|t| t.mp4 || m.made).map(|track| Line { fragment: f, track })
-        })
-        .collect();
+    let (mut holes, mut hole, mut before) = (0, None, None::<&Fragment>);
+    let mut lines: Vec<Line> = Vec::with_capacity(m.fragments.len());
+    for f in m.fragments {
+        if let Some(b) = before
+            && f.entry.ordinal > b.entry.ordinal.saturating_add(1)
+            && f.entry.discontinuities == b.entry.discontinuities
+            && m.growth != Growth::Sliding
+        {
+            (holes, hole) = (holes + 1, hole.or(Some(b.end(m.by))));
+        }
+        before = Some(f);
+        let track = f.entry.track(m.track).filter(|t| t.mp4 || m.made);
+        if let Some(track) = track.filter(|_| !m.key_only || f.entry.key.is_some()) {
+            lines.push(Line { fragment: f, track, holes, hole: hole.take() });
+        }
+    }
     let begin = lines.iter().position(Line::can_start).unwrap_or(lines.len());
     let lines = lines.get(begin..).unwrap_or_default();
     let first = lines.first()?;
@@ -92,7 +106,8 @@ pub fn media(m: &Media) -> Option<String> {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "#EXT-X-TARGETDURATION:{target}");
     let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", first.track.ordinal);
-    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.fragment.entry.discontinuities);
+    let _ =
+        writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.fragment.entry.discontinuities + first.holes);
     match m.growth {
         Growth::Sliding => {}
         Growth::Growing(_) => out.push_str("#EXT-X-PLAYLIST-TYPE:EVENT\n"),
@@ -105,12 +120,16 @@ pub fn media(m: &Media) -> Option<String> {
         let _ = writeln!(out, "#EXT-X-START:TIME-OFFSET={offset:.3},PRECISE=YES");
     }
     let mut init: Option<InitHash> = None;
-    let mut discontinuities = first.fragment.entry.discontinuities;
-    for l in lines {
-        for _ in discontinuities..l.fragment.entry.discontinuities {
+    let count = |l: &Line| l.fragment.entry.discontinuities + l.holes;
+    let mut discontinuities = count(first);
+    for (n, l) in lines.iter().enumerate() {
+        if let Some(from) = l.hole.filter(|_| n > 0) {
+            let _ = writeln!(out, "# nothing from {} to {}", date(from), date(l.time(m.by)));
+        }
+        for _ in discontinuities..count(l) {
             out.push_str("#EXT-X-DISCONTINUITY\n");
         }
-        discontinuities = l.fragment.entry.discontinuities;
+        discontinuities = count(l);
         if init != Some(l.track.init) {
             init = Some(l.track.init);
             let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}/init-{}.mp4\"", m.track, l.track.init);

@@ -12,7 +12,7 @@ use common::{Camera, NOON, check};
 use log::{Limits, LocalLog, Log, StorePolicy};
 use media::fmp4;
 use seal::{DataKey, LocalKey};
-use video::{Ask, Config, Video};
+use video::{Ask, By, Config, ExportAsk, Form, Video};
 use world::{Home, World};
 
 struct Node {
@@ -171,4 +171,81 @@ async fn recording_goes_on_where_the_newest_segment_is_lost_and_no_number_comes_
         assert!(again.contains(&(last.0 + 1, last.1 + 1)), "{again:?} after {last:?}");
         node.log.shutdown().await.unwrap();
     }
+}
+
+/// A session whose recording lies in three segments, of which the middle one's is deleted behind our back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_part_is_passed_over_and_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut camera = Camera { len: 900, ..Camera::new(NOON) };
+    {
+        let node = start(dir.path()).await;
+        let permit = node.gate.internal(actions::PUT_MEDIA, &node.home.video_stream("yard"));
+        node.video.ensure_stream(&permit, "yard").await.unwrap();
+        let mut s = node.video.ingest(permit, "yard").await.unwrap();
+        s.tracks(camera.tracks()).await.unwrap();
+        for _ in 0..3 {
+            for _ in 0..300 {
+                let (units, at) = camera.units();
+                for u in units {
+                    s.write(u, at).await.unwrap();
+                }
+            }
+            node.log.flush().await.unwrap();
+        }
+        s.end().await.unwrap();
+        node.log.shutdown().await.unwrap();
+    }
+    let segments = dir.path().join("segments");
+    let mut files: Vec<_> = std::fs::read_dir(&segments).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    let away = dir.path().join("away");
+    std::fs::rename(&files[1], &away).unwrap();
+
+    let node = start(dir.path()).await;
+    let end = NOON + std::time::Duration::from_secs(60);
+    let url = actions::GET_HLS_STREAMING_SESSION_URL;
+    let permit = || node.gate.internal(url, &node.home.video_stream("yard"));
+    let ask = Ask { from: Some(NOON), to: Some(end), ..Ask::default() };
+    let path = node.video.hls_session(permit(), "yard", ask).await.unwrap().path;
+    let base = path.rsplit_once('/').unwrap().0;
+    let mut holes = Vec::new();
+    for track in 1..=2 {
+        let text = String::from_utf8(node.get(&format!("{base}/{track}.m3u8")).await).unwrap();
+        let list = check::media(&text);
+        for e in &list.entries {
+            assert!(!node.get(&format!("{base}/{}", e.uri)).await.is_empty());
+        }
+        let breaks = list.entries.last().unwrap().discontinuity - list.entries[0].discontinuity;
+        assert_eq!((breaks, text.matches("# nothing from 20").count()), (1, 1), "{text}");
+        let jump = |w: &[check::Entry]| w[1].date.unwrap() - w[0].date.unwrap() > 9000;
+        assert_eq!(list.entries.windows(2).filter(|w| jump(w)).count(), 1);
+        holes.push(list.entries.windows(2).position(|w| w[0].discontinuity != w[1].discontinuity));
+    }
+    assert!(holes[0].is_some() && holes[0] == holes[1], "{holes:?}");
+
+    let lists = || node.gate.internal(actions::LIST_FRAGMENTS, &node.home.video_stream("yard"));
+    let spans = async || node.video.timeline(lists(), "yard", By::Producer, NOON, end).await.unwrap().spans;
+    let told = spans().await;
+    assert_eq!(told.len(), 2, "{told:?}");
+    let (_, unreadable) = node.video.recorded_and_not("yard").await.unwrap();
+    let name = files[1].file_name().unwrap().to_str().unwrap();
+    assert!(unreadable.len() == 1 && unreadable[0].why.contains(name), "{unreadable:?}");
+    for form in [Form::Mp4, Form::Mkv] {
+        let (gaps, audio) = Default::default();
+        let ask = ExportAsk { from: NOON, to: end, by: By::Producer, form, gaps, audio };
+        let permit = node.gate.internal(actions::GET_CLIP, &node.home.video_stream("yard"));
+        let made = node.video.export(permit, "yard", ask).await.unwrap();
+        assert!(made.left_out.iter().any(|l| l.contains(name)), "{:?}", made.left_out);
+        use http_body_util::BodyExt as _;
+        assert!(!made.body().collect().await.unwrap().to_bytes().is_empty());
+    }
+
+    // It was found again.
+    std::fs::rename(&away, &files[1]).unwrap();
+    let text = String::from_utf8(node.get(&format!("{base}/1.m3u8")).await).unwrap();
+    assert!(!text.contains("# nothing") && !text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
+    assert_eq!(spans().await.len(), 1);
+    node.log.shutdown().await.unwrap();
 }

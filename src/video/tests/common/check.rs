@@ -63,6 +63,7 @@ pub fn media(text: &str) -> Playlist {
             "#EXT-X-PROGRAM-DATE-TIME" => date = Some(wire::time::parse(value).unwrap().millis()),
             "#EXTINF" => seconds = Some(value.strip_suffix(',').unwrap().parse::<f64>().unwrap()),
             "#EXT-X-ENDLIST" => p.ended = true,
+            _ if line.starts_with("# ") => {}
             _ if line.starts_with('#') => panic!("an unknown tag: {line}"),
             uri => {
                 let seconds = seconds.take().expect("EXTINF before each URI");
