@@ -1,7 +1,7 @@
 //! Floor 3: protocols on the wire: how a request carries credentials, how an answer says what went wrong.
 //!
 //! [`v1`] is the console's and the command line's JSON (`docs/api.md`); [`aws`] has AWS's protocols (`docs/aws.md`;
-//! REST-JSON and Query are still to come). No operation lives in this room.
+//! Query is still to come). No operation lives in this room.
 
 pub mod aws;
 pub mod time;

@@ -1,4 +1,4 @@
-//! AWS's protocols, for all services: JSON 1.0 and 1.1, CBOR 1.1, event streams, and SigV4 on the way in.
+//! AWS's protocols, for all services: JSON 1.0 and 1.1, CBOR 1.1, REST-JSON, event streams, and SigV4 on the way in.
 //!
 //! An operation is a typed function, declared once with its name, its [`access::Action`], the largest body it takes and
 //! its [`Input`], which says what the model allows ([`Violations`]) and which resource the gate is asked about:
@@ -8,6 +8,9 @@
 //!     .operation("ListStreams", LIST_STREAMS, 1 << 20, move |call, permit, input: ListStreams| async move { … });
 //! let router = Services::new(world, gate, home).with(kinesis).in_front_of(router);
 //! ```
+//!
+//! The operations of a REST-JSON service ([`Service::rest`]) have a method and path besides, and may take their body or give
+//! their answer as a stream ([`Service::upload`], [`Service::download`]).
 //!
 //! The order in which a request is looked at: target and content type, what its head says of its signature, body
 //! (bounded, in bounded time), signature, form of the body, constraints of the model, resource and permission, and then
@@ -21,6 +24,7 @@ mod error;
 pub mod event;
 pub mod hostile;
 mod protocol;
+mod rest;
 mod service;
 mod services;
 mod signature;
@@ -33,6 +37,7 @@ mod tests;
 pub use error::AwsError;
 pub use event::Event;
 pub use protocol::Protocol;
+pub use rest::Bind;
 pub use service::{Call, Input, Service};
 pub use services::Services;
 pub use value::{Blob, Empty, Time};

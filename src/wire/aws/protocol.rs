@@ -18,6 +18,8 @@ pub enum Protocol {
     Json11,
     /// `application/x-amz-cbor-1.1`
     Cbor,
+    /// `application/json`, of services whose operations are known by method and path. The error's name is in a header.
+    Rest,
 }
 
 impl Protocol {
@@ -39,6 +41,7 @@ impl Protocol {
             Protocol::Json10 => "application/x-amz-json-1.0",
             Protocol::Json11 => "application/x-amz-json-1.1",
             Protocol::Cbor => "application/x-amz-cbor-1.1",
+            Protocol::Rest => "application/json",
         }
     }
 
@@ -49,7 +52,9 @@ impl Protocol {
     /// Reads a structure. `SerializationException` for all that is not one of this shape.
     pub fn decode<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, AwsError> {
         match self {
-            Protocol::Json10 | Protocol::Json11 => {
+            // No body: no members.
+            Protocol::Rest if body.is_empty() => Protocol::Rest.decode(b"{}"),
+            Protocol::Json10 | Protocol::Json11 | Protocol::Rest => {
                 // Serde takes a list for a structure, AWS does not.
                 match body.iter().find(|b| !b.is_ascii_whitespace()) {
                     Some(b'{') => {}
@@ -80,14 +85,33 @@ impl Protocol {
         }
     }
 
-    /// Writes a structure; nothing for unit and [`super::Empty`].
+    /// Reads a structure of which some members did not come in the body; these hold where both have one.
+    pub(crate) fn decode_with<T: DeserializeOwned>(
+        self,
+        body: &[u8],
+        bound: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<T, AwsError> {
+        if bound.is_empty() {
+            return self.decode(body);
+        }
+        let mut all: serde_json::Map<String, serde_json::Value> = self.decode(body)?;
+        all.extend(bound);
+        serde_json::from_value(serde_json::Value::Object(all))
+            .map_err(|e| AwsError::serialization(wording(&e.to_string())))
+    }
+
+    /// Writes a structure; nothing (in REST-JSON an object without members) for unit and [`super::Empty`].
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, AwsError> {
         let failed =
             |e: &dyn std::fmt::Display| AwsError::internal(format!("the answer cannot be written: {e}"));
         match self {
-            Protocol::Json10 | Protocol::Json11 => {
+            Protocol::Json10 | Protocol::Json11 | Protocol::Rest => {
                 let out = serde_json::to_vec(value).map_err(|e| failed(&e))?;
-                Ok(if out == b"null" { Vec::new() } else { out })
+                Ok(match self {
+                    Protocol::Rest if out == b"null" => b"{}".to_vec(),
+                    _ if out == b"null" => Vec::new(),
+                    _ => out,
+                })
             }
             Protocol::Cbor => {
                 let mut out = Vec::new();
@@ -97,7 +121,8 @@ impl Protocol {
         }
     }
 
-    /// The body that tells an error: `__type`, and `message` (`Message` where AWS writes it so).
+    /// The body that tells an error: `__type`, and `message` (`Message` where AWS writes it so); in REST-JSON the latter
+    /// alone, as the headers have the name.
     pub fn error(self, e: &AwsError) -> Vec<u8> {
         #[derive(Serialize)]
         struct Told<'a> {
@@ -108,6 +133,9 @@ impl Protocol {
             capital: Option<&'a str>,
         }
         let message = (!e.message.is_empty()).then_some(e.message.as_str());
+        if self == Protocol::Rest {
+            return serde_json::json!({ "Message": message }).to_string().into_bytes();
+        }
         let capital = e.code == "SerializationException";
         let told = Told {
             __type: e.code,

@@ -3,12 +3,17 @@
 use std::{collections::BTreeMap, net::IpAddr, pin::Pin, sync::Arc};
 
 use access::{Action, Gate, Known, Permit};
-use axum::body::Body;
+use axum::{body::Body, response::Response};
 use futures_util::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 use world::{Arn, Home};
 
-use super::{AwsError, Event, Protocol, Violations, body::Buffer, event};
+use super::{
+    AwsError, Event, Protocol, Violations,
+    body::Buffer,
+    event,
+    rest::{Bind, Route},
+};
 
 /// What an operation takes. Its members are `Option`s: what the model requires is asked for in [`Input::check`], so that
 /// its absence is reported as AWS reports it.
@@ -37,11 +42,16 @@ pub struct Call {
     pub region: String,
     /// Account and region of resources.
     pub home: Arc<Home>,
+    /// The address that the client called, as it says: host, and port if there was one.
+    pub host: Option<String>,
+    /// Whether a proxy says that the client came by TLS.
+    pub forwarded_secure: bool,
 }
 
 pub(crate) enum Answer {
     Body(Vec<u8>),
     Events(Body),
+    Raw(Response),
 }
 
 /// A request that is known to be somebody's.
@@ -49,7 +59,16 @@ pub(crate) struct Incoming {
     pub(crate) call: Call,
     pub(crate) gate: Gate,
     pub(crate) known: Known,
-    pub(crate) body: Buffer,
+    pub(crate) body: Came,
+    /// Members of the input that are not in the body.
+    pub(crate) bound: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What came as the body.
+pub(crate) enum Came {
+    Whole(Buffer),
+    /// Nobody has read it yet.
+    Stream(Body),
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Answer, AwsError>> + Send>>;
@@ -57,6 +76,10 @@ type Running = Pin<Box<dyn Future<Output = Result<Answer, AwsError>> + Send>>;
 pub(crate) struct Operation {
     pub(crate) action: Action,
     pub(crate) max_body: usize,
+    /// The body is the operation's own to read, and not part of the input.
+    pub(crate) streams: bool,
+    /// In REST-JSON.
+    pub(crate) route: Option<Route>,
     pub(crate) run: Box<dyn Fn(Incoming) -> Running + Send + Sync>,
 }
 
@@ -65,25 +88,38 @@ pub struct Service {
     pub(crate) signing_name: &'static str,
     pub(crate) target: &'static str,
     pub(crate) operations: BTreeMap<&'static str, Operation>,
+    /// The name of the error for what violates the model.
+    invalid: &'static str,
 }
 
 /// Reads the input, checks it, and passes the gate.
-fn admit<I: Input>(incoming: Incoming, action: Action) -> Result<(Call, Permit, I), AwsError> {
-    let Incoming { call, gate, known, body } = incoming;
-    let input: I = call.protocol.decode(&body)?;
-    // The buffer is free for the next request from here on.
-    drop(body);
+fn admit<I: Input>(
+    incoming: Incoming,
+    action: Action,
+    invalid: &'static str,
+) -> Result<(Call, Permit, I, Body), AwsError> {
+    let Incoming { call, gate, known, body, bound } = incoming;
+    let (input, body): (I, Body) = match body {
+        // The buffer is free for the next request after this.
+        Came::Whole(b) => (call.protocol.decode_with(&b, bound)?, Body::empty()),
+        Came::Stream(b) => (call.protocol.decode_with(b"{}", bound)?, b),
+    };
     let mut violations = Violations::default();
     input.check(&mut violations);
-    violations.into_result()?;
+    violations.into_result().map_err(|e| AwsError { code: invalid, ..e })?;
     let permit = gate.authorize(known, action, &input.resource_by(&gate, &call.home)?)?;
-    Ok((call, permit, input))
+    Ok((call, permit, input, body))
 }
 
 impl Service {
     /// One without operations. `signing_name`: such as `kinesis`; `target`: such as `Kinesis_20131202`.
     pub fn new(signing_name: &'static str, target: &'static str) -> Self {
-        Service { signing_name, target, operations: BTreeMap::new() }
+        Service { signing_name, target, operations: BTreeMap::new(), invalid: "ValidationException" }
+    }
+
+    /// A REST-JSON service without operations. `invalid`: the error for what violates the model.
+    pub fn rest(signing_name: &'static str, invalid: &'static str) -> Self {
+        Service { signing_name, target: "", operations: BTreeMap::new(), invalid }
     }
 
     /// Its operations' names, sorted.
@@ -111,8 +147,9 @@ impl Service {
         F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, AwsError>> + Send + 'static,
     {
+        let invalid = self.invalid;
         self.add(name, action, max_body, move |incoming| {
-            let (call, permit, input) = match admit(incoming, action) {
+            let (call, permit, input, _) = match admit(incoming, action, invalid) {
                 Ok(admitted) => admitted,
                 Err(e) => return Box::pin(std::future::ready(Err(e))),
             };
@@ -139,8 +176,9 @@ impl Service {
         F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<S, AwsError>> + Send + 'static,
     {
+        let invalid = self.invalid;
         self.add(name, action, max_body, move |incoming| {
-            let (call, permit, input) = match admit(incoming, action) {
+            let (call, permit, input, _) = match admit(incoming, action, invalid) {
                 Ok(admitted) => admitted,
                 Err(e) => return Box::pin(std::future::ready(Err(e))),
             };
@@ -152,6 +190,92 @@ impl Service {
         })
     }
 
+    /// Adds an operation of a REST-JSON service. `uri`: `POST /createStream`; members in braces. `binds`: the members that
+    /// come in headers and in the query.
+    #[must_use]
+    pub fn at<I, O, F, Fut>(
+        self,
+        name: &'static str,
+        action: Action,
+        (uri, binds): (&'static str, &'static [Bind]),
+        max_body: usize,
+        handler: F,
+    ) -> Self
+    where
+        I: Input,
+        O: Serialize,
+        F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, AwsError>> + Send + 'static,
+    {
+        self.operation(name, action, max_body, handler).route(name, uri, binds)
+    }
+
+    /// The same for one whose answer is not JSON: the handler makes it whole, and may stream its body.
+    #[must_use]
+    pub fn download<I, F, Fut>(
+        self,
+        name: &'static str,
+        action: Action,
+        (uri, binds): (&'static str, &'static [Bind]),
+        max_body: usize,
+        handler: F,
+    ) -> Self
+    where
+        I: Input,
+        F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, AwsError>> + Send + 'static,
+    {
+        let invalid = self.invalid;
+        self.add(name, action, max_body, move |incoming| {
+            let (call, permit, input, _) = match admit(incoming, action, invalid) {
+                Ok(admitted) => admitted,
+                Err(e) => return Box::pin(std::future::ready(Err(e))),
+            };
+            let running = handler(call, permit, input);
+            Box::pin(async move { Ok(Answer::Raw(running.await?)) })
+        })
+        .route(name, uri, binds)
+    }
+
+    /// The same for one whose body is a stream of bytes, read by the handler, which may answer long before its end. All
+    /// members of the input are bound. The signature covers the head alone (see `docs/aws.md`).
+    #[must_use]
+    pub fn upload<I, F, Fut>(
+        self,
+        name: &'static str,
+        action: Action,
+        (uri, binds): (&'static str, &'static [Bind]),
+        handler: F,
+    ) -> Self
+    where
+        I: Input,
+        F: Fn(Call, Permit, I, Body) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, AwsError>> + Send + 'static,
+    {
+        let invalid = self.invalid;
+        let mut service = self
+            .add(name, action, 0, move |incoming| {
+                let (call, permit, input, body) = match admit(incoming, action, invalid) {
+                    Ok(admitted) => admitted,
+                    Err(e) => return Box::pin(std::future::ready(Err(e))),
+                };
+                let running = handler(call, permit, input, body);
+                Box::pin(async move { Ok(Answer::Raw(running.await?)) })
+            })
+            .route(name, uri, binds);
+        if let Some(o) = service.operations.get_mut(name) {
+            o.streams = true;
+        }
+        service
+    }
+
+    fn route(mut self, name: &'static str, uri: &'static str, binds: &'static [Bind]) -> Self {
+        if let Some(o) = self.operations.get_mut(name) {
+            o.route = Some(Route::new(uri, binds));
+        }
+        self
+    }
+
     fn add(
         mut self,
         name: &'static str,
@@ -159,7 +283,8 @@ impl Service {
         max_body: usize,
         run: impl Fn(Incoming) -> Running + Send + Sync + 'static,
     ) -> Self {
-        self.operations.insert(name, Operation { action, max_body, run: Box::new(run) });
+        self.operations
+            .insert(name, Operation { action, max_body, streams: false, route: None, run: Box::new(run) });
         self
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use access::{Credentials, Gate};
+use access::{Credentials, Denied, Gate, Known, SignatureFault};
 use axum::{
     Router,
     body::Body,
@@ -20,11 +20,28 @@ use world::{Home, World};
 
 use super::{
     AwsError, Call, Protocol, Service,
-    body::{Bodies, Buffer},
+    body::Bodies,
     event,
-    service::{Answer, Incoming, Operation},
+    service::{Answer, Came, Incoming, Operation},
     signature::{self, Signed},
 };
+
+/// What stands for a body that is not hashed, in the habits of AWS's own clients: SHA-256 of nothing, and two words
+/// (Signature Version 4 for Amazon S3, "Authenticating requests: chunked upload" and "unsigned payload").
+const STREAMED: [&str; 3] = [
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+    "UNSIGNED-PAYLOAD",
+];
+/// What REST services answer with 403.
+const UNKNOWN_CALLER: [&str; 6] = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "IncompleteSignatureException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+];
 
 /// All services behind one address.
 pub struct Services {
@@ -64,14 +81,18 @@ impl Services {
 
     /// The answer, or the request back if it is not meant for these services.
     pub async fn answer(&self, request: Request) -> Result<Response, Request> {
-        if !meant(&request) {
+        let route = self.route(&request);
+        if route.is_none() && !meant(&request) {
             return Err(request);
         }
         let id = self.request_id();
         let (parts, body) = request.into_parts();
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        let form = content_type.and_then(Protocol::of).map_or(Form::Xml, Form::In);
-        let mut response = match self.run(&id, form, &parts, body).await {
+        let form = match route {
+            Some(_) => Form::In(Protocol::Rest),
+            None => content_type.and_then(Protocol::of).map_or(Form::Xml, Form::In),
+        };
+        let mut response = match self.run(&id, form, route, &parts, body).await {
             Ok(r) => r,
             Err(e) => {
                 let target = text(&parts.headers, "x-amz-target");
@@ -81,36 +102,90 @@ impl Services {
         };
         let headers = response.headers_mut();
         if let Ok(v) = HeaderValue::from_str(&id) {
+            if route.is_some() {
+                // Clients of REST services look for either.
+                headers.insert("x-amz-requestid", v.clone());
+            }
             headers.insert("x-amzn-requestid", v);
         }
         headers.insert("x-amz-id-2", self.id2());
         Ok(response)
     }
 
-    async fn run(&self, id: &str, form: Form, parts: &Parts, body: Body) -> Result<Response, AwsError> {
-        let (operation, signed) = match self.expected(form, parts) {
+    async fn run(
+        &self,
+        id: &str,
+        form: Form,
+        route: Option<(&Service, &Operation)>,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response, AwsError> {
+        let (operation, signed) = match self.expected(form, route, parts) {
             Ok(found) => found,
             Err(e) => {
-                self.bodies.drain(body).await;
+                self.refuse(body, route).await;
                 return Err(e);
             }
         };
         let Form::In(protocol) = form else { return Err(AwsError::internal("no protocol")) };
-        let body = self.bodies.read(body, operation.max_body).await?;
-        let incoming = self.authenticate(id, protocol, operation, signed, parts, body).await?;
-        let answer = (operation.run)(incoming).await?;
-        let (content_type, body) = match answer {
-            Answer::Body(b) => (protocol.header(), Body::from(b)),
-            Answer::Events(b) => (HeaderValue::from_static(event::CONTENT_TYPE), b),
+        let bound = operation.route.as_ref().map(|r| r.members(parts)).unwrap_or_default();
+        if !operation.streams {
+            let body = self.bodies.read(body, operation.max_body).await?;
+            let hash = signature::payload(&body.hash);
+            let (call, gate, known) =
+                self.authenticate(id, protocol, operation, signed, parts, &[&hash]).await?;
+            let incoming = Incoming { call, gate, known, body: Came::Whole(body), bound };
+            return Ok(respond(protocol, (operation.run)(incoming).await?));
+        }
+        let said = text(&parts.headers, "x-amz-content-sha256");
+        let payloads: &[&str] = match STREAMED.iter().position(|p| *p == said) {
+            Some(i) => &STREAMED[i..=i],
+            // Clients have habits of their own, and do not all say which.
+            None => &STREAMED,
         };
-        let mut r = Response::new(body);
-        r.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        Ok(r)
+        match self.authenticate(id, protocol, operation, signed, parts, payloads).await {
+            Ok((call, gate, known)) => {
+                let incoming = Incoming { call, gate, known, body: Came::Stream(body), bound };
+                Ok(respond(protocol, (operation.run)(incoming).await?))
+            }
+            Err(e) => {
+                self.refuse(body, route).await;
+                Err(e)
+            }
+        }
+    }
+
+    /// Reads what nobody wants for a while; a stream that may never end beside the answer, not before it.
+    async fn refuse(&self, body: Body, route: Option<(&Service, &Operation)>) {
+        let bodies = self.bodies.clone();
+        match route {
+            Some((_, o)) if o.streams => {
+                tokio::spawn(async move { bodies.drain(body).await });
+            }
+            _ => bodies.drain(body).await,
+        }
+    }
+
+    /// The operation whose method and path a request has.
+    fn route(&self, r: &Request) -> Option<(&Service, &Operation)> {
+        if r.headers().contains_key("x-amz-target") {
+            return None;
+        }
+        let mut all = self.services.iter().flat_map(|s| s.operations.values().map(move |o| (s, o)));
+        all.find(|(_, o)| o.route.as_ref().is_some_and(|route| route.matches(r.method(), r.uri().path())))
     }
 
     /// Whether it is worth reading the body: the operation is there, and the signature may be somebody's.
-    fn expected(&self, form: Form, parts: &Parts) -> Result<(&Operation, Signed), AwsError> {
-        let (service, operation) = self.operation(form, parts)?;
+    fn expected<'a>(
+        &'a self,
+        form: Form,
+        route: Option<(&'a Service, &'a Operation)>,
+        parts: &Parts,
+    ) -> Result<(&'a Operation, Signed), AwsError> {
+        let (service, operation) = match route {
+            Some(found) => found,
+            None => self.operation(form, parts)?,
+        };
         let signed = Signed::read(parts)?;
         signed.check(service.signing_name, &parts.headers)?;
         self.gate_for(parts).expects(&signed.request([0; 32]), operation.action)?;
@@ -138,12 +213,13 @@ impl Services {
             return Err(undetermined());
         }
         let found = target.and_then(|(prefix, name)| {
-            let service = self.services.iter().find(|s| s.target == prefix)?;
+            let service = self.services.iter().find(|s| s.target == prefix && !prefix.is_empty())?;
             Some((service, service.operations.get(name)?))
         });
         found.ok_or_else(|| AwsError::new("UnknownOperationException", ""))
     }
 
+    /// Who it is. `payloads`: what may stand for the body in what was signed.
     async fn authenticate(
         &self,
         id: &str,
@@ -151,20 +227,34 @@ impl Services {
         operation: &Operation,
         signed: Signed,
         parts: &Parts,
-        body: Buffer,
-    ) -> Result<Incoming, AwsError> {
+        payloads: &[&str],
+    ) -> Result<(Call, Gate, Known), AwsError> {
         let gate = self.gate_for(parts);
-        let canonical = signed.canonical(parts, &signature::payload(&body.hash));
-        let request = signed.request(canonical);
-        let known = gate.authenticate(Credentials::Signature(&request), operation.action).await?;
-        let call = Call {
-            request_id: id.to_owned(),
-            protocol,
-            remote: source(parts),
-            region: request.region.to_owned(),
-            home: self.home.clone(),
-        };
-        Ok(Incoming { call, gate, known, body })
+        let mut result = Err(AwsError::internal("nothing was signed"));
+        for payload in payloads {
+            let request = signed.request(signed.canonical(parts, payload));
+            match gate.authenticate(Credentials::Signature(&request), operation.action).await {
+                Ok(known) => {
+                    let authority = parts.uri.authority().map(|a| a.as_str());
+                    let host = Some(text(&parts.headers, "host")).filter(|h| !h.is_empty()).or(authority);
+                    let call = Call {
+                        request_id: id.to_owned(),
+                        protocol,
+                        remote: source(parts),
+                        region: request.region.to_owned(),
+                        home: self.home.clone(),
+                        host: host.map(str::to_owned),
+                        forwarded_secure: text(&parts.headers, "x-forwarded-proto")
+                            .eq_ignore_ascii_case("https"),
+                    };
+                    return Ok((call, gate, known));
+                }
+                // It may have been signed otherwise.
+                Err(d @ Denied::Signature(SignatureFault::Mismatch)) => result = Err(d.into()),
+                Err(d) => return Err(d.into()),
+            }
+        }
+        result
     }
 
     /// The gate as met from where the request comes.
@@ -186,6 +276,17 @@ impl Services {
         let b = [self.world.random32(), self.world.random32(), self.world.random32()].concat();
         HeaderValue::from_str(&STANDARD.encode(&b[..72])).unwrap_or(HeaderValue::from_static(""))
     }
+}
+
+fn respond(protocol: Protocol, answer: Answer) -> Response {
+    let (content_type, body) = match answer {
+        Answer::Body(b) => (protocol.header(), Body::from(b)),
+        Answer::Events(b) => (HeaderValue::from_static(event::CONTENT_TYPE), b),
+        Answer::Raw(r) => return r,
+    };
+    let mut r = Response::new(body);
+    r.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    r
 }
 
 async fn entry(State(services): State<Arc<Services>>, request: Request, next: Next) -> Response {
@@ -225,7 +326,16 @@ fn refusal(form: Form, e: &AwsError) -> Response {
         }
     };
     let mut r = Response::new(Body::from(body));
-    *r.status_mut() = StatusCode::from_u16(e.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if matches!(form, Form::In(Protocol::Rest)) {
+        let name = HeaderValue::from_static(e.code);
+        r.headers_mut().insert("x-amzn-errortype", name.clone());
+        r.headers_mut().insert("x-amz-errortype", name);
+    }
+    let status = match (form, e.code) {
+        (Form::In(Protocol::Rest), code) if UNKNOWN_CALLER.contains(&code) => 403,
+        _ => e.status,
+    };
+    *r.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Some(c) = content_type {
         r.headers_mut().insert(header::CONTENT_TYPE, c);
     }
