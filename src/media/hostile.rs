@@ -127,6 +127,34 @@ fn files(table: &Table, payload: &Bytes) {
     }
 }
 
+/// What a producer puts, cut into fragments: what is kept of each is one piece more than frames, and is read again.
+fn fragments(data: &[u8]) {
+    let mut splitter = mkv::Splitter::new(1 << 20);
+    let mut frames = 0;
+    let mut take = |splitter: &mut mkv::Splitter| {
+        while let Ok(Some(part)) = splitter.part() {
+            match part {
+                mkv::Part::Frame(f) => {
+                    assert_eq!(f.data.len() as u64, f.stored);
+                    frames += 1;
+                }
+                mkv::Part::End { skeleton, .. } => {
+                    assert_eq!(skeleton.pieces.len(), std::mem::take(&mut frames) + 1);
+                    assert_eq!(mkv::Skeleton::decode(skeleton.encode().into()), Ok(skeleton));
+                }
+                mkv::Part::Begin { .. } => assert_eq!(frames, 0),
+                mkv::Part::Tracks(_) => {}
+            }
+        }
+    };
+    for chunk in data.chunks(11) {
+        splitter.push(chunk);
+        take(&mut splitter);
+    }
+    let _ = splitter.end();
+    take(&mut splitter);
+}
+
 /// Matroska: the same whatever the pieces that it comes in, and every frame is where it is said to be.
 pub fn matroska(data: &[u8]) {
     let read = |step: usize| {
@@ -146,6 +174,7 @@ pub fn matroska(data: &[u8]) {
     };
     let whole = read(usize::MAX);
     assert_eq!(whole, read(7));
+    fragments(data);
     for event in whole {
         match event {
             mkv::Event::Frame(f) => {

@@ -14,17 +14,22 @@
 //! **Reading.** Segments and Clusters of unknown size, several documents one after another (as GetMedia answers), all
 //! lacings, Void and CRC-32 anywhere (checksums are not checked), elements that nobody knows. Sizes are held against
 //! those of the elements around them and against [`Limits`]. Every event tells its offset, and every frame where its
-//! bytes lie: what is between them is what has to be kept for giving the very same bytes back.
+//! bytes lie: what is between them is what has to be kept for giving the very same bytes back. [`Splitter`] does that: it
+//! cuts what a producer puts into fragments, each with its [`Skeleton`].
 
 mod block;
 mod ebml;
 mod entry;
 mod ids;
 mod reader;
+mod skeleton;
+mod split;
 mod writer;
 
 pub use entry::TrackEntry;
 pub use reader::{Event, Frame, Info, Limits, Reader, Tag};
+pub use skeleton::{Skeleton, tags};
+pub use split::{END_OF_FRAGMENT, Part, Splitter};
 pub use writer::{Patch, Tail, Writer};
 
 #[cfg(test)]

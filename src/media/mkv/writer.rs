@@ -73,6 +73,8 @@ pub struct Writer {
     end: i64,
     cues: Vec<Cue>,
     left_out: Vec<LeftOut>,
+    /// Times are counted from 1970.
+    absolute: bool,
 }
 
 /// A block of the Cluster that is being made.
@@ -100,7 +102,13 @@ impl Writer {
             end: 0,
             cues: vec![],
             left_out: vec![],
+            absolute: false,
         }
+    }
+
+    /// One whose times are those since 1970, rather than from the first picture, and that says no date.
+    pub fn absolute(gaps: Gaps) -> Writer {
+        Writer { absolute: true, ..Writer::new(gaps) }
     }
 
     /// Names tracks that the first fragment does not have, or other configurations of its sound, before that fragment.
@@ -243,7 +251,8 @@ impl Writer {
             let (timescale, delay) = scales[usize::from(s.track)];
             to_ns(s.pts, timescale) + delay
         };
-        let origin = table.samples.iter().map(shown).min().unwrap_or(0);
+        let first = table.samples.iter().map(shown).min().unwrap_or(0);
+        let origin = if self.absolute { 0 } else { first };
         let mut out = vec![];
         put_master(&mut out, EBML, |out| {
             for (id, v) in [(EBML_VERSION, 1), (EBML_READ_VERSION, 1), (EBML_MAX_ID, 4), (EBML_MAX_SIZE, 8)] {
@@ -262,7 +271,9 @@ impl Writer {
             put_uint(out, TIMESTAMP_SCALE, 1_000_000);
             put(out, MUXING_APP, b"Rushes");
             put(out, WRITING_APP, b"Rushes");
-            if let Ok(ns) = i64::try_from(origin - i128::from(date::TO_2001) * NS) {
+            if let Ok(ns) = i64::try_from(origin - i128::from(date::TO_2001) * NS)
+                && !self.absolute
+            {
                 put(out, DATE_UTC, &ns.to_be_bytes());
             }
             put_void(out, DURATION_SPACE);
