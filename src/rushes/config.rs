@@ -115,6 +115,16 @@ const KEYS: &[Key] = &[
         "What to log: error, warn, info, debug, trace, or per room: \"info,capture=debug\".",
     ),
     key("log.json", "false", "Log lines as JSON."),
+    key(
+        "video.limits",
+        r#""aws""#,
+        "Limits of Kinesis Video Streams' APIs: aws, as Amazon's; or off, as much as the machine can do.",
+    ),
+    key(
+        "video.endpoint",
+        r#""""#,
+        "What GetDataEndpoint answers, such as https://video.example.org. Empty: the address that the client called.",
+    ),
     key("video.target_seconds", "2", "A fragment closes at the first key frame after so many seconds."),
     key("video.max_seconds", "10", "It closes without one after so many."),
     key("video.live_window_seconds", "600", "How far a live playlist reaches back."),
@@ -197,6 +207,7 @@ pub struct Config {
     pub any_signature: bool,
     pub streams: streams::Config,
     pub prices: Prices,
+    pub kvs: video::kvs::Config,
     pub log_filter: String,
     pub log_json: bool,
     pub video: video::Config,
@@ -463,6 +474,20 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             ..streams::Config::default()
         },
         prices: prices(r)?,
+        kvs: video::kvs::Config {
+            limits: match r.text("video.limits")?.as_str() {
+                "aws" => true,
+                "off" => false,
+                _ => return Err(r.wrong("video.limits", "\"aws\" or \"off\"")),
+            },
+            endpoint: match some(r.text("video.endpoint")?) {
+                Some(e) if !e.starts_with("http://") && !e.starts_with("https://") => {
+                    return Err(r.wrong("video.endpoint", "a URL that begins with http:// or https://"));
+                }
+                e => e,
+            },
+            ..video::kvs::Config::default()
+        },
         log_filter: r.text("log.filter")?,
         log_json: r.flag("log.json")?,
         video: video::Config {

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 use usage::Usage;
-use video::Video;
+use video::{Video, kvs::Kvs};
 use wire::aws::Services;
 use world::{Store, World};
 
@@ -239,7 +239,9 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         ))
         .merge(video::router(running.video.clone()))
         .merge(console);
-    let router = aws(&world, &config, &running.gate, &running.streams)
+    let kvs =
+        Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
+    let router = aws(&world, &config, &running.gate, &running.streams, &kvs)
         .in_front_of(router)
         .layer(axum::middleware::map_response(common_headers));
     tokio::spawn(running.cameras.clone().measure());
@@ -256,13 +258,13 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     tracing::info!("stopping: finishing what was accepted (once more to stop at once)");
     folder.remove_address();
     tokio::select! {
-        r = drain(&world, running, stop, serving) => r,
+        r = drain(&world, running, &kvs, stop, serving) => r,
         () = signals.next() => Err(Failure("stopped at once; what was acknowledged is safe".into())),
     }
 }
 
 /// AWS's services, which share the address with everything else.
-fn aws(world: &World, config: &Config, gate: &Gate, streams: &DataStreams) -> Services {
+fn aws(world: &World, config: &Config, gate: &Gate, streams: &DataStreams, kvs: &Kvs) -> Services {
     let gate = if config.any_signature {
         tracing::warn!(
             "aws.auth = \"any\": whoever reaches {} may do everything through AWS's APIs, with any key; for tests only",
@@ -272,7 +274,9 @@ fn aws(world: &World, config: &Config, gate: &Gate, streams: &DataStreams) -> Se
     } else {
         gate.clone()
     };
-    Services::new(world.clone(), gate, config.home.clone()).with(streams::service(streams))
+    Services::new(world.clone(), gate, config.home.clone())
+        .with(streams::service(streams))
+        .with(video::kvs::service(kvs))
 }
 
 /// On SIGHUP: reads the configuration again and applies what can change while running, which is `[retention]`. A
@@ -331,6 +335,7 @@ impl Signals {
 async fn drain(
     world: &World,
     running: Running,
+    kvs: &Kvs,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
 ) -> Result<(), Failure> {
@@ -345,6 +350,7 @@ async fn drain(
         () = world.clock.sleep(DRAIN) => tracing::warn!("some cameras did not end in time"),
     }
     running.streams.stop();
+    kvs.stop();
     stop.send_replace(true);
     // The listener has a deadline of its own.
     let _ = serving.await;

@@ -25,6 +25,8 @@ pub struct Rules {
     pub max_bytes: u64,
     /// … or samples.
     pub max_samples: usize,
+    /// Nothing of that holds: fragments end where [`FragmentBuilder::end`] and [`FragmentBuilder::end_with_next`] say.
+    pub told: bool,
 }
 
 impl Default for Rules {
@@ -34,6 +36,7 @@ impl Default for Rules {
             max: Duration::from_secs(10),
             max_bytes: 50_000_000,
             max_samples: 20_000,
+            told: false,
         }
     }
 }
@@ -265,6 +268,8 @@ pub struct FragmentBuilder {
     estimated: bool,
     /// Something was given out.
     begun: bool,
+    /// The open fragment ends before the next unit.
+    ending: bool,
 }
 
 impl FragmentBuilder {
@@ -283,6 +288,7 @@ impl FragmentBuilder {
             estimating: false,
             estimated: false,
             begun: false,
+            ending: false,
         }
     }
 
@@ -344,6 +350,16 @@ impl FragmentBuilder {
     /// Ends the open fragment. Also asked for between units: what comes then continues it.
     pub fn end(&mut self) -> Option<Closed> {
         self.close_at(None).0
+    }
+
+    /// Ends the open fragment before the next unit, whose time then says how long the last one lasts.
+    pub fn end_with_next(&mut self) {
+        self.ending = !self.samples.is_empty();
+    }
+
+    /// Whether fragments end only where they are said to.
+    pub fn is_told(&self) -> bool {
+        self.rules.told
     }
 
     /// Whether there is nothing in the open fragment.
@@ -443,6 +459,9 @@ impl FragmentBuilder {
     /// Whether the source's time line breaks at this sample: back by more than a second, or (where fragments are
     /// measured: a pause in the sound of a video is none) on by more than a sample may last.
     fn jumps(&self, at: usize, time: i64) -> bool {
+        if self.rules.told {
+            return false;
+        }
         let lane = &self.lanes[at];
         let max = lane.ticks(self.rules.max);
         // Pictures that are shown before the first may come after it, and nothing is known of decode times yet.
@@ -457,6 +476,9 @@ impl FragmentBuilder {
     fn ends_before(&self, at: usize, dts: i64, unit: &AccessUnit) -> bool {
         if self.samples.is_empty() {
             return false;
+        }
+        if self.rules.told || self.ending {
+            return self.ending;
         }
         let lane = &self.lanes[at];
         let elapsed = lane.first.map_or(0, |first| dts.saturating_sub(first));
@@ -479,6 +501,7 @@ impl FragmentBuilder {
                 own = own.or(lane.settle(&stamps, &mut self.samples, self.rules.max));
             }
         }
+        self.ending = false;
         if self.samples.is_empty() {
             return (None, own);
         }

@@ -41,6 +41,20 @@ pub struct Entry {
     pub tracks: Vec<TrackEntry>,
     /// Other tracks that the stream has had, (id, how many fragments had samples of it); at most [`MAX_ABSENT`].
     pub absent: Vec<(u8, u64)>,
+    /// What names the fragment to clients of Kinesis Video Streams: rises with the position; microseconds since the Unix
+    /// epoch when receipt of it began, or more. 0: none, of before there was any.
+    pub number: u64,
+    /// How it came, if it came as Matroska.
+    pub matroska: Option<Matroska>,
+}
+
+/// What is kept of a fragment that came as Matroska, besides its samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matroska {
+    /// Length of its skeleton, which lies between the samples' bytes and the sample table.
+    pub skeleton_len: u32,
+    /// The first half of SHA-256 over its frames, by which one that is put again is known.
+    pub digest: [u8; 16],
 }
 
 /// Where a key frame lies.
@@ -161,6 +175,8 @@ const DISCONTINUITY: u8 = 2;
 const ESTIMATED: u8 = 4;
 const OPEN: u8 = 8;
 const KEY: u8 = 16;
+const NUMBER: u8 = 32;
+const MATROSKA: u8 = 64;
 
 const VIDEO: u8 = 1;
 const MP4: u8 = 2;
@@ -182,6 +198,8 @@ impl Entry {
             (self.estimated, ESTIMATED),
             (self.open, OPEN),
             (self.key.is_some(), KEY),
+            (self.number > 0, NUMBER),
+            (self.matroska.is_some(), MATROSKA),
         ] {
             flags |= if on { bit } else { 0 };
         }
@@ -210,6 +228,13 @@ impl Entry {
         for (id, ordinal) in absent {
             out.push(*id);
             put(&mut out, *ordinal);
+        }
+        if self.number > 0 {
+            put(&mut out, self.number);
+        }
+        if let Some(m) = &self.matroska {
+            put(&mut out, u64::from(m.skeleton_len));
+            out.extend(m.digest);
         }
         out
     }
@@ -256,7 +281,18 @@ impl Entry {
             return Err(EntryError("too many absent tracks"));
         }
         let absent = (0..n).map(|_| Ok((byte(b)?, get(b)?))).collect::<Result<_, EntryError>>()?;
+        let number = if flags & NUMBER != 0 { get(b)? } else { 0 };
+        let matroska = if flags & MATROSKA != 0 {
+            let skeleton_len = get32(b)?;
+            let (digest, rest) = b.split_first_chunk::<16>().ok_or(EntryError("too short"))?;
+            *b = rest;
+            Some(Matroska { skeleton_len, digest: *digest })
+        } else {
+            None
+        };
         Ok(Entry {
+            number,
+            matroska,
             independent: flags & INDEPENDENT != 0,
             discontinuity: flags & DISCONTINUITY != 0,
             estimated: flags & ESTIMATED != 0,
@@ -329,8 +365,10 @@ mod tests {
     prop_compose! {
         fn entry()(f in any::<[bool; 5]>(), n in any::<[u64; 3]>(), m in any::<[u32; 2]>(),
                    tracks in vec(track(), 0..=MAX_TRACKS),
-                   absent in vec(any::<(u8, u64)>(), 0..=MAX_ABSENT)) -> Entry {
+                   absent in vec(any::<(u8, u64)>(), 0..=MAX_ABSENT), number in prop_oneof![Just(0), any::<u64>()],
+                   came in any::<Option<(u32, [u8; 16])>>()) -> Entry {
             Entry {
+                number, matroska: came.map(|(skeleton_len, digest)| Matroska { skeleton_len, digest }),
                 independent: f[0], open: f[1], discontinuity: f[2], estimated: f[3], ordinal: n[0],
                 discontinuities: n[1], table_len: m[0], key: f[4].then_some(Key { offset: n[2], len: m[1] }), tracks,
                 absent,
@@ -383,8 +421,9 @@ mod tests {
             table_len: 900,
             key: Some(Key { offset: 0, len: 90_000 }),
             tracks: vec![t, a],
+            number: 1_800_000_000_000_000,
             ..Entry::default()
         };
-        assert!(e.encode().len() <= 100, "{}", e.encode().len());
+        assert!(e.encode().len() <= 108, "{}", e.encode().len());
     }
 }

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use world::Timestamp;
 
 use crate::{
-    Closed, FragmentBuilder, VideoError,
+    Closed, FragmentBuilder, Rules, VideoError,
     builder::primary,
-    index::{Entry, MAX_ABSENT, time_of},
+    index::{Entry, MAX_ABSENT, Matroska, time_of},
     streams::Stream,
 };
 
@@ -32,6 +32,25 @@ pub(crate) struct Tail {
     pub tracks: Vec<(u8, u64)>,
     /// The session that made the latest fragment; none of this process at first.
     pub session: Option<u64>,
+    /// The latest fragment's number.
+    pub number: u64,
+}
+
+/// What is stored with a fragment that came as Matroska, and who wants to know of it.
+pub(crate) struct Came {
+    /// All that is no frame, as stored.
+    pub skeleton: Vec<u8>,
+    /// Of its frames.
+    pub digest: [u8; 16],
+    /// Told once it is durable; dropped without if it never will be.
+    pub done: Box<dyn FnOnce(Stored) + Send>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Its number; that of the fragment that it repeats, if it does.
+    pub number: u64,
 }
 
 impl Tail {
@@ -39,7 +58,7 @@ impl Tail {
         let mut tracks: Vec<_> = e.tracks.iter().map(|t| (t.id, t.ordinal + 1)).collect();
         tracks.extend(&e.absent);
         let (ordinal, discontinuities) = (e.ordinal + 1, e.discontinuities);
-        Tail { ordinal, discontinuities, tracks, session: None }
+        Tail { ordinal, discontinuities, tracks, session: None, number: e.number }
     }
 
     /// What the latest fragment says, as far as it can be read. Recording goes on in any case: of what cannot be read,
@@ -131,6 +150,11 @@ struct Inner {
     open_units: u64,
     committing: Option<JoinHandle<Result<(), VideoError>>>,
     failed: Option<VideoError>,
+    /// The open fragment's number; the next one's, if it was given out already.
+    number: u64,
+    next_number: Option<u64>,
+    /// How the fragment that ends next came.
+    came: Option<Came>,
 }
 
 impl Session {
@@ -151,6 +175,51 @@ impl Session {
         Some(Session::with(stream, log, id))
     }
 
+    /// Takes the stream over for fragments that end where they are said to.
+    pub(crate) async fn told(stream: Arc<Stream>, log: SharedLog) -> Result<Session, VideoError> {
+        {
+            // Numbers go on from what is stored, whatever the clock says.
+            let mut tail = stream.tail.lock().await;
+            if tail.is_none() {
+                *tail = Some(Tail::load(&log, &stream).await?);
+            }
+            stream.numbers.fetch_max(tail.as_ref().map_or(0, |t| t.number), SeqCst);
+        }
+        let mut s = Session::new(stream, log);
+        if let Some(i) = &mut s.inner {
+            i.builder = FragmentBuilder::new(Rules { told: true, ..i.stream.rules });
+        }
+        Ok(s)
+    }
+
+    /// The number that the next fragment will have, receipt of which began at `received`.
+    pub(crate) fn begin(&mut self, received: Timestamp) -> Result<u64, VideoError> {
+        let s = self.inner()?;
+        let n = s.stream.number(received);
+        s.next_number = Some(n);
+        Ok(n)
+    }
+
+    /// The open fragment ends before the next unit, or with [`Session::flush`], and came so.
+    pub(crate) async fn came(&mut self, came: Came) -> Result<(), VideoError> {
+        let s = self.inner()?;
+        s.check().await?;
+        s.came = Some(came);
+        s.builder.end_with_next();
+        Ok(())
+    }
+
+    /// Ends the fragment that was said to end, without waiting for what comes next.
+    pub(crate) async fn flush(&mut self) -> Result<(), VideoError> {
+        let s = self.inner()?;
+        s.check().await?;
+        if s.came.is_none() {
+            return Ok(());
+        }
+        let closed = s.builder.end();
+        s.close(closed).await
+    }
+
     fn with(stream: Arc<Stream>, log: SharedLog, id: u64) -> Session {
         let builder = FragmentBuilder::new(stream.rules);
         Session {
@@ -165,6 +234,9 @@ impl Session {
                 open_units: 0,
                 committing: None,
                 failed: None,
+                number: 0,
+                next_number: None,
+                came: None,
             }),
         }
     }
@@ -198,6 +270,9 @@ impl Session {
         counters.last.store(received.micros(), Relaxed);
         let first = closed.is_some() || s.open_units == 0;
         s.close(closed).await?;
+        if first {
+            s.number = s.next_number.take().unwrap_or_else(|| s.stream.number(received));
+        }
         if let Some(sample) = s.builder.latest() {
             s.stream.live.publish(&s.tracks, sample, &unit.data, first);
             if sample.access != RandomAccess::None
@@ -247,7 +322,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let Some(mut s) = self.inner.take() else { return };
-        if s.builder.is_empty() || s.failed.is_some() {
+        // Of what is told where it ends, a part is not a fragment.
+        if s.builder.is_empty() || s.failed.is_some() || s.builder.is_told() && s.came.is_none() {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -281,7 +357,11 @@ impl Inner {
             return self.fail(VideoError::Deleted(self.stream.name().into()));
         }
         if self.stream.session.load(Relaxed) != self.id {
-            self.finish().await?;
+            if self.builder.is_told() && self.came.is_none() {
+                self.committed().await?;
+            } else {
+                self.finish().await?;
+            }
             return self.fail(VideoError::Superseded(self.stream.name().into()));
         }
         Ok(())
@@ -325,8 +405,9 @@ impl Inner {
         let units = std::mem::take(&mut self.open_units);
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let (log, stream, id) = (self.log.clone(), self.stream.clone(), self.id);
+        let (number, came) = (self.number, self.came.take());
         self.committing = Some(tokio::spawn(async move {
-            commit(&log, &stream, writer, closed, id).await?;
+            commit(&log, &stream, writer, closed, id, number, came).await?;
             stream.live.counters.units_out.fetch_add(units, Relaxed);
             stream.live.counters.fragments.fetch_add(1, Relaxed);
             Ok(())
@@ -350,7 +431,13 @@ async fn commit(
     mut writer: Box<dyn PayloadWriter>,
     closed: Closed,
     session: u64,
+    number: u64,
+    came: Option<Came>,
 ) -> Result<(), VideoError> {
+    let producer = closed.producer();
+    if let Some(c) = &came {
+        writer.write(&c.skeleton).await.map_err(|e| stream.log_error(e))?;
+    }
     let table = media::table::encode(&closed.table);
     writer.write(&table).await.map_err(|e| stream.log_error(e))?;
     // Held until the fragment has its place, so that fragments are numbered in the order of their positions.
@@ -359,16 +446,35 @@ async fn commit(
         Some(t) => t,
         None => Tail::load(log, stream).await?,
     };
+    if let Some(c) = &came
+        && let Some(number) = stream.same(log, producer.0, &c.digest).await?
+    {
+        *tail = Some(now);
+        // The writer is given up: it was stored before.
+        if let Some(c) = came {
+            (c.done)(Stored { number });
+        }
+        return Ok(());
+    }
     let mut entry = closed.entry();
+    // Another session may have been faster.
+    entry.number = number.max(now.number + 1);
+    stream.numbers.fetch_max(entry.number, SeqCst);
+    entry.matroska = came.as_ref().map(|c| Matroska {
+        skeleton_len: u32::try_from(c.skeleton.len()).unwrap_or(u32::MAX),
+        digest: c.digest,
+    });
     entry.table_len = u32::try_from(table.len()).unwrap_or(u32::MAX);
     now.number(&mut entry, session);
-    let producer = closed.producer();
     match writer.commit(producer, entry.encode().into()).await {
         Ok(_) => {
             let us = producer.1.since(producer.0).as_micros().max(1);
             let bitrate = u64::try_from(u128::from(closed.bytes) * 8_000_000 / us).unwrap_or(u64::MAX);
             stream.live.counters.bitrate.store(bitrate, Relaxed);
             *tail = Some(Tail { session: Some(session), ..Tail::after(&entry) });
+            if let Some(c) = came {
+                (c.done)(Stored { number: entry.number });
+            }
             Ok(())
         }
         Err(e) => {

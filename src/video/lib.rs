@@ -23,6 +23,7 @@ mod http_retention;
 mod import;
 pub mod index;
 mod ingest;
+pub mod kvs;
 mod live;
 mod lost;
 mod mp4;

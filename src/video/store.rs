@@ -12,6 +12,8 @@ use crate::{VideoError, index::Entry, streams::Stream};
 const PAGE: usize = 1000;
 /// How far back the first page of a live window reaches.
 const FIRST_PAGE: usize = 512;
+/// How many fragments of the same time are looked at for one that was put before.
+const SAME: usize = 64;
 /// How many fragments before a moment are searched for one where decoding can start.
 const LEAD: u64 = 32;
 
@@ -36,7 +38,7 @@ pub enum By {
 }
 
 impl Fragment {
-    fn parse(stream: &Stream, payload: Payload) -> Option<Arc<Fragment>> {
+    pub(crate) fn parse(stream: &Stream, payload: Payload) -> Option<Arc<Fragment>> {
         match Entry::decode(&payload.index) {
             Ok(entry) => Some(Arc::new(Fragment { payload, entry })),
             Err(e) => {
@@ -50,8 +52,13 @@ impl Fragment {
     pub fn position(&self) -> u64 {
         self.payload.position
     }
-    /// Length of the samples' bytes: the table comes after.
+    /// Length of the samples' bytes: the skeleton, if there is one, and the table come after.
     pub fn media_len(&self) -> u64 {
+        let skeleton = self.entry.matroska.map_or(0, |m| u64::from(m.skeleton_len));
+        self.table_from().saturating_sub(skeleton)
+    }
+    /// Where the table begins.
+    pub fn table_from(&self) -> u64 {
         self.payload.len.saturating_sub(u64::from(self.entry.table_len))
     }
     /// How long it lasts.
@@ -230,6 +237,22 @@ impl Stream {
         } else {
             VideoError::NoMedia(format!("there is no {what}"))
         })
+    }
+
+    /// The number of the fragment that begins at a time by the producer's clock and whose frames have this digest.
+    pub async fn same(
+        &self,
+        log: &SharedLog,
+        start: Timestamp,
+        digest: &[u8; 16],
+    ) -> Result<Option<u64>, VideoError> {
+        let q = Query::Producer(start, start);
+        // What is lost is not known again, and holds nothing up.
+        let found = log.readable_payloads(self.shard, q, SAME, true).await;
+        let (page, _) = found.map_err(|e| self.log_error(e))?;
+        let mut all = page.into_iter().filter(|p| p.producer.0 == start);
+        let same = |f: &Arc<Fragment>| f.entry.matroska.is_some_and(|m| m.digest == *digest);
+        Ok(all.find_map(|p| Fragment::parse(self, p).filter(same)).map(|f| f.entry.number))
     }
 
     /// Entries from a position on, in pages, of what can be read.

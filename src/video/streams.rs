@@ -10,7 +10,10 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -18,16 +21,18 @@ use std::{
 use catalog::{Catalog, CatalogError, Change, Document, Filter};
 use log::{LogError, Retention, SharedLog};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use world::{Arn, Home, ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Config, Live, RetentionChange, Rules, StreamRetention, VideoError, ingest::Tail, lost::Lost,
-    store::Recent, tables::Tracks, timeline::RunCache,
+    Config, Live, RetentionChange, Rules, StreamRetention, VideoError, ingest::Tail, kvs::settings::Settings,
+    lost::Lost, store::Recent, tables::Tracks, timeline::RunCache,
 };
 
 const KIND: &str = "video-stream";
 const DOOMED: &str = "video-stream-doomed";
+/// How often a change is tried while others change the same.
+const CHANGES: usize = 5;
 
 /// What a stream is set to; what is absent is as the server's [`Config`] says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +67,9 @@ pub struct StreamInfo {
     pub config: StreamConfig,
 }
 
+/// A stream's document.
 #[derive(Serialize, Deserialize)]
-struct Body {
+pub(crate) struct Body {
     v: u32,
     uid: String,
     created: Timestamp,
@@ -71,7 +77,32 @@ struct Body {
     #[serde(default)]
     config: StreamConfig,
     #[serde(default)]
-    retention: StreamRetention,
+    pub retention: StreamRetention,
+    /// What the APIs of Kinesis Video Streams know of it.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub kvs: Settings,
+}
+
+/// A stream as its document says.
+pub(crate) struct Described {
+    pub info: StreamInfo,
+    pub body: Body,
+    /// Another after each change.
+    pub version: String,
+}
+
+impl Described {
+    fn of(doc: &Document) -> Result<Described, VideoError> {
+        Ok(Described { info: parse(doc)?.0, body: parse_body(doc)?, version: version(doc) })
+    }
+}
+
+/// Twenty letters and digits that stand for a document's version and say nothing.
+fn version(doc: &Document) -> String {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let uid = doc.keys.iter().find(|(k, _)| k == "uid").map_or("", |(_, v)| v.as_str());
+    let hash = access::sha256(format!("{uid}/{}", doc.version).as_bytes());
+    hash[..20].iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect()
 }
 
 /// A stream that is open here.
@@ -85,6 +116,11 @@ pub(crate) struct Stream {
     pub session: AtomicU64,
     /// The session that publishes now; 0: none.
     pub publishing: AtomicU64,
+    /// The highest fragment number given out, as far as it is known.
+    pub numbers: AtomicU64,
+    /// Connections that may read it at once: by GetMedia, and by GetMediaForFragmentList.
+    pub getting: Arc<Semaphore>,
+    pub listing: Arc<Semaphore>,
     /// What the next fragment continues; held while one is committed.
     pub tail: AsyncMutex<Option<Tail>>,
     pub live: Live,
@@ -111,6 +147,9 @@ impl Stream {
             deleted: AtomicBool::new(false),
             session: AtomicU64::new(0),
             publishing: AtomicU64::new(0),
+            numbers: AtomicU64::new(0),
+            getting: Arc::new(Semaphore::new(3)),
+            listing: Arc::new(Semaphore::new(5)),
             tail: AsyncMutex::default(),
             live: Live::default(),
             recent: AsyncMutex::default(),
@@ -123,6 +162,13 @@ impl Stream {
     }
     pub fn name(&self) -> &str {
         &self.info.name
+    }
+    /// A number for a fragment receipt of which began at a time: that in microseconds, or more, so that numbers rise.
+    pub fn number(&self, received: Timestamp) -> u64 {
+        let time = u64::try_from(received.micros()).unwrap_or(0).max(1);
+        let next = |last: u64| Some(time.max(last.saturating_add(1)));
+        let before = self.numbers.fetch_update(SeqCst, SeqCst, next).unwrap_or_else(|last| last);
+        time.max(before.saturating_add(1))
     }
     pub fn log_error(&self, e: LogError) -> VideoError {
         match e {
@@ -189,6 +235,16 @@ impl Streams {
     }
 
     pub async fn create(&self, name: &str, config: StreamConfig) -> Result<Arc<Stream>, VideoError> {
+        self.create_with(name, config, StreamRetention::default(), Settings::default()).await
+    }
+
+    pub async fn create_with(
+        &self,
+        name: &str,
+        config: StreamConfig,
+        retention: StreamRetention,
+        kvs: Settings,
+    ) -> Result<Arc<Stream>, VideoError> {
         wire::v1::valid_name(name).map_err(|_| VideoError::BadName(name.into()))?;
         if self.map().contains_key(name) {
             return Err(VideoError::Exists(name.into()));
@@ -203,7 +259,8 @@ impl Streams {
             created,
             arn: info.arn.0.clone(),
             config: info.config.clone(),
-            retention: StreamRetention::default(),
+            retention,
+            kvs,
         };
         let doc = Document {
             kind: KIND.into(),
@@ -215,7 +272,7 @@ impl Streams {
         self.catalog.commit(vec![doom(uid)]).await.map_err(VideoError::catalog(name))?;
         self.log.create_stream(uid).await.map_err(VideoError::log(name))?;
         let stream = Arc::new(Stream::new(info, &self.config));
-        self.settle_retention(&stream, &StreamRetention::default()).await?;
+        self.settle_retention(&stream, &retention).await?;
         let done = self.catalog.commit(vec![Change::Put { doc, expect: 0 }, undoom(uid)]).await;
         match done {
             Ok(()) => {}
@@ -272,17 +329,63 @@ impl Streams {
         Ok(())
     }
 
-    /// The stream's document first: should the log not be told, the next start does it.
-    pub async fn set_retention(&self, name: &str, change: RetentionChange) -> Result<Retention, VideoError> {
-        let stream = self.get(name)?;
+    /// As stored.
+    pub async fn described(&self, name: &str) -> Result<Described, VideoError> {
+        self.get(name)?;
         let doc = self.catalog.get(KIND, name).await.map_err(VideoError::catalog(name))?;
-        let mut doc = doc.ok_or_else(|| VideoError::NoStream(name.into()))?;
-        let mut body = parse_body(&doc)?;
-        body.retention = change.apply(body.retention)?;
-        doc.body = serde_json::to_vec(&body).map_err(|e| VideoError::Damaged(name.into(), e.to_string()))?;
-        let expect = doc.version;
-        self.catalog.commit(vec![Change::Put { doc, expect }]).await.map_err(VideoError::catalog(name))?;
-        let set = self.settle_retention(&stream, &body.retention).await?;
+        Described::of(&doc.ok_or_else(|| VideoError::NoStream(name.into()))?)
+    }
+
+    /// Those whose names begin so, after one, by name.
+    pub async fn described_all(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Described>, VideoError> {
+        let filter = Filter {
+            prefix: Some(prefix.to_owned()).filter(|p| !p.is_empty()),
+            after: after.map(str::to_owned),
+            limit: Some(limit),
+            ..Filter::kind(KIND)
+        };
+        let docs = self.catalog.list(filter).await.map_err(VideoError::catalog("*"))?;
+        docs.iter().map(Described::of).collect()
+    }
+
+    /// Changes a stream's document; `f` is told the version that it has, and may be called again when somebody else changes
+    /// it meanwhile. What it says of retention holds at once. The document comes first: should the log not be told, the next
+    /// start does it.
+    pub async fn change<E: From<VideoError>>(
+        &self,
+        name: &str,
+        mut f: impl FnMut(&mut Body, &str) -> Result<(), E>,
+    ) -> Result<Retention, E> {
+        let stream = self.get(name)?;
+        for left in (0..CHANGES).rev() {
+            let doc = self.catalog.get(KIND, name).await.map_err(VideoError::catalog(name))?;
+            let mut doc = doc.ok_or_else(|| VideoError::NoStream(name.into()))?;
+            let mut body = parse_body(&doc)?;
+            f(&mut body, &version(&doc))?;
+            doc.body =
+                serde_json::to_vec(&body).map_err(|e| VideoError::Damaged(name.into(), e.to_string()))?;
+            let expect = doc.version;
+            match self.catalog.commit(vec![Change::Put { doc, expect }]).await {
+                Ok(()) => return Ok(self.settle_retention(&stream, &body.retention).await?),
+                Err(CatalogError::Conflict { .. }) if left > 0 => {}
+                Err(e) => return Err(VideoError::catalog(name)(e).into()),
+            }
+        }
+        Err(VideoError::Busy(format!("video stream {name:?} is being changed by others")).into())
+    }
+
+    pub async fn set_retention(&self, name: &str, change: RetentionChange) -> Result<Retention, VideoError> {
+        let set = self
+            .change(name, |body, _| {
+                body.retention = change.apply(body.retention)?;
+                Ok::<_, VideoError>(())
+            })
+            .await?;
         tracing::info!(stream = name, retention = ?set, "retention changed");
         Ok(set)
     }

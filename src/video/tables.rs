@@ -73,7 +73,7 @@ impl Tables {
         if f.entry.table_len > MAX_TABLE || u64::from(f.entry.table_len) > f.payload.len {
             return Err(bad("its index entry and its length disagree"));
         }
-        let range = f.media_len()..f.payload.len;
+        let range = f.table_from()..f.payload.len;
         let bytes = log.read_payload(&f.payload, range).await.map_err(|e| stream.log_error(e))?;
         let table = media::table::decode(&bytes).map_err(mp4::damaged(stream.name(), f.position()))?;
         media::table::check(&table, f.media_len()).map_err(mp4::damaged(stream.name(), f.position()))?;

@@ -1,0 +1,301 @@
+"""PutMedia by a client of our own, GetMedia and ListFragments by boto3: what is put is durable when it is said to be, and comes
+back byte for byte."""
+
+import os
+import pathlib
+import threading
+
+import pytest
+
+from support import media as recorded
+from support import putmedia as pm
+from support.putmedia import END_OF_FRAGMENT, PutMedia, fragment, header
+from support.server import run
+from test_kvs import client, refused
+
+T0 = 1_700_000_000_000
+
+
+@pytest.fixture
+def kvs(server):
+    client(server).create_stream(StreamName="s", DataRetentionInHours=24)
+    return server
+
+
+def media(server):
+    return client(server, "kinesis-video-media")
+
+
+def archived(server):
+    return client(server, "kinesis-video-archived-media")
+
+
+def get(server, number_of_fragments, **selector):
+    """So many fragments of GetMedia's answer, taken apart: (opening, tags, bytes, tags behind)."""
+    body = media(server).get_media(StreamName="s", StartSelector=selector)["Payload"]
+    # Reads no more than there is: at the tip there may be nothing more.
+    raw, data, last = body._raw_stream, b"", b"AWS_KINESISVIDEO_CONTINUATION_TOKEN"
+    while data.count(last) < number_of_fragments or len(data) < data.rfind(last) + len(last) + 6 + 47:
+        more = raw.read1(1 << 20)
+        assert more, f"the answer ended after {data.count(last)} fragments"
+        data += more
+    body.close()
+    return taken_apart(data, number_of_fragments)
+
+
+def taken_apart(data, count):
+    out = []
+    for part in data.split(bytes.fromhex("1a45dfa3"))[1:count + 1]:
+        part = bytes.fromhex("1a45dfa3") + part
+        head, _, rest = part.partition(bytes.fromhex("1254c367100000eb737310"))
+        assert rest, "the service's tags, with sizes of four bytes"
+        tags, rest = rest[:235 - 3], rest[235 - 3:]
+        end = rest.rfind(bytes.fromhex("1254c36710"))
+        out.append((head, tags, rest[:end] if end > 0 else rest, rest[end:]))
+    return out
+
+
+def number_in(tags):
+    at = tags.index(b"AWS_KINESISVIDEO_FRAGMENT_NUMBER") + 32 + 6
+    return tags[at:at + 47].decode()
+
+
+def test_acknowledgements_come_while_the_body_goes_on(kvs):
+    p = PutMedia(kvs, "s")
+    assert p.send(header()).answered() == 200 and p.headers["x-amzn-requestid"]
+    p.send(fragment(T0), step=7)
+    assert p.wait("BUFFERING")[0]["FragmentTimecode"] == T0
+    p.send(END_OF_FRAGMENT)
+    persisted, = p.wait("PERSISTED")
+    assert [a["EventType"] for a in p.acks] == ["BUFFERING", "RECEIVED", "PERSISTED"]
+    assert len({a["FragmentNumber"] for a in p.acks}) == 1 and len(persisted["FragmentNumber"]) == 47
+    # The next Cluster, and the end of the body, end a fragment, too.
+    p.send(fragment(T0 + 1000)).send(fragment(T0 + 2000))
+    p.wait("PERSISTED", 2)
+    acks = p.finish()
+    assert [a["FragmentTimecode"] for a in acks if a["EventType"] == "PERSISTED"] == [T0, T0 + 1000, T0 + 2000]
+    numbers = [a["FragmentNumber"] for a in p.of("PERSISTED")]
+    assert numbers == sorted(set(numbers))
+    listed = archived(kvs).list_fragments(StreamName="s")["Fragments"]
+    assert [f["FragmentNumber"] for f in listed] == numbers
+    assert [round(f["ProducerTimestamp"].timestamp() * 1000) for f in listed] == [T0, T0 + 1000, T0 + 2000]
+    assert [f["FragmentLengthInMilliseconds"] for f in listed] == [1000, 1000, 1000]
+
+
+@pytest.mark.parametrize("habit", pm.HABITS)
+def test_each_habit_of_signing_is_taken(kvs, habit):
+    p = PutMedia(kvs, "s", habit=habit)
+    p.send(header()).send(fragment(T0))
+    p.finish()
+    assert len(p.of("PERSISTED")) == 1
+
+
+def test_who_may_not_put_is_told_so(kvs):
+    def status(**more):
+        p = PutMedia(kvs, more.pop("stream", "s"), **more)
+        p.answered()
+        p.until(lambda: p.over)
+        return p.status, p.headers.get("x-amzn-errortype")
+
+    assert status(secret="wrong") == (403, "InvalidSignatureException")
+    assert status(stream="nobody") == (404, "ResourceNotFoundException")
+    assert status(timecodes="SIDEWAYS") == (400, "InvalidArgumentException")
+    assert status(start="yesterday", timecodes="RELATIVE") == (400, "InvalidArgumentException")
+    first = PutMedia(kvs, "s").send(header()).send(fragment(T0))
+    first.wait("BUFFERING")
+    assert status() == (400, "ConnectionLimitExceededException")
+    assert first.finish()[-1]["EventType"] == "PERSISTED", "and the one before goes on"
+
+
+def test_relative_times_and_starts_with_unpadded_milliseconds(kvs):
+    p = PutMedia(kvs, "s", timecodes="RELATIVE", start="1700000000.5")
+    p.send(header()).send(fragment(0)).send(fragment(1000))
+    acks = p.finish()
+    assert [a["FragmentTimecode"] for a in acks if a["EventType"] == "RECEIVED"] == [0, 1000]
+    listed = archived(kvs).list_fragments(StreamName="s")["Fragments"]
+    assert [round(f["ProducerTimestamp"].timestamp() * 1000) for f in listed] == [T0 + 5, T0 + 1005]
+
+
+def test_what_is_put_comes_back_byte_for_byte(kvs):
+    """Clusters of known and unknown size, tags between and after, frames of three tracks in a codec that nobody knows."""
+    tracks = [pm.track(1, private=pm.AVCC), pm.track(2, "A_AAC", 2, bytes.fromhex("1588")), pm.track(3, "V_NOBODY/KNOWS", 1, b"\1\2\3")]
+    head = header(*tracks)
+
+    def body(n):
+        frames = []
+        for i in range(10):
+            frames += [(1, i * 100, pm.avc(i == 0, i), i == 0), (2, i * 100 + 1, bytes([n, i]) * 40, True), (3, i * 100 + 2, b"", i == 0)]
+        return pm.cluster(T0 + n * 1000, frames, known=n % 2 == 1) + pm.tags(place=f"gate {n}")
+
+    bodies = [body(n) for n in range(4)]
+    p = PutMedia(kvs, "s").send(head)
+    for b in bodies:
+        p.send(b, step=1000)
+    p.finish()
+    numbers = [a["FragmentNumber"] for a in p.of("PERSISTED")]
+    assert len(numbers) == 4
+    got = get(kvs, 4, StartSelectorType="EARLIEST")
+    opening = head.replace(bytes.fromhex("18538067ff"), bytes.fromhex("1853806701ffffffffffffff"))
+    assert [g[0] for g in got] == [opening] * 4
+    assert [g[2] for g in got] == bodies
+    assert [number_in(g[1]) for g in got] == numbers
+    assert all(b"%d.%03d" % divmod(T0 + n * 1000, 1000) in g[1] for n, g in enumerate(got))
+    assert all(n.encode() in g[3] and b"AWS_KINESISVIDEO_MILLIS_BEHIND_NOW" in g[3] for n, g in zip(numbers, got))
+
+    # From each place there is a word for.
+    first = lambda **s: number_in(get(kvs, 1, **s)[0][1])
+    assert first(StartSelectorType="NOW") == numbers[3]
+    assert first(StartSelectorType="FRAGMENT_NUMBER", AfterFragmentNumber=numbers[1]) == numbers[2]
+    assert first(StartSelectorType="CONTINUATION_TOKEN", ContinuationToken=numbers[0]) == numbers[1]
+    assert first(StartSelectorType="PRODUCER_TIMESTAMP", StartTimestamp=T0 / 1000 + 0.5) == numbers[1]
+    listed = archived(kvs).list_fragments(StreamName="s")["Fragments"]
+    # Several may have come within one millisecond.
+    came = [f["ServerTimestamp"] for f in listed]
+    assert first(StartSelectorType="SERVER_TIMESTAMP", StartTimestamp=came[2]) == numbers[came.index(came[2])]
+    lost = media(kvs).get_media(StreamName="s", StartSelector={"StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": "1"})["Payload"].read()
+    assert b"AWS_KINESISVIDEO_ERROR_ID" in lost and b"4000" in lost
+    assert refused(media(kvs).get_media, StreamName="s", StartSelector={"StartSelectorType": "FRAGMENT_NUMBER"})[0] == "InvalidArgumentException"
+
+    # By their numbers, and by their times, also after a restart.
+    kvs.restart()
+    some = archived(kvs).get_media_for_fragment_list(StreamName="s", Fragments=[numbers[2], numbers[0]])["Payload"].read()
+    assert [(g[0], g[2]) for g in taken_apart(some, 2)] == [(opening, bodies[0]), (opening, bodies[2])]
+    assert refused(archived(kvs).get_media_for_fragment_list, StreamName="s", Fragments=["9" * 47])[:2] == ("ResourceNotFoundException", 404)
+    pages = archived(kvs).get_paginator("list_fragments").paginate(StreamName="s", PaginationConfig={"PageSize": 3})
+    assert [[f["FragmentNumber"] for f in page["Fragments"]] for page in pages] == [numbers[:3], numbers[3:]]
+    between = [n for n, t in zip(numbers, came) if came[1] <= t <= came[2]]
+    for kind, times, want in [("PRODUCER_TIMESTAMP", [T0 / 1000 + 1, T0 / 1000 + 2], numbers[1:3]), ("SERVER_TIMESTAMP", came[1:3], between)]:
+        selector = {"FragmentSelectorType": kind, "TimestampRange": {"StartTimestamp": times[0], "EndTimestamp": times[1]}}
+        found = archived(kvs).list_fragments(StreamName="s", FragmentSelector=selector)["Fragments"]
+        assert [f["FragmentNumber"] for f in found] == want, kind
+
+
+def test_a_reader_at_the_tip_is_given_what_comes(kvs):
+    p = PutMedia(kvs, "s").send(header()).send(fragment(T0)).send(END_OF_FRAGMENT)
+    p.wait("PERSISTED")
+    got = []
+    reader = threading.Thread(target=lambda: got.extend(get(kvs, 3, StartSelectorType="NOW")))
+    reader.start()
+    for n in (1, 2):
+        p.send(fragment(T0 + n * 1000)).send(END_OF_FRAGMENT)
+        p.wait("PERSISTED", n + 1)
+    reader.join(30)
+    assert [number_in(g[1]) for g in got] == [a["FragmentNumber"] for a in p.of("PERSISTED")]
+    p.finish()
+
+
+def test_a_fragment_that_is_put_again_keeps_its_number(kvs):
+    put = lambda *fragments: [a["FragmentNumber"] for a in (lambda p: (p.send(header()), [p.send(f) for f in fragments], p.finish(), p.of("PERSISTED"))[3])(PutMedia(kvs, "s"))]
+    first = put(fragment(T0), fragment(T0 + 1000))
+    again = put(fragment(T0 + 1000), fragment(T0 + 2000))
+    assert again[0] == first[1] and again[1] > first[1]
+    other = put(fragment(T0 + 1000, seed=50))
+    assert other[0] > again[1], "the same time and other bytes: both are kept"
+    assert len(archived(kvs).list_fragments(StreamName="s")["Fragments"]) == 4
+
+
+BAD = {
+    "INVALID_MKV_DATA": (4006, [b"this is no Matroska at all, and goes on for a while"]),
+    "TRACK_NUMBER_MISMATCH": (4010, [header(), fragment(T0, n=9)]),
+    "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS": (4004, [header(), fragment(T0), fragment(T0 - 5000)]),
+    "FRAMES_MISSING_FOR_TRACK": (4011, [header(pm.track(1, private=pm.AVCC), pm.track(2, "A_AAC", 2)), fragment(T0), fragment(T0 + 1000)]),
+    "MORE_THAN_ALLOWED_TRACKS_FOUND": (4012, [header(*(pm.track(n, private=pm.AVCC) for n in range(1, 5)))]),
+    "FRAGMENT_METADATA_LIMIT_REACHED": (4009, [header(), fragment(T0), pm.tags(**{f"t{n}": "x" for n in range(11)}), fragment(T0 + 1000)]),
+    "MAX_FRAGMENT_DURATION_REACHED": (4002, [header(), fragment(T0, every=3000)]),
+    "INVALID_PRODUCER_TIMESTAMP": (4007, [header(), fragment(10_000_000_000_000)]),
+}
+
+
+@pytest.mark.parametrize("code", BAD)
+def test_bad_media_is_told_and_harms_nobody_else(kvs, code):
+    client(kvs).create_stream(StreamName="good", DataRetentionInHours=1)
+    good = PutMedia(kvs, "good").send(header()).send(fragment(T0))
+    number, pieces = BAD[code]
+    p = PutMedia(kvs, "s")
+    for piece in pieces:
+        p.send(piece)
+    error, = p.wait("ERROR")
+    assert (error["ErrorId"], error["ErrorCode"]) == (number, code)
+    p.rest()
+    good.send(fragment(T0 + 1000))
+    good.finish()
+    assert len(good.of("PERSISTED")) == 2
+    # What was complete before is kept.
+    kept = len(archived(kvs).list_fragments(StreamName="s")["Fragments"])
+    assert kept == len(p.of("PERSISTED")) == (1 if code == "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS" else 0)
+
+
+def test_what_was_persisted_survives_a_kill_in_mid_fragment(serve):
+    server = serve()
+    client(server).create_stream(StreamName="s", DataRetentionInHours=24)
+    for round_ in range(3):
+        p = PutMedia(server, "s").send(header())
+        for n in range(4):
+            p.send(fragment(T0 + (round_ * 10 + n) * 1000, length=20_000))
+        p.wait("PERSISTED", 3)
+        p.send(fragment(T0 + (round_ * 10 + 4) * 1000, length=20_000)[:-30_000])
+        server.kill()
+        p.until(lambda: p.over)
+        persisted = {a["FragmentNumber"] for a in p.of("PERSISTED")}
+        server.start()
+        there = [f["FragmentNumber"] for f in archived(server).list_fragments(StreamName="s")["Fragments"]]
+        assert persisted <= set(there) and there == sorted(there)
+        whole = archived(server).get_media_for_fragment_list(StreamName="s", Fragments=sorted(persisted))["Payload"].read()
+        parts = taken_apart(whole, 3)
+        assert [g[2] for g in parts] == [fragment(T0 + (round_ * 10 + n) * 1000, length=20_000) for n in range(3)]
+
+
+def test_streams_that_keep_nothing_persist_nothing(server):
+    client(server).create_stream(StreamName="live")
+    p = PutMedia(server, "live").send(header()).send(fragment(T0))
+    assert [a["EventType"] for a in p.finish()] == ["BUFFERING", "RECEIVED"]
+
+
+def test_a_clip_that_is_put_plays_and_comes_back_as_it_is_recorded(kvs, clips, tmp_path):
+    clip = clips(seconds=5, gop=25, audio=True, extra=("-bf", "2"))
+    file = recorded.ffmpeg("-i", clip, "-c", "copy", "-f", "matroska", "-live", "1", "-cluster_time_limit", "1000", "pipe:1")
+    p = PutMedia(kvs, "s", timecodes="RELATIVE", start=f"{T0 // 1000}.000")
+    p.send(file, step=10_000)
+    acks = p.finish()
+    assert not p.of("ERROR") and len(p.of("PERSISTED")) >= 3, acks
+    assert recorded.frames(kvs.whole("s")) == recorded.frames(clip)
+    back = tmp_path / "back.mkv"
+    got = get(kvs, len(p.of("PERSISTED")), StartSelectorType="EARLIEST")
+    back.write_bytes(got[0][0] + b"".join(g[2] for g in got))
+    assert recorded.frames(back) == recorded.frames(clip)
+
+
+def test_what_came_otherwise_is_given_out_as_matroska(kvs, clips, tmp_path):
+    clip = clips(seconds=5, gop=25, audio=True)
+    dated = tmp_path / "dated.mp4"
+    recorded.ffmpeg("-y", "-i", clip, "-c", "copy", "-metadata", "creation_time=2026-03-01T10:00:00Z", dated)
+    done = run("import", "cam", dated, "--data", kvs.data)
+    assert done.returncode == 0, done.stderr
+    listed = archived(kvs).list_fragments(StreamName="cam")["Fragments"]
+    numbers = [f["FragmentNumber"] for f in listed]
+    assert len(numbers) >= 2 and numbers == sorted(set(numbers))
+    whole = archived(kvs).get_media_for_fragment_list(StreamName="cam", Fragments=numbers)["Payload"].read()
+    parts = taken_apart(whole, len(numbers))
+    assert [number_in(g[1]) for g in parts] == numbers
+    back = tmp_path / "back.mkv"
+    back.write_bytes(parts[0][0] + b"".join(g[2] + (g[3] if not g[3].startswith(bytes.fromhex("1254c367")) else b"") for g in parts))
+    assert recorded.frames(back) == recorded.frames(clip)
+
+
+FOOTAGE = os.environ.get("RUSHES_FOOTAGE")
+
+
+@pytest.mark.skipif(not FOOTAGE, reason="RUSHES_FOOTAGE does not name the folder of real footage")
+def test_a_real_answer_of_the_service_comes_back_in_the_same_form(kvs):
+    """The fragments of a real GetMedia answer, put one document after another, come back in the same bytes but for the service's
+    own tags."""
+    data = (pathlib.Path(FOOTAGE) / "construction-site.getmedia.mkv").read_bytes()
+    want = taken_apart(data, 100)
+    p = PutMedia(kvs, "s", timecodes="RELATIVE", start="1511852108.513")
+    for head, _, cluster, _ in want:
+        p.send(head + cluster, step=100_000)
+    p.finish()
+    assert len(p.of("PERSISTED")) == len(want), p.of("ERROR")
+    got = get(kvs, len(want), StartSelectorType="EARLIEST")
+    assert [(g[0], g[2]) for g in got] == [(w[0], w[2]) for w in want]
+    assert [len(g[1]) for g in got] == [len(w[1]) for w in want]
