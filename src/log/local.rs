@@ -414,6 +414,11 @@ impl Log for LocalLog {
             return Err(LogError::NoShard(shard.id));
         }
         let head = st.head();
+        // Records can be read a moment before their followers are told. Whoever asks is told of all that was read: with
+        // less, a reader would take itself for too far ahead and read on from before.
+        if st.watch.as_ref().is_some_and(|w| *w.borrow() != head) {
+            st.announce();
+        }
         Ok(st.watch.get_or_insert_with(|| watch::channel(head).0).subscribe())
     }
 

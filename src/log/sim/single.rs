@@ -84,6 +84,26 @@ fn the_newest_of_a_shard_stays_here_while_the_store_is_away() {
 }
 
 #[test]
+fn who_asks_where_a_shard_ends_is_told_of_all_that_can_be_read() {
+    let sim = Sim::new(1);
+    let mut d = Driven::new(&sim.world, limits(), StorePolicy::default());
+    let (l, id) = (d.log.clone(), ShardId { stream: stream(0), shard: 0 });
+    d.go(l.create_stream(stream(0))).unwrap();
+    let early = l.watch(id).unwrap();
+    let append = {
+        let l = l.clone();
+        async move { l.append(id, vec![vec![1].into()]).await }
+    };
+    d.go(append).unwrap();
+    // As in the middle of a round: one more can be read, and nobody was told yet.
+    let shard = d.shared.shards(Some(id.stream)).pop().unwrap();
+    shard.state().next += 1;
+    assert_eq!(early.borrow().next, 1);
+    assert_eq!(l.watch(id).unwrap().borrow().next, 2);
+    assert_eq!(early.borrow().next, 2, "and so is everybody else");
+}
+
+#[test]
 fn a_flush_ends_though_the_newest_journal_file_is_more_than_a_pass() {
     let sim = Sim::new(1);
     let limits = Limits { journal_file: 1 << 20, segment_bytes: 1 << 10, ..Limits::default() };
