@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use access::{Gate, actions};
-use catalog::{Catalog, SqliteCatalog};
+use catalog::{Catalog, CatalogError, SqliteCatalog};
 use common::{Camera, NOON, check};
 use log::{Limits, LocalLog, Log, StorePolicy};
 use media::fmp4;
@@ -22,10 +22,22 @@ struct Node {
     video: Arc<Video>,
 }
 
+/// Waits for the node before, which may still be letting go of it.
+async fn open(path: &std::path::Path, world: &World) -> SqliteCatalog {
+    let until = world.clock.monotonic() + Duration::from_secs(20);
+    loop {
+        match SqliteCatalog::open(path, world.clone()) {
+            Err(CatalogError::Locked(_)) if world.clock.monotonic() < until => {
+                world.clock.sleep(Duration::from_millis(10)).await;
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 async fn start(dir: &std::path::Path) -> Node {
     let world = World::real(dir);
-    let catalog: Arc<dyn Catalog> =
-        Arc::new(SqliteCatalog::open(&dir.join("catalog.db"), world.clone()).unwrap());
+    let catalog: Arc<dyn Catalog> = Arc::new(open(&dir.join("catalog.db"), &world).await);
     let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
     let log = LocalLog::open(
         world.clone(),
@@ -71,8 +83,7 @@ impl Node {
 async fn a_restart_keeps_every_picture_and_goes_on_counting() {
     let dir = tempfile::tempdir().unwrap();
     let mut camera = Camera { len: 9_001, ..Camera::new(NOON) };
-    let ask =
-        Ask { from: Some(NOON), to: Some(NOON + std::time::Duration::from_secs(600)), ..Ask::default() };
+    let ask = Ask { from: Some(NOON), to: Some(NOON + Duration::from_secs(600)), ..Ask::default() };
     let mut path = String::new();
     for round in 0..3 {
         let node = start(dir.path()).await;
@@ -204,7 +215,7 @@ async fn a_lost_part_is_passed_over_and_told_of() {
     std::fs::rename(&files[1], &away).unwrap();
 
     let node = start(dir.path()).await;
-    let end = NOON + std::time::Duration::from_secs(60);
+    let end = NOON + Duration::from_secs(60);
     let url = actions::GET_HLS_STREAMING_SESSION_URL;
     let permit = || node.gate.internal(url, &node.home.video_stream("yard"));
     let ask = Ask { from: Some(NOON), to: Some(end), ..Ask::default() };
