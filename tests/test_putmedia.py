@@ -3,7 +3,6 @@ back byte for byte."""
 
 import os
 import pathlib
-import threading
 
 import pytest
 
@@ -30,17 +29,29 @@ def archived(server):
     return client(server, "kinesis-video-archived-media")
 
 
+class Reader:
+    """GetMedia's answer as it comes."""
+
+    def __init__(self, server, **selector):
+        self.body = media(server).get_media(StreamName="s", StartSelector=selector)["Payload"]
+        self.data = b""
+
+    def fragments(self, count):
+        """The first so many, taken apart: (opening, tags, bytes, tags behind)."""
+        # Reads no more than there is: at the tip there may be nothing more.
+        last = b"AWS_KINESISVIDEO_CONTINUATION_TOKEN"
+        while self.data.count(last) < count or len(self.data) < self.data.rfind(last) + len(last) + 6 + 47:
+            more = self.body._raw_stream.read1(1 << 20)
+            assert more, f"the answer ended after {self.data.count(last)} fragments"
+            self.data += more
+        return taken_apart(self.data, count)
+
+
 def get(server, number_of_fragments, **selector):
-    """So many fragments of GetMedia's answer, taken apart: (opening, tags, bytes, tags behind)."""
-    body = media(server).get_media(StreamName="s", StartSelector=selector)["Payload"]
-    # Reads no more than there is: at the tip there may be nothing more.
-    raw, data, last = body._raw_stream, b"", b"AWS_KINESISVIDEO_CONTINUATION_TOKEN"
-    while data.count(last) < number_of_fragments or len(data) < data.rfind(last) + len(last) + 6 + 47:
-        more = raw.read1(1 << 20)
-        assert more, f"the answer ended after {data.count(last)} fragments"
-        data += more
-    body.close()
-    return taken_apart(data, number_of_fragments)
+    r = Reader(server, **selector)
+    out = r.fragments(number_of_fragments)
+    r.body.close()
+    return out
 
 
 def taken_apart(data, count):
@@ -173,14 +184,14 @@ def test_what_is_put_comes_back_byte_for_byte(kvs):
 def test_a_reader_at_the_tip_is_given_what_comes(kvs):
     p = PutMedia(kvs, "s").send(header()).send(fragment(T0)).send(END_OF_FRAGMENT)
     p.wait("PERSISTED")
-    got = []
-    reader = threading.Thread(target=lambda: got.extend(get(kvs, 3, StartSelectorType="NOW")))
-    reader.start()
+    reader = Reader(kvs, StartSelectorType="NOW")
+    assert len(reader.fragments(1)) == 1
     for n in (1, 2):
         p.send(fragment(T0 + n * 1000)).send(END_OF_FRAGMENT)
+        got = reader.fragments(n + 1)
         p.wait("PERSISTED", n + 1)
-    reader.join(30)
     assert [number_in(g[1]) for g in got] == [a["FragmentNumber"] for a in p.of("PERSISTED")]
+    reader.body.close()
     p.finish()
 
 
