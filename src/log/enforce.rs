@@ -102,8 +102,10 @@ impl Shared {
             Ok(why) => refused.all = why.map(Into::into),
             Err(e) => failed = Err(e),
         }
-        if free < floor {
-            let need = floor - free;
+        // Room for the reserve, too, where it was used: it is only made beside the floor.
+        let aim = floor + self.lacking(&policy).await?;
+        if free < aim {
+            let need = aim - free;
             let freed = if self.world.store.is_some() {
                 // What is here is a cache, or waits to be uploaded: removing recordings would free nothing for long.
                 self.free_local(need).await

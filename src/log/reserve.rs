@@ -114,6 +114,13 @@ impl Shared {
         Ok(free + given)
     }
 
+    /// What the reserve lacks.
+    pub async fn lacking(self: &Arc<Self>, policy: &StorePolicy) -> Result<u64, LogError> {
+        let s = self.clone();
+        let held = self.blocking(move || held(&*s.world.disk)).await?;
+        Ok(policy.reserve.saturating_sub(held.map_err(|e| LogError::Io(e.to_string()))?))
+    }
+
     /// Makes the reserve (again) when there is room for it, or another when its size was changed. Returns what is free
     /// after that, and how large it is.
     pub async fn restore_reserve(self: &Arc<Self>, policy: &StorePolicy, free: u64) -> (u64, u64) {

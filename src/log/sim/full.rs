@@ -195,6 +195,7 @@ fn writing_resumes_by_itself_when_there_is_room() {
             append(&mut d, 3000).expect("the oldest made room");
             let oldest = l.watch(S).unwrap().borrow().oldest;
             assert!(oldest > 0, "nothing was removed");
+            assert_eq!(held(&*sim.disk).unwrap(), RESERVE, "made again of what was removed");
         } else {
             let e = append(&mut d, 3000).unwrap_err();
             assert!(matches!(&e, LogError::Refused(why) if why.contains("kept free")), "{e}");
