@@ -207,7 +207,8 @@ pub trait Log: Send + Sync + 'static {
         from_end: bool,
     ) -> Result<Vec<Payload>, LogError>;
     /// As [`Log::payloads`], but goes on past parts that are gone or damaged, and says which these are; at most
-    /// [`crate::MAX_UNREADABLE`], then what is between the last of them and what is in no closed segment yet was not looked at. What only cannot be had at the moment fails it.
+    /// [`crate::MAX_UNREADABLE`]: then what is between the last of them and what is in no closed segment yet was not looked
+    /// at. What only cannot be had at the moment fails it.
     async fn readable_payloads(
         &self,
         shard: ShardId,
