@@ -1,16 +1,6 @@
 //! The actions of data streams, by their names in policies (Service Authorization Reference, Amazon Kinesis Data Streams).
 
-use crate::Action;
-
-macro_rules! actions {
-    ($($name:ident = $text:literal;)*) => {
-        $(#[doc = concat!("`", $text, "`")] pub const $name: Action = Action($text);)*
-        /// Every one of them.
-        pub const ALL: &[Action] = &[$($name),*];
-    };
-}
-
-actions! {
+crate::action::declare! {
     ADD_TAGS_TO_STREAM = "kinesis:AddTagsToStream";
     CREATE_STREAM = "kinesis:CreateStream";
     DECREASE_STREAM_RETENTION_PERIOD = "kinesis:DecreaseStreamRetentionPeriod";

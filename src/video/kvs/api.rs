@@ -1,12 +1,9 @@
 //! The operations by their names, each with its action, its path and its largest body.
 
-use access::actions::{
-    CREATE_STREAM, DELETE_STREAM, DESCRIBE_STREAM, GET_MEDIA, LIST_FRAGMENTS, LIST_STREAMS, PUT_MEDIA,
-    UPDATE_DATA_RETENTION, UPDATE_STREAM,
-};
+use access::actions::*;
 use wire::aws::Service;
 
-use super::{Kvs, actions::*, error, put};
+use super::{Kvs, error, put};
 
 /// Bytes of a request.
 const SMALL: usize = 1 << 20;

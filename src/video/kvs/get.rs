@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use wire::aws::{AwsError, Call, Input, Pattern, Shown, Time, Violations};
 use world::{Arn, Home, Timestamp};
 
-use super::{Kvs, actions::GET_MEDIA_FOR_FRAGMENT_LIST, error, find, input::input, number};
+use super::{Kvs, error, find, input::input, number};
 use crate::{By, Fragment, VideoError, streams::Stream};
 
 static NUMBER: Pattern = Pattern::new("^[0-9]+$");
@@ -237,7 +237,7 @@ impl Kvs {
     ) -> Result<Response, AwsError> {
         let (name, made) = i.stream()?;
         self.described((name.clone(), made)).await?;
-        self.video.check(&permit, &[GET_MEDIA_FOR_FRAGMENT_LIST], &name)?;
+        self.video.check(&permit, &[actions::GET_MEDIA_FOR_FRAGMENT_LIST], &name)?;
         let (stream, place) = self.reader(&name, |s| &s.listing, "ClientLimitExceededException")?;
         let mut wanted = i.fragments.unwrap_or_default();
         wanted.sort();

@@ -5,7 +5,6 @@
 //! document, made unreadable: whatever changes a stream changes its version.
 
 mod ack;
-pub mod actions;
 mod api;
 mod control;
 mod error;
