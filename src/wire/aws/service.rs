@@ -143,20 +143,12 @@ impl Service {
     ) -> Self
     where
         I: Input,
-        O: Serialize,
+        O: Serialize + 'static,
         F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, AwsError>> + Send + 'static,
     {
-        let invalid = self.invalid;
-        self.add(name, action, max_body, move |incoming| {
-            let (call, permit, input, _) = match admit(incoming, action, invalid) {
-                Ok(admitted) => admitted,
-                Err(e) => return Box::pin(std::future::ready(Err(e))),
-            };
-            let protocol = call.protocol;
-            let running = handler(call, permit, input);
-            Box::pin(async move { Ok(Answer::Body(protocol.encode(&running.await?)?)) })
-        })
+        let answer = |protocol: Protocol, out: O| Ok(Answer::Body(protocol.encode(&out)?));
+        self.add(name, action, max_body, move |call, permit, input, _| handler(call, permit, input), answer)
     }
 
     /// Adds an operation whose answer is a stream of events. What the handler refuses is answered as by any operation;
@@ -176,18 +168,9 @@ impl Service {
         F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<S, AwsError>> + Send + 'static,
     {
-        let invalid = self.invalid;
-        self.add(name, action, max_body, move |incoming| {
-            let (call, permit, input, _) = match admit(incoming, action, invalid) {
-                Ok(admitted) => admitted,
-                Err(e) => return Box::pin(std::future::ready(Err(e))),
-            };
-            let protocol = call.protocol;
-            let running = handler(call, permit, input);
-            Box::pin(
-                async move { Ok(Answer::Events(Body::from_stream(event::frames(protocol, running.await?)))) },
-            )
-        })
+        let answer =
+            |protocol, events: S| Ok(Answer::Events(Body::from_stream(event::frames(protocol, events))));
+        self.add(name, action, max_body, move |call, permit, input, _| handler(call, permit, input), answer)
     }
 
     /// Adds an operation of a REST-JSON service. `uri`: `POST /createStream`; members in braces. `binds`: the members that
@@ -203,7 +186,7 @@ impl Service {
     ) -> Self
     where
         I: Input,
-        O: Serialize,
+        O: Serialize + 'static,
         F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, AwsError>> + Send + 'static,
     {
@@ -225,16 +208,8 @@ impl Service {
         F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Response, AwsError>> + Send + 'static,
     {
-        let invalid = self.invalid;
-        self.add(name, action, max_body, move |incoming| {
-            let (call, permit, input, _) = match admit(incoming, action, invalid) {
-                Ok(admitted) => admitted,
-                Err(e) => return Box::pin(std::future::ready(Err(e))),
-            };
-            let running = handler(call, permit, input);
-            Box::pin(async move { Ok(Answer::Raw(running.await?)) })
-        })
-        .route(name, uri, binds)
+        let handler = move |call, permit, input, _| handler(call, permit, input);
+        self.add(name, action, max_body, handler, |_, whole| Ok(Answer::Raw(whole))).route(name, uri, binds)
     }
 
     /// The same for one whose body is a stream of bytes, read by the handler, which may answer long before its end. All
@@ -252,17 +227,8 @@ impl Service {
         F: Fn(Call, Permit, I, Body) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Response, AwsError>> + Send + 'static,
     {
-        let invalid = self.invalid;
-        let mut service = self
-            .add(name, action, 0, move |incoming| {
-                let (call, permit, input, body) = match admit(incoming, action, invalid) {
-                    Ok(admitted) => admitted,
-                    Err(e) => return Box::pin(std::future::ready(Err(e))),
-                };
-                let running = handler(call, permit, input, body);
-                Box::pin(async move { Ok(Answer::Raw(running.await?)) })
-            })
-            .route(name, uri, binds);
+        let mut service =
+            self.add(name, action, 0, handler, |_, whole| Ok(Answer::Raw(whole))).route(name, uri, binds);
         if let Some(o) = service.operations.get_mut(name) {
             o.streams = true;
         }
@@ -276,13 +242,31 @@ impl Service {
         self
     }
 
-    fn add(
+    /// Adds what admits, runs the handler, and makes an answer of what it gives.
+    fn add<I, R, F, Fut>(
         mut self,
         name: &'static str,
         action: Action,
         max_body: usize,
-        run: impl Fn(Incoming) -> Running + Send + Sync + 'static,
-    ) -> Self {
+        handler: F,
+        answer: fn(Protocol, R) -> Result<Answer, AwsError>,
+    ) -> Self
+    where
+        I: Input,
+        R: 'static,
+        F: Fn(Call, Permit, I, Body) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, AwsError>> + Send + 'static,
+    {
+        let invalid = self.invalid;
+        let run = move |incoming| -> Running {
+            let (call, permit, input, body) = match admit(incoming, action, invalid) {
+                Ok(admitted) => admitted,
+                Err(e) => return Box::pin(std::future::ready(Err(e))),
+            };
+            let protocol = call.protocol;
+            let running = handler(call, permit, input, body);
+            Box::pin(async move { answer(protocol, running.await?) })
+        };
         self.operations
             .insert(name, Operation { action, max_body, streams: false, route: None, run: Box::new(run) });
         self
