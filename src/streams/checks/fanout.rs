@@ -5,7 +5,7 @@ use serde_json::Value;
 use wire::aws::AwsError;
 use world::{Timestamp, sim::SimClock};
 
-use super::{Site, data};
+use super::{Site, data, made};
 use crate::{DataStreams, fanout::SubscribeToShardEvent, input::*};
 
 /// Registers one; its ARN.
@@ -42,17 +42,9 @@ impl DataStreams {
     }
 }
 
-async fn site() -> (Site, Arc<SimClock>, DataStreams) {
-    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
-    let site = Site::at(clock.clone()).await;
-    let s = site.open().await;
-    s.make("s", 1).await;
-    (site, clock, s)
-}
-
 #[tokio::test]
 async fn a_subscription_lasts_five_minutes() {
-    let (_site, clock, s) = site().await;
+    let (_site, clock, s) = made().await;
     let arn = consumer(&s, "s", "c").await;
     let mut events = Box::pin(s.subscription(&arn).await.unwrap());
     let (mut seconds, mut empty, mut got) = (0, Vec::new(), Vec::new());
@@ -89,7 +81,7 @@ async fn a_subscription_lasts_five_minutes() {
 
 #[tokio::test]
 async fn a_later_subscription_takes_over_after_five_seconds() {
-    let (_site, clock, s) = site().await;
+    let (_site, clock, s) = made().await;
     let arn = consumer(&s, "s", "c").await;
     let mut old = Box::pin(s.subscription(&arn).await.unwrap());
     old.next().await.unwrap().unwrap();

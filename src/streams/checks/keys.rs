@@ -1,6 +1,6 @@
 use std::{
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -8,9 +8,8 @@ use std::{
 
 use futures_util::StreamExt as _;
 use seal::{DataKey, KeyFault, KeyProvider, LocalKey, SealError, Wrapped};
-use world::{Timestamp, sim::SimClock};
 
-use super::{Site, data, fanout::consumer};
+use super::{data, fanout::consumer, made};
 use crate::{DataStreams, input::*, keys::TRUST};
 
 /// A provider that says what it is told to, and counts.
@@ -62,14 +61,6 @@ async fn start(s: &DataStreams, key: &str) -> Result<(), &'static str> {
     done
 }
 
-async fn site() -> (Site, Arc<SimClock>, DataStreams) {
-    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
-    let site = Site::at(clock.clone()).await;
-    let s = site.open().await;
-    s.make("s", 1).await;
-    (site, clock, s)
-}
-
 #[tokio::test]
 async fn every_fault_of_a_key_is_the_api_s() {
     let text = || "why".to_owned();
@@ -82,7 +73,7 @@ async fn every_fault_of_a_key_is_the_api_s() {
         (KeyFault::Throttling(text()), "KMSThrottlingException"),
         (KeyFault::Unavailable(text()), "InternalFailure"),
     ];
-    let (site, clock, s) = site().await;
+    let (site, clock, s) = made().await;
     let arn = consumer(&s, "s", "c").await;
     assert_eq!(start(&s, "alias/k").await, Ok(()));
     s.put("s", "k", b"sealed").await.unwrap();
@@ -121,7 +112,7 @@ async fn every_fault_of_a_key_is_the_api_s() {
 
 #[tokio::test]
 async fn the_provider_is_asked_once_in_five_minutes() {
-    let (site, clock, s) = site().await;
+    let (site, clock, s) = made().await;
     start(&s, "alias/aws/kinesis").await.unwrap();
     for _ in 0..10 {
         for _ in 0..20 {
@@ -136,7 +127,7 @@ async fn the_provider_is_asked_once_in_five_minutes() {
 
 #[tokio::test]
 async fn records_need_the_key_that_they_were_put_under() {
-    let (site, clock, s) = site().await;
+    let (site, clock, s) = made().await;
     s.put("s", "k", b"none").await.unwrap();
     let mut puts = vec!["none"];
     for (key, data) in [("alias/a", "under a"), ("alias/b", "under b")] {
@@ -182,7 +173,7 @@ async fn records_need_the_key_that_they_were_put_under() {
 
 #[tokio::test]
 async fn a_key_s_name_has_a_form() {
-    let (_site, _, s) = site().await;
+    let (_site, _, s) = made().await;
     assert_eq!(start(&s, "my key").await, Err("KMSNotFoundException"));
     for good in
         ["12345678-1234-1234-1234-123456789012", "arn:aws:kms:us-east-1:123456789012:alias/MyAliasName"]

@@ -17,9 +17,18 @@ use catalog::{Catalog, MemoryCatalog};
 use log::{Limits, MemoryLog, SharedLog};
 use seal::{DataKey, LocalKey};
 use wire::aws::{AwsError, Blob};
-use world::{Home, World};
+use world::{Home, Timestamp, World, sim::SimClock};
 
 use crate::{Config, DataStreams, Parts, actions, input::*};
+
+/// One with a stream `s` of one shard, in a time of its own.
+async fn made() -> (Site, Arc<SimClock>, DataStreams) {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let site = Site::at(clock.clone()).await;
+    let s = site.open().await;
+    s.make("s", 1).await;
+    (site, clock, s)
+}
 
 /// A catalog, a log, and what opens the service on them.
 pub(crate) struct Site {
