@@ -84,7 +84,7 @@ class Bench:
     def load(self, server, op, seconds, *flags):
         keys = getattr(server, "keys", [])
         r = output(self.tools / "kload", op, "--endpoint", server.url, "--seconds", seconds, *flags, *keys)
-        if r.get("errors") or r.get("failed_records"):
+        if any(r.get(wrong) for wrong in ("errors", "failed_records", "missing", "twice")):
             raise SystemExit(f"bench: {op} at {server.url}: {r}")
         return r
 
