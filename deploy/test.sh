@@ -38,6 +38,10 @@ stage() {
 
 rushes() { echo "$target/debug/rushes"; }
 
+# A nearly full disk explains much of what may fail below.
+free() { df -Pm . | awk 'NR == 2 { print $4 }'; }
+echo "$(free) MiB of disk are free"
+
 # First the pages, which the binary carries; then what is fast to fail.
 stage "web install" one make --no-print-directory web/node_modules/.package-lock.json
 stage "web types" one npm --prefix web run --silent typecheck
@@ -62,6 +66,7 @@ fi
 
 echo
 printf '%s\n' "${summary[@]}"
+echo "$(free) MiB of disk are free"
 echo "total $((SECONDS - begun)) s; logs in $logs"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

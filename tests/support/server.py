@@ -62,8 +62,7 @@ class Server:
         self.log_file = self.log.open("ab")
         self.process = subprocess.Popen(
             [BIN, "serve", "--data", self.data, "--listen", "127.0.0.1:0", "--rtsp", self.rtsp_address, "--ready-json",
-             # No room set aside: what tests leave behind stays small.
-             "--set", "retention.reserve=0", *self.flags],
+             *self.room(), *self.flags],
             stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=environment(**{"RUSHES_LOG": "info", **self.env}))
         try:
             ready = ready_line(self.process, "the server")
@@ -78,6 +77,11 @@ class Server:
         self.http = requests.Session()
         self.http.auth = (self.key, self.secret)
         return self
+
+    def room(self):
+        """No room set aside, so that what tests leave behind stays small; and no floor, so that they mean the same on a
+        machine whose disk is nearly full. A test with a configuration of its own says its own floor."""
+        return ["--set", "retention.reserve=0", *([] if "--config" in self.flags else ["--set", "retention.free_floor=0"])]
 
     def tail(self, lines=40):
         """The end of the log, for a failure's message."""
