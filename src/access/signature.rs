@@ -162,8 +162,11 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// In lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| char::from(DIGITS[usize::from(n & 15)]);
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(*b)]).collect()
+    let mut out = Vec::with_capacity(2 * bytes.len());
+    for b in bytes {
+        out.extend_from_slice(&[DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]);
+    }
+    String::from_utf8(out).unwrap_or_default()
 }
 
 fn unhex(s: &str) -> Option<[u8; 32]> {

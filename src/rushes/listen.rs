@@ -1,6 +1,7 @@
 //! The HTTP listener: HTTP/1.1 and HTTP/2, in the clear or under TLS, on one port; drains at shutdown.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::{
         Arc,
@@ -9,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, body::Body, extract::Request, response::Response};
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
-    service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,6 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
 use world::World;
 
 use crate::Failure;
@@ -40,6 +42,19 @@ const FIRST: Duration = Duration::from_secs(25);
 const WINDOW: u32 = 1 << 20;
 /// Streams that a client may reset before they were looked at (CVE-2023-44487) before its connection is closed.
 const RESETS: usize = 32;
+
+/// What answers requests. The address of whoever sent one is among its extensions.
+pub trait App: Clone + Send + Sync + 'static {
+    /// Never fails: what is refused is answered.
+    fn answer(self, request: Request) -> impl Future<Output = Response> + Send + 'static;
+}
+
+impl App for Router {
+    async fn answer(self, request: Request) -> Response {
+        let Ok(response) = self.oneshot(request).await;
+        response
+    }
+}
 
 /// Binds, with an error that says what to do.
 pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
@@ -65,7 +80,7 @@ pub async fn serve(
     world: World,
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
-    router: Router,
+    app: impl App,
     mut stop: watch::Receiver<bool>,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -89,10 +104,10 @@ pub async fn serve(
             },
         };
         while connections.try_join_next().is_some() {}
-        let (world, tls, router, stop) = (world.clone(), tls.clone(), router.clone(), stop.clone());
+        let (world, tls, app, stop) = (world.clone(), tls.clone(), app.clone(), stop.clone());
         connections.spawn(async move {
             let _permit = permit;
-            if let Err(e) = connection(&world, stream, peer, tls, router, stop).await {
+            if let Err(e) = connection(&world, stream, peer, tls, app, stop).await {
                 tracing::debug!(%peer, error = %e, "connection ended");
             }
         });
@@ -117,11 +132,11 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    app: impl App,
     stop: watch::Receiver<bool>,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
-    let Some(tls) = tls else { return http(world, stream, peer, router, stop).await };
+    let Some(tls) = tls else { return http(world, stream, peer, app, stop).await };
     let mut first = [0; 1];
     let peeked = tokio::select! {
         n = stream.peek(&mut first) => n?,
@@ -135,14 +150,14 @@ async fn connection(
         s = tls.accept(stream) => s?,
         () = world.clock.sleep(HANDSHAKE) => return Err("the TLS handshake took too long".into()),
     };
-    http(world, stream, peer, router, stop).await
+    http(world, stream, peer, app, stop).await
 }
 
 async fn http<S>(
     world: &World,
     stream: S,
     peer: SocketAddr,
-    router: Router,
+    app: impl App,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), BoxError>
 where
@@ -162,13 +177,13 @@ where
         .keep_alive_interval(Duration::from_secs(30));
     let asked = Arc::new(AtomicBool::new(false));
     let noted = asked.clone();
-    let router = router.layer(axum::Extension(peer)).layer(axum::middleware::map_request(
-        move |r: axum::extract::Request| {
-            noted.store(true, Ordering::Relaxed);
-            std::future::ready(r)
-        },
-    ));
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |r: hyper::Request<hyper::body::Incoming>| {
+        noted.store(true, Ordering::Relaxed);
+        let mut r = r.map(Body::new);
+        r.extensions_mut().insert(peer);
+        let answer = app.clone().answer(r);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
     let c = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(c);
     // Who says nothing, or never says which HTTP it speaks, does not keep a place that others wait for.

@@ -27,6 +27,10 @@ mod wiring;
 
 use std::process::ExitCode;
 
+/// See `docs/decisions/allocator.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use clap::Parser as _;
 
 fn main() -> ExitCode {

@@ -3,7 +3,13 @@
 use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use access::Gate;
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header::X_CONTENT_TYPE_OPTIONS},
+    response::Response,
+    routing::get,
+};
 use capture::cameras::{Cameras, Pushes};
 use catalog::{Catalog, SqliteCatalog};
 use console::Console;
@@ -241,14 +247,12 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         .merge(console);
     let kvs =
         Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
-    let router = aws(&world, &config, &running.gate, &running.streams, &kvs)
-        .in_front_of(router)
-        .layer(axum::middleware::map_response(common_headers));
+    let front = Front(Arc::new((aws(&world, &config, &running.gate, &running.streams, &kvs), router)));
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());
     tokio::spawn(running.streams.clone().keep());
     tokio::spawn(running.usage.clone().keep());
-    let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), router, stopped));
+    let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), front, stopped));
     let store = store.map(|s| s.url());
     announce(&args, &folder, &config, local, rtsp, tls.is_some(), store, &running.gate)?;
 
@@ -418,8 +422,15 @@ fn health(stopped: watch::Receiver<bool>) -> Router {
     Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
 }
 
-async fn common_headers(mut r: axum::response::Response) -> axum::response::Response {
-    use axum::http::{HeaderValue, header};
-    r.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-    r
+/// AWS's services, and behind them everything else.
+#[derive(Clone)]
+struct Front(Arc<(Services, Router)>);
+
+impl listen::App for Front {
+    async fn answer(self, request: Request) -> Response {
+        let (services, router) = &*self.0;
+        let mut r = services.answer_before(router, request).await;
+        r.headers_mut().entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        r
+    }
 }

@@ -81,6 +81,8 @@ impl Bodies {
         let announced = body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         let time = TIME + Duration::from_secs((announced.unwrap_or(max).min(max) / SLOWEST) as u64);
         tokio::select! {
+            // First: most bodies are there when they are asked for, and then no timer is set.
+            biased;
             r = self.collect(body, announced, max) => r,
             () = self.world.clock.sleep(time) => {
                 Err(AwsError::with_status(408, "RequestTimeout", "The body did not arrive in time."))

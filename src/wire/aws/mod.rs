@@ -28,6 +28,7 @@ mod rest;
 mod service;
 mod services;
 mod signature;
+mod spare;
 mod value;
 mod violations;
 

@@ -1,9 +1,10 @@
 //! How values and errors are written in a body.
 
 use axum::http::HeaderValue;
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::AwsError;
+use super::{AwsError, spare::Spare, value::Compact};
 
 /// Deeper than any input of a model; what is not in the model may not be deeper either. (JSON's limit is serde_json's
 /// own, 128.)
@@ -101,29 +102,31 @@ impl Protocol {
     }
 
     /// Writes a structure; nothing (in REST-JSON an object without members) for unit and [`super::Empty`].
-    pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, AwsError> {
+    pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Bytes, AwsError> {
         let failed =
             |e: &dyn std::fmt::Display| AwsError::internal(format!("the answer cannot be written: {e}"));
-        match self {
+        let mut out = Spare::take();
+        let nothing: &[u8] = match self {
             Protocol::Json10 | Protocol::Json11 | Protocol::Rest => {
-                let out = serde_json::to_vec(value).map_err(|e| failed(&e))?;
-                Ok(match self {
-                    Protocol::Rest if out == b"null" => b"{}".to_vec(),
-                    _ if out == b"null" => Vec::new(),
-                    _ => out,
-                })
+                let mut json = serde_json::Serializer::with_formatter(&mut out.0, Compact::default());
+                value.serialize(&mut json).map_err(|e| failed(&e))?;
+                b"null"
             }
             Protocol::Cbor => {
-                let mut out = Vec::new();
-                ciborium::into_writer(value, &mut out).map_err(|e| failed(&e))?;
-                Ok(if out == [0xf6] { Vec::new() } else { out })
+                ciborium::into_writer(value, &mut out.0).map_err(|e| failed(&e))?;
+                b"\xf6"
             }
-        }
+        };
+        Ok(match self {
+            _ if out.0 != nothing => out.into_bytes(),
+            Protocol::Rest => Bytes::from_static(b"{}"),
+            _ => Bytes::new(),
+        })
     }
 
     /// The body that tells an error: `__type`, and `message` (`Message` where AWS writes it so); in REST-JSON the latter
     /// alone, as the headers have the name.
-    pub fn error(self, e: &AwsError) -> Vec<u8> {
+    pub fn error(self, e: &AwsError) -> Bytes {
         #[derive(Serialize)]
         struct Told<'a> {
             __type: &'a str,
@@ -134,7 +137,7 @@ impl Protocol {
         }
         let message = (!e.message.is_empty()).then_some(e.message.as_str());
         if self == Protocol::Rest {
-            return serde_json::json!({ "Message": message }).to_string().into_bytes();
+            return serde_json::json!({ "Message": message }).to_string().into();
         }
         let capital = e.code == "SerializationException";
         let told = Told {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, pin::Pin, sync::Arc};
 
 use access::{Action, Gate, Known, Permit};
 use axum::{body::Body, response::Response};
+use bytes::Bytes;
 use futures_util::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 use world::{Arn, Home};
@@ -49,7 +50,7 @@ pub struct Call {
 }
 
 pub(crate) enum Answer {
-    Body(Vec<u8>),
+    Body(Bytes),
     Events(Body),
     Raw(Response),
 }

@@ -16,6 +16,7 @@ use axum::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tower::ServiceExt as _;
 use world::{Home, World};
 
 use super::{
@@ -79,13 +80,25 @@ impl Services {
         router.layer(middleware::from_fn_with_state(Arc::new(self), entry))
     }
 
+    /// The same for one request: the shortest way, since many a stream's records come one by one.
+    pub async fn answer_before(&self, router: &Router, request: Request) -> Response {
+        match self.answer(request).await {
+            Ok(r) => r,
+            Err(request) => {
+                let Ok(r) = router.clone().oneshot(request).await;
+                r
+            }
+        }
+    }
+
     /// The answer, or the request back if it is not meant for these services.
     pub async fn answer(&self, request: Request) -> Result<Response, Request> {
         let route = self.route(&request);
         if route.is_none() && !meant(&request) {
             return Err(request);
         }
-        let id = self.request_id();
+        let random = self.world.random16();
+        let id = request_id(random);
         let (parts, body) = request.into_parts();
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let form = match route {
@@ -108,7 +121,7 @@ impl Services {
             }
             headers.insert("x-amzn-requestid", v);
         }
-        headers.insert("x-amz-id-2", self.id2());
+        headers.insert("x-amz-id-2", id2(random));
         Ok(response)
     }
 
@@ -261,21 +274,30 @@ impl Services {
     fn gate_for(&self, parts: &Parts) -> Gate {
         source(parts).map_or_else(|| self.gate.clone(), |ip| self.gate.at(ip))
     }
+}
 
-    /// A random UUID (RFC 9562 §5.4).
-    fn request_id(&self) -> String {
-        let mut b = self.world.random16();
-        b[6] = b[6] & 0x0f | 0x40;
-        b[8] = b[8] & 0x3f | 0x80;
-        let h = access::hex(&b);
-        format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+/// A random UUID (RFC 9562 §5.4).
+fn request_id(mut b: [u8; 16]) -> String {
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let mut id = access::hex(&b);
+    for dash in [8, 13, 18, 23] {
+        id.insert(dash, '-');
     }
+    id
+}
 
-    /// What AWS's front adds for its own use: 72 bytes that say nothing.
-    fn id2(&self) -> HeaderValue {
-        let b = [self.world.random32(), self.world.random32(), self.world.random32()].concat();
-        HeaderValue::from_str(&STANDARD.encode(&b[..72])).unwrap_or(HeaderValue::from_static(""))
+/// What AWS's front adds for its own use: 72 bytes that say nothing, drawn out of the request's own (SplitMix64).
+fn id2(random: [u8; 16]) -> HeaderValue {
+    let mut state = u128::from_le_bytes(random) as u64;
+    let mut b = [0; 72];
+    for word in b.chunks_exact_mut(8) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word.copy_from_slice(&(z ^ z >> 31).to_le_bytes());
     }
+    HeaderValue::from_str(&STANDARD.encode(b)).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn respond(protocol: Protocol, answer: Answer) -> Response {
@@ -319,11 +341,9 @@ fn meant(r: &Request) -> bool {
 fn refusal(form: Form, e: &AwsError) -> Response {
     let (content_type, body) = match form {
         Form::In(p) => (Some(p.header()), p.error(e)),
-        Form::Xml if e.message.is_empty() => (None, format!("<{}/>\n", e.code).into_bytes()),
+        Form::Xml if e.message.is_empty() => (None, format!("<{}/>\n", e.code).into()),
         // No message of these has anything in it that came from outside.
-        Form::Xml => {
-            (None, format!("<{0}>\n  <Message>{1}</Message>\n</{0}>\n", e.code, e.message).into_bytes())
-        }
+        Form::Xml => (None, format!("<{0}>\n  <Message>{1}</Message>\n</{0}>\n", e.code, e.message).into()),
     };
     let mut r = Response::new(Body::from(body));
     if matches!(form, Form::In(Protocol::Rest)) {

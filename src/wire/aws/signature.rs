@@ -28,8 +28,8 @@ pub(crate) struct Signed {
     expires: Option<Duration>,
     session_token: Option<String>,
     signature: String,
-    /// In the order given.
-    headers: Vec<String>,
+    /// Their names in the order given, with semicolons between.
+    headers: String,
     presigned: bool,
 }
 
@@ -145,15 +145,16 @@ impl Signed {
                 "Date must be in ISO-8601 'basic format'. Got '{date}'. See http://en.wikipedia.org/wiki/ISO_8601"
             ))
         })?;
-        let time_text = basic(time);
+        // Any other form is signed in this one.
+        let time_text = if date.len() == 16 { date.to_owned() } else { basic(time) };
         if !time_text.starts_with(day) || day.len() != 8 {
             return Err(AwsError::signature(format!(
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{day}' != '{}', from '{time_text}'.",
                 time_text.get(..8).unwrap_or_default()
             )));
         }
-        let headers: Vec<String> = headers.split(';').map(str::to_ascii_lowercase).collect();
-        if !headers.iter().any(|h| h == "host" || h == ":authority") {
+        let headers = headers.to_ascii_lowercase();
+        if !headers.split(';').any(|h| h == "host" || h == ":authority") {
             return Err(AwsError::signature(
                 "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
             ));
@@ -181,7 +182,7 @@ impl Signed {
             )));
         }
         // Else somebody on the way could make another operation of it.
-        if headers.contains_key("x-amz-target") && !self.headers.iter().any(|h| h == "x-amz-target") {
+        if headers.contains_key("x-amz-target") && !self.headers.split(';').any(|h| h == "x-amz-target") {
             return Err(AwsError::signature(
                 "'X-Amz-Target' must be a 'SignedHeader' in the AWS Authorization.",
             ));
@@ -205,10 +206,10 @@ impl Signed {
         out.push(b'\n');
         out.extend_from_slice(Query::of(parts).canonical(self.presigned).as_bytes());
         out.push(b'\n');
-        for name in &self.headers {
+        for name in self.headers.split(';') {
             out.extend_from_slice(name.as_bytes());
             out.push(b':');
-            let mut values = parts.headers.get_all(name.as_str()).iter().peekable();
+            let mut values = parts.headers.get_all(name).iter().peekable();
             match parts.uri.authority() {
                 // HTTP/2 has the host in :authority, which hyper puts into the URI.
                 Some(a) if values.peek().is_none() && (name == "host" || name == ":authority") => {
@@ -233,7 +234,7 @@ impl Signed {
             out.push(b'\n');
         }
         out.push(b'\n');
-        out.extend_from_slice(self.headers.join(";").as_bytes());
+        out.extend_from_slice(self.headers.as_bytes());
         out.push(b'\n');
         out.extend_from_slice(payload.as_bytes());
         out
