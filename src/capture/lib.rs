@@ -5,6 +5,7 @@
 //!
 //! - [`pull`]: one supervised task for each camera; `retina` speaks `rtsp://`, GStreamer `rtsps://`.
 //! - [`push`]: an RTSP server to which encoders ANNOUNCE and RECORD.
+//! - [`feed`]: packets that another room receives, such as WebRTC's, on the same way.
 //! - [`probe`]: a look at a camera before it is added.
 //!
 //! Whatever brings packets, they go one way: `rtp` puts access units together, [`times`] gives them their times,
@@ -17,6 +18,7 @@
 mod board;
 pub mod cameras;
 mod drift;
+pub mod feed;
 #[doc(hidden)]
 pub mod hostile;
 mod intake;
@@ -24,6 +26,7 @@ mod ntp;
 mod probe;
 pub mod pull;
 pub mod push;
+mod registry;
 mod rtp;
 mod sdp;
 mod sink;

@@ -11,11 +11,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::message::{Incoming, MAX_MESSAGE, Request, Response, parse};
 use super::protocol::{Protocol, Publisher, Step, TIMEOUT_S};
-use super::registry::Place;
 use super::udp::{Datagram, Ports, QUEUE, QUIET};
 use super::{Shared, until};
 use crate::State;
 use crate::board::{Board, Flow, Opening};
+use crate::registry::Place;
 use crate::rtp::Reorder;
 
 /// From connecting to RECORD.
@@ -30,11 +30,11 @@ const READ: usize = 64 << 10;
 /// Datagrams taken at once before looking at anything else.
 const BATCH: usize = 64;
 
-struct Recording<'a> {
+struct Recording {
     stream: String,
     flow: Flow,
     board: Board,
-    place: Place<'a>,
+    place: Place,
 }
 
 /// Why a connection ends.
@@ -60,7 +60,7 @@ pub(super) struct Connection<'a, S> {
     datagrams: (mpsc::Sender<Datagram>, mpsc::Receiver<Datagram>),
     /// For each medium that comes by UDP.
     reorder: Vec<(usize, Reorder)>,
-    recording: Option<Recording<'a>>,
+    recording: Option<Recording>,
     /// When something was last received, on the monotonic clock.
     heard: Duration,
 }

@@ -11,7 +11,6 @@
 mod connection;
 mod message;
 mod protocol;
-mod registry;
 mod udp;
 
 use std::io;
@@ -27,9 +26,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use world::World;
 
+use crate::registry::Registry;
 use crate::{Admit, Sink, Status};
 use connection::Connection;
-use registry::Registry;
 
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 1024;
@@ -43,7 +42,7 @@ pub(crate) struct Shared {
     world: World,
     admit: Arc<dyn Admit>,
     sink: Arc<dyn Sink>,
-    registry: Registry,
+    registry: Arc<Registry>,
     places: Arc<Semaphore>,
     next: AtomicU64,
 }
@@ -80,7 +79,7 @@ impl Server {
             world,
             admit,
             sink,
-            registry: Registry::default(),
+            registry: Arc::default(),
             places: Arc::new(Semaphore::new(CONNECTIONS)),
             next: AtomicU64::new(0),
         });
@@ -101,6 +100,10 @@ impl Server {
     /// Where it listens for `rtsp://`.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.shared.registry.clone()
     }
 
     /// Who publishes: streams, sorted, and how it goes.

@@ -1,24 +1,39 @@
 //! Puts packets that came over UDP back into order (RFC 3550 leaves that to the receiver).
 //!
-//! A packet that is missing is waited for until so many later ones are there, or until the next comes `WAIT` after the
+//! A packet that is missing is waited for until so many later ones are there, or until the next comes so long after the
 //! first of those that wait; then it is given up.
 
 use bytes::Bytes;
 
-/// Most packets held back.
+/// Most packets held back, and the longest wait in milliseconds: unless what is missing is sent again.
 const WINDOW: usize = 128;
-/// Longest wait in milliseconds.
 const WAIT_MS: u64 = 200;
+/// The same where it is.
+const AGAIN_WINDOW: usize = 1024;
+const AGAIN_WAIT_MS: u64 = 600;
 
 /// One source's packets. Times are any monotonic milliseconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reorder {
+    window: usize,
+    wait: u64,
     next: Option<u16>,
     /// Sorted by distance from `next`: sequence number, when it came, the packet.
     held: Vec<(u16, u64, Bytes)>,
 }
 
+impl Default for Reorder {
+    fn default() -> Reorder {
+        Reorder { window: WINDOW, wait: WAIT_MS, next: None, held: Vec::new() }
+    }
+}
+
 impl Reorder {
+    /// For a sender that is asked for what is missing (RFC 4585 §6.2.1).
+    pub(crate) fn with_retransmission() -> Reorder {
+        Reorder { window: AGAIN_WINDOW, wait: AGAIN_WAIT_MS, ..Reorder::default() }
+    }
+
     /// Takes a packet; gives those that are next in order to `out`. Duplicates and packets that come after they were
     /// given up vanish. What is no RTP packet is passed on as it is: the receiver counts it.
     pub(crate) fn push(&mut self, packet: Bytes, now: u64, out: &mut impl FnMut(Bytes)) {
@@ -50,8 +65,8 @@ impl Reorder {
 
     /// Gives up what was waited for too long.
     pub(crate) fn expire(&mut self, now: u64, out: &mut impl FnMut(Bytes)) {
-        while self.held.len() > WINDOW
-            || self.held.iter().map(|h| h.1).min().is_some_and(|t| now.saturating_sub(t) >= WAIT_MS)
+        while self.held.len() > self.window
+            || self.held.iter().map(|h| h.1).min().is_some_and(|t| now.saturating_sub(t) >= self.wait)
         {
             self.next = Some(self.held[0].0);
             self.drain(out);

@@ -2,7 +2,7 @@
 //! its own dead connection.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use crate::Status;
 const HANDOVER: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     streams: Mutex<HashMap<String, Entry>>,
 }
 
@@ -25,15 +25,15 @@ struct Entry {
 }
 
 /// A place in the registry; leaves it when dropped.
-pub(super) struct Place<'a> {
-    registry: &'a Registry,
+pub(crate) struct Place {
+    registry: Arc<Registry>,
     stream: String,
     id: u64,
     /// Why to end, once it is so.
     pub end: watch::Receiver<Option<&'static str>>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut streams = self.registry.lock();
         if streams.get(&self.stream).is_some_and(|e| e.id == self.id) {
@@ -49,13 +49,13 @@ impl Registry {
     }
 
     /// Takes a stream, ending whoever has it and waiting until they are done.
-    pub(super) async fn take(
-        &self,
+    pub(crate) async fn take(
+        self: &Arc<Self>,
         stream: &str,
         id: u64,
         status: watch::Receiver<Status>,
         clock: &dyn Clock,
-    ) -> Result<Place<'_>, String> {
+    ) -> Result<Place, String> {
         let deadline = clock.monotonic() + HANDOVER;
         loop {
             let former = {
@@ -64,7 +64,7 @@ impl Registry {
                     None => {
                         let (end, ended) = watch::channel(None);
                         streams.insert(stream.into(), Entry { id, status, end });
-                        return Ok(Place { registry: self, stream: stream.into(), id, end: ended });
+                        return Ok(Place { registry: self.clone(), stream: stream.into(), id, end: ended });
                     }
                     Some(entry) => {
                         entry.end.send_replace(Some("another publisher took over"));
@@ -82,18 +82,18 @@ impl Registry {
         }
     }
 
-    pub(super) fn sessions(&self) -> Vec<(String, Status)> {
+    pub(crate) fn sessions(&self) -> Vec<(String, Status)> {
         let streams = self.lock();
         let mut all: Vec<_> = streams.iter().map(|(s, e)| (s.clone(), e.status.borrow().clone())).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
     }
 
-    pub(super) fn status(&self, stream: &str) -> Option<Status> {
+    pub(crate) fn status(&self, stream: &str) -> Option<Status> {
         self.lock().get(stream).map(|e| e.status.borrow().clone())
     }
 
-    pub(super) fn end(&self, stream: &str, why: &'static str) {
+    pub(crate) fn end(&self, stream: &str, why: &'static str) {
         if let Some(entry) = self.lock().get(stream) {
             entry.end.send_replace(Some(why));
         }
