@@ -15,6 +15,10 @@ use world::Arn;
 /// The console's cookie.
 pub const COOKIE: &str = "rushes_session";
 
+/// The address of ours that a connection came to: the listener leaves it among a request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local(pub SocketAddr);
+
 /// An error in the API's form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]

@@ -1,0 +1,96 @@
+//! What no peer should send.
+
+use proptest::prelude::*;
+use str0m::{
+    media::{Direction, MediaKind},
+    net::Protocol,
+};
+
+use super::*;
+use crate::{peer::Refused, play, publish};
+
+fn offer(config: RtcConfig, kinds: &[MediaKind], direction: Direction) -> String {
+    Client::new(config, kinds, direction, instants().now()).offer
+}
+
+fn both(offer: &str) -> [Result<(), Refused>; 2] {
+    let (ground, now) = (ground(), instants().now());
+    [
+        play::negotiate(&ground, offer, &[h264()], &[server_at()], now).map(|_| ()),
+        publish::negotiate(&ground, offer, &[server_at()], now).map(|_| ()),
+    ]
+}
+
+#[test]
+fn who_asks_for_nothing_that_there_is_is_told_what_there_is() {
+    let config = || ground().config().enable_vp8(true);
+    let [watch, _] = both(&offer(config(), &[MediaKind::Video], Direction::RecvOnly));
+    let why = watch.unwrap_err().to_string();
+    assert!(why.contains("the stream is H.264; the offer has VP8") && why.contains("HLS"), "{why}");
+    let [_, publish] = both(&offer(config(), &[MediaKind::Video], Direction::SendOnly));
+    assert!(publish.unwrap_err().to_string().contains("VP8 cannot be received: send H.264"));
+    let sound = offer(ground().config().enable_opus(true, false), &[MediaKind::Audio], Direction::RecvOnly);
+    assert!(both(&sound)[0].as_ref().unwrap_err().to_string().contains("the offer has no video"));
+    for bad in ["", "hello", "v=0\r\n", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"] {
+        for r in both(bad) {
+            assert!(matches!(r, Err(Refused::Offer(_))), "{bad:?}: {r:?}");
+        }
+    }
+}
+
+#[test]
+fn a_viewer_that_would_send_is_not_sent_anything() {
+    let offer = offer(ground().config().enable_h264(true), &[MediaKind::Video], Direction::SendOnly);
+    assert!(matches!(both(&offer)[0], Err(Refused::Nothing(_))));
+}
+
+#[test]
+fn what_cannot_be_sent_is_named_with_what_can_be_done() {
+    let (ground, now) = (ground(), instants().now());
+    let offer = offer(ground.config().enable_h264(true), &[MediaKind::Video], Direction::RecvOnly);
+    let aac = Arc::new(media::aac::track(2, &[0x12, 0x10]).unwrap());
+    let of = |tracks: &[Arc<Track>]| play::negotiate(&ground, &offer, tracks, &[server_at()], now);
+    let left_out = of(&[h264(), aac.clone()]).map(|(_, play)| play.left_out).unwrap();
+    assert_eq!(left_out, ["AAC"]);
+    let why = of(&[aac]).map(|_| ()).unwrap_err().to_string();
+    assert!(why.contains("AAC cannot be sent by WebRTC: watch it by HLS"), "{why}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_packets_are_survived(packets in prop::collection::vec((0u8..200, prop::collection::vec(any::<u8>(), 0..200)), 0..20)) {
+        let (ground, now) = (ground(), instants().now());
+        let text = offer(ground.config().enable_h264(true), &[MediaKind::Video], Direction::SendOnly);
+        let (mut peer, _) = publish::negotiate(&ground, &text, &[server_at()], now).unwrap();
+        for (first, mut data) in packets {
+            data.insert(0, first);
+            peer.receive(now, Protocol::Udp, client_at(), &data);
+            for _ in 0..100 {
+                if matches!(peer.turn(), Turn::Wait(_) | Turn::Over(_)) {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_offer_with_lines_missing_doubled_or_changed_is_answered_or_refused(
+        changes in prop::collection::vec((0usize..100, 0u8..3, "[ -~]{0,20}"), 1..6),
+    ) {
+        let config = ground().config().enable_h264(true).enable_opus(true, false);
+        let text = offer(config, &[MediaKind::Video, MediaKind::Audio], Direction::RecvOnly);
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (at, how, with) in changes {
+            let at = at % lines.len().max(1);
+            match (how, lines.get(at).cloned()) {
+                (0, Some(_)) => { lines.remove(at); }
+                (1, Some(line)) => lines.insert(at, line),
+                (_, Some(line)) => lines[at] = line.chars().take(line.len() / 2).collect::<String>() + &with,
+                _ => {}
+            }
+        }
+        let _ = both(&(lines.join("\r\n") + "\r\n"));
+    }
+}

@@ -1,0 +1,209 @@
+//! WHEP's half of a session: what of a stream a viewer is sent.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use media::{Codec, Kind, Track};
+use str0m::{
+    format::PayloadParams,
+    media::{Frequency, MediaKind, Mid, Pt},
+};
+
+use crate::{
+    Unit,
+    out::{self, Times},
+    peer::{Ground, Peer, Refused},
+    sdp,
+};
+
+/// A viewer's media.
+pub(crate) struct Play {
+    lanes: Vec<Lane>,
+    times: Times,
+    /// What of the stream is not sent, in words.
+    pub(crate) left_out: Vec<String>,
+}
+
+struct Lane {
+    codec: Codec,
+    video: bool,
+    mid: Mid,
+    pt: Pt,
+    rate: Frequency,
+    /// Pictures: nothing is sent until one that can be decoded alone.
+    waits: bool,
+    /// When the unit before this one is shown.
+    before: i64,
+}
+
+/// What became of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is on its way.
+    Yes,
+    /// Nobody is waiting for it.
+    No,
+    /// A key frame has to come first.
+    Waits,
+    /// Its pictures are not shown in the order in which they come: no browser takes that.
+    Reordered,
+    /// The track has become one that was not agreed upon.
+    Other,
+}
+
+/// The picture and the sound that are sent, and what cannot be, in words.
+fn choose(tracks: &[Arc<Track>]) -> (Option<&Track>, Option<&Track>, Vec<String>) {
+    let (mut video, mut audio, mut left_out) = (None, None, Vec::new());
+    for track in tracks {
+        let slot = if track.is_video() { &mut video } else { &mut audio };
+        match out::rate(track.codec) {
+            // G.711 is 8 kHz, one channel, wherever RTP has it by number.
+            Some(_) if slot.is_none() && !odd_g711(track) => *slot = Some(&**track),
+            Some(_) if slot.is_some() => {}
+            _ => left_out.push(media::codec_name(track).to_owned()),
+        }
+    }
+    (video, audio, left_out)
+}
+
+fn odd_g711(track: &Track) -> bool {
+    let g711 = matches!(track.codec, Codec::Pcmu | Codec::Pcma);
+    g711 && track.kind != (Kind::Audio { rate: 8_000, channels: 1 })
+}
+
+/// Answers a viewer's offer.
+pub(crate) fn negotiate(
+    ground: &Ground,
+    offer: &str,
+    tracks: &[Arc<Track>],
+    addresses: &[SocketAddr],
+    now: Instant,
+) -> Result<(Peer, Play), Refused> {
+    let (video, audio, left_out) = choose(tracks);
+    let has_video = tracks.iter().any(|t| t.is_video());
+    let instead = "watch it by HLS";
+    if video.is_none() && (has_video || audio.is_none()) {
+        return Err(Refused::Nothing(format!(
+            "{} cannot be sent by WebRTC: {instead}",
+            if left_out.is_empty() { "this".into() } else { left_out.join(" and ") }
+        )));
+    }
+    let mut config = ground.config();
+    for codec in [video, audio].into_iter().flatten().map(|t| t.codec) {
+        config = match codec {
+            Codec::H264 => config.enable_h264(true),
+            Codec::H265 => config.enable_h265(true),
+            Codec::Opus => config.enable_opus(true, false),
+            Codec::Pcmu => config.enable_pcmu(true, false),
+            Codec::Pcma => config.enable_pcma(true, false),
+            Codec::Aac | Codec::Other(_) => config,
+        };
+    }
+    let mut peer = Peer::accept(config, offer, addresses, now)?;
+    let mut play = Play { lanes: Vec::new(), times: Times::default(), left_out };
+    let media = peer.media.clone();
+    for (track, kind) in [(video, MediaKind::Video), (audio, MediaKind::Audio)] {
+        let Some(track) = track else { continue };
+        let lane = media.iter().filter(|m| m.1 == Some(kind)).find_map(|m| lane(&mut peer, m.0, track));
+        match lane {
+            Some(lane) => play.lanes.push(lane),
+            None if kind == MediaKind::Video || video.is_none() => {
+                let name = if kind == MediaKind::Video { "video" } else { "audio" };
+                let has = match &sdp::offered(offer, name)[..] {
+                    [] => format!("no {name}"),
+                    some => some.join(", "),
+                };
+                let wanted = media::codec_name(track);
+                return Err(Refused::Nothing(format!(
+                    "the stream is {wanted}; the offer has {has} to receive: offer {wanted}, or {instead}"
+                )));
+            }
+            None => play.left_out.push(media::codec_name(track).to_owned()),
+        }
+    }
+    Ok((peer, play))
+}
+
+fn lane(peer: &mut Peer, mid: Mid, track: &Track) -> Option<Lane> {
+    let rate = out::rate(track.codec)?;
+    let same = |p: &&PayloadParams| p.spec().codec.to_string().eq_ignore_ascii_case(rtp_name(track.codec));
+    // Profile, then level: bytes of `profile_level_id`.
+    let profile = (track.codec == Codec::H264).then(|| track.config.get(1)).flatten();
+    peer.rtc.media(mid).filter(|m| m.direction().is_sending() && !m.disabled())?;
+    let writer = peer.rtc.writer(mid)?;
+    let fits = |p: &PayloadParams| {
+        let f = p.spec().format;
+        let whole = f.packetization_mode.unwrap_or(0) == 1;
+        let mine = f.profile_level_id.map(|id| (id >> 16) as u8) == profile.copied();
+        (!whole, !mine)
+    };
+    let best = writer.payload_params().filter(same).min_by_key(|p| fits(p))?;
+    Some(Lane {
+        codec: track.codec,
+        video: track.is_video(),
+        mid,
+        pt: best.pt(),
+        rate,
+        waits: track.is_video(),
+        before: i64::MIN,
+    })
+}
+
+fn rtp_name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::H264 => "H264",
+        Codec::H265 => "H265",
+        Codec::Opus => "opus",
+        Codec::Pcmu => "PCMU",
+        Codec::Pcma => "PCMA",
+        Codec::Aac | Codec::Other(_) => "",
+    }
+}
+
+impl Play {
+    /// Sends a unit as far as `str0m`'s queue; the peer's turn is next.
+    pub(crate) fn send(&mut self, peer: &mut Peer, unit: &Unit, now: Instant) -> Sent {
+        let video = unit.track.is_video();
+        let Some(lane) = self.lanes.iter_mut().find(|l| l.video == video) else { return Sent::No };
+        if lane.codec != unit.track.codec {
+            // A second sound, say.
+            return if self.left_out.is_empty() || video { Sent::Other } else { Sent::No };
+        }
+        if lane.waits {
+            if !unit.access.is_start() {
+                return Sent::Waits;
+            }
+            (lane.waits, lane.before) = (false, i64::MIN);
+        }
+        if video && unit.pts < lane.before {
+            // A source whose clock went back begins with a key frame.
+            if !unit.access.is_start() {
+                return Sent::Reordered;
+            }
+        }
+        lane.before = unit.pts;
+        let Some(payload) = out::payload(unit) else { return Sent::No };
+        let (at, shown) = self.times.of(unit.pts, unit.track.timescale, now);
+        let Some(writer) = peer.rtc.writer(lane.mid) else { return Sent::No };
+        match writer.write(lane.pt, shown, out::ticks(at, lane.rate), payload) {
+            Ok(()) => Sent::Yes,
+            Err(e) => {
+                tracing::debug!(error = %e, "a unit was not sent");
+                Sent::No
+            }
+        }
+    }
+
+    /// Some units are missing: pictures wait for the next key frame.
+    pub(crate) fn missed(&mut self) {
+        self.lanes.iter_mut().for_each(|l| l.waits = l.video);
+    }
+
+    /// Sends a key frame of some seconds ago, so that there is something to see until the next one comes.
+    pub(crate) fn send_still(&mut self, peer: &mut Peer, unit: &Unit, now: Instant) -> Sent {
+        let sent = self.send(peer, unit, now);
+        self.missed();
+        // What comes is not as much later as its times say.
+        self.times.forget();
+        sent
+    }
+}

@@ -1,0 +1,103 @@
+//! WHIP's half of a session: what a publisher may send, and its packets on their way to the stream.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use str0m::{
+    media::{KeyframeRequestKind, MediaKind, Mid, SenderFeedback},
+    rtp::RtpPacket,
+};
+
+use crate::{
+    peer::{Ground, Peer, Refused},
+    sdp,
+};
+
+/// Seconds from NTP's epoch to Unix's (RFC 5905 figure 4).
+const NTP: u64 = 2_208_988_800;
+
+/// A publisher's media.
+pub(crate) struct Publishing {
+    /// In the order of the answer.
+    media: Vec<(Mid, Option<MediaKind>)>,
+}
+
+/// Answers a publisher's offer. Of pictures H.264 and H.265 are taken, of sound Opus and G.711.
+pub(crate) fn negotiate(
+    ground: &Ground,
+    offer: &str,
+    addresses: &[SocketAddr],
+    now: Instant,
+) -> Result<(Peer, Publishing), Refused> {
+    let config = ground
+        .config()
+        .enable_h264(true)
+        .enable_h265(true)
+        .enable_opus(true, false)
+        .enable_pcmu(true, false)
+        .enable_pcma(true, false)
+        .set_rtp_mode(true);
+    let peer = Peer::accept(config, offer, addresses, now)?;
+    let media = peer.media.clone();
+    let mut refused = Vec::new();
+    let mut taken = 0;
+    for (mid, kind) in &media {
+        let Some(kind) = kind else { continue };
+        let name = if *kind == MediaKind::Video { "video" } else { "audio" };
+        match peer.rtc.media(*mid) {
+            Some(m) if m.disabled() => refused.extend(sdp::offered(offer, name)),
+            Some(m) if m.direction().is_receiving() => taken += 1,
+            _ => {}
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Refused::Nothing(format!(
+            "{} cannot be received: send H.264 or H.265, and Opus or G.711",
+            refused.join(", ")
+        )));
+    }
+    if taken == 0 {
+        return Err(Refused::Nothing("the offer sends neither video nor audio".into()));
+    }
+    Ok((peer, Publishing { media }))
+}
+
+impl Publishing {
+    /// A medium's place in the answer.
+    pub(crate) fn place(&self, mid: Mid) -> Option<usize> {
+        self.media.iter().position(|m| m.0 == mid)
+    }
+
+    /// Asks for a key frame. A peer that cannot be asked sends one when it likes.
+    pub(crate) fn ask_key_frame(&self, peer: &mut Peer) {
+        for (mid, _) in self.media.iter().filter(|m| m.1 == Some(MediaKind::Video)) {
+            if let Some(rx) = peer.rtc.direct_api().stream_rx_by_mid(*mid, None) {
+                rx.request_keyframe(KeyframeRequestKind::Pli);
+            }
+        }
+    }
+}
+
+/// The packet as it was on the wire, but for extensions and contributing sources, which nobody reads.
+pub(crate) fn packet(p: &RtpPacket) -> Bytes {
+    let h = &p.header;
+    let mut out = BytesMut::with_capacity(12 + p.payload.len());
+    out.put_u8(0x80);
+    out.put_u8(*h.payload_type | if h.marker { 0x80 } else { 0 });
+    out.put_u16(h.sequence_number);
+    out.put_u32(h.timestamp);
+    out.put_u32(*h.ssrc);
+    out.put_slice(&p.payload);
+    out.freeze()
+}
+
+/// A report's clocks: NTP's 32.32 fixed point, and the RTP timestamp.
+pub(crate) fn clocks(f: &SenderFeedback) -> Option<(u64, u32)> {
+    let since: Duration = f.sender_info.ntp_time.duration_since(UNIX_EPOCH).ok()?;
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    let ntp = (since.as_secs().checked_add(NTP)? & 0xffff_ffff) << 32 | fraction;
+    Some((ntp, f.sender_info.rtp_time.numer() as u32))
+}

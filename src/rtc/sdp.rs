@@ -1,0 +1,178 @@
+//! What is read of session descriptions before and beside `str0m`, which reads the rest.
+
+/// Longer than any browser's.
+pub(crate) const MAX_BYTES: usize = 64 << 10;
+/// A picture and a sound, and what browsers add.
+const MAX_MEDIA: usize = 8;
+const MAX_LINES: usize = 2000;
+
+/// Whether a description may be looked at more closely; the error is for people.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    if text.len() > MAX_BYTES {
+        return Err(format!("it is longer than {MAX_BYTES} bytes"));
+    }
+    if text.lines().count() > MAX_LINES {
+        return Err(format!("it has more than {MAX_LINES} lines"));
+    }
+    let media = text.lines().filter(|l| l.starts_with("m=")).count();
+    if media > MAX_MEDIA {
+        return Err(format!("it has more than {MAX_MEDIA} media"));
+    }
+    Ok(())
+}
+
+/// The names of the codecs that a description offers for `video` or `audio`, each once, without those that only help
+/// others (retransmission, forward error correction, comfort noise, tones).
+pub(crate) fn offered(text: &str, kind: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut mine = false;
+    for line in text.lines() {
+        if let Some(m) = line.strip_prefix("m=") {
+            mine = m.split_ascii_whitespace().next() == Some(kind);
+        }
+        let name = line.strip_prefix("a=rtpmap:").and_then(|v| v.split_once(' ')?.1.split('/').next());
+        if let Some(name) = name.filter(|_| mine) {
+            let helps = ["rtx", "red", "ulpfec", "flexfec-03", "CN", "telephone-event"];
+            if !helps.iter().any(|h| h.eq_ignore_ascii_case(name)) && !out.iter().any(|o| o == name) {
+                out.push(name.chars().take(32).collect());
+            }
+        }
+    }
+    out
+}
+
+/// The media of a description: what each is (`video`), and by what name it is spoken of (`a=mid`).
+pub(crate) fn media(text: &str) -> Vec<(&str, &str)> {
+    let mut out: Vec<(&str, &str)> = Vec::new();
+    for line in text.lines().map(str::trim_end) {
+        if let Some(m) = line.strip_prefix("m=") {
+            out.push((m.split_ascii_whitespace().next().unwrap_or_default(), ""));
+        }
+        if let (Some(mid), Some(last)) = (line.strip_prefix("a=mid:"), out.last_mut()) {
+            last.1 = mid;
+        }
+    }
+    out
+}
+
+/// An answer as browsers take it: a medium that is declined names a format all the same (RFC 3264 §6), the offer's first.
+pub(crate) fn complete(answer: &str, offer: &str) -> String {
+    let first = |m: &str| m.split_ascii_whitespace().nth(3).unwrap_or("0").to_owned();
+    let mut offered = offer.lines().filter_map(|l| l.strip_prefix("m=")).map(first);
+    let mut out = String::with_capacity(answer.len() + 64);
+    // Said at the end of the medium.
+    let mut map: Option<&str> = None;
+    let end = |out: &mut String, map: &mut Option<&str>| {
+        if let Some(map) = map.take() {
+            out.push_str(map.trim_end());
+            out.push_str("\r\n");
+        }
+    };
+    for line in answer.lines() {
+        let media = line.strip_prefix("m=");
+        if media.is_some() {
+            end(&mut out, &mut map);
+        }
+        out.push_str(line.trim_end());
+        if let Some(m) = media {
+            let format = offered.next().unwrap_or_else(|| "0".into());
+            if m.split_ascii_whitespace().count() == 3 {
+                out.push(' ');
+                out.push_str(&format);
+                map = offer.lines().find(|l| l.starts_with(&format!("a=rtpmap:{format} ")));
+            }
+        }
+        out.push_str("\r\n");
+    }
+    end(&mut out, &mut map);
+    out
+}
+
+/// What a fragment for trickling (RFC 8840 §9) says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    /// Whose candidates they are; another one than before asks for a restart.
+    pub(crate) ufrag: Option<String>,
+    /// How many there are.
+    pub(crate) candidates: usize,
+}
+
+/// Reads one. The error is for people.
+pub(crate) fn fragment(text: &str) -> Result<Fragment, String> {
+    check(text)?;
+    let mut out = Fragment { ufrag: None, candidates: 0 };
+    for line in text.lines().map(str::trim_end).filter(|l| !l.is_empty()) {
+        let Some((key, value)) = line.split_once('=') else {
+            return Err("a line is not KEY=VALUE".into());
+        };
+        match (key, value.split_once(':').unwrap_or((value, ""))) {
+            ("a", ("ice-ufrag", v)) if (4..=256).contains(&v.len()) => out.ufrag = Some(v.into()),
+            ("a", ("ice-ufrag", _)) => return Err("ice-ufrag has 4 to 256 characters".into()),
+            ("a", ("candidate", v)) => {
+                if v.split_ascii_whitespace().count() < 8 {
+                    return Err("a candidate has fewer than eight parts".into());
+                }
+                out.candidates += 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn codecs_by_name() {
+        let text = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:63 red/48000/2\r\n\
+                    m=video 9 UDP/TLS/RTP/SAVPF 96 97 98\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\n\
+                    a=rtpmap:98 VP8/90000\r\na=rtpmap:99 AV1/90000\r\n";
+        assert_eq!(offered(text, "video"), ["VP8", "AV1"]);
+        assert_eq!(offered(text, "audio"), ["opus"]);
+        assert!(offered(text, "text").is_empty());
+        assert_eq!(
+            media("a=mid:x\nm=video 9 X 1\na=mid:v0\r\nm=audio 9 X 1\n"),
+            [("video", "v0"), ("audio", "")]
+        );
+    }
+
+    #[test]
+    fn fragments() {
+        let text = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n\
+                    a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host\r\na=end-of-candidates\r\n";
+        assert_eq!(fragment(text), Ok(Fragment { ufrag: Some("EsAw".into()), candidates: 1 }));
+        assert!(fragment("a=candidate:1 1 udp").is_err());
+        assert!(fragment("a=ice-ufrag:x").is_err());
+        assert!(fragment("hello").is_err());
+    }
+
+    #[test]
+    fn a_medium_that_is_declined_names_a_format() {
+        let offer = "m=video 9 X 96 97\r\nm=audio 9 X 111 0\r\na=rtpmap:111 opus/48000/2\r\n";
+        let answer = "v=0\r\nm=audio 0 X \r\na=mid:1\r\nm=video 9 X 97\r\na=mid:0\r\n";
+        let offer_turned = "m=audio 9 X 111 0\r\na=rtpmap:111 opus/48000/2\r\nm=video 9 X 96 97\r\n";
+        let whole = "m=audio 0 X 111\r\na=mid:1\r\na=rtpmap:111 opus/48000/2\r\n";
+        let video = "m=video 9 X 97\r\na=mid:0\r\n";
+        assert_eq!(complete(answer, offer_turned), format!("v=0\r\n{whole}{video}"));
+        let answer = "v=0\r\nm=video 9 X 97\r\na=mid:0\r\nm=audio 0 X \r\na=mid:1\r\n";
+        assert_eq!(complete(answer, offer), format!("v=0\r\n{video}{whole}"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_looked_at() {
+        assert!(check(&"a=b\n".repeat(2001)).is_err());
+        assert!(check(&"x".repeat(MAX_BYTES + 1)).is_err());
+        assert!(check(&"m=video 9 x 1\n".repeat(9)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "([avm]=[ -~]{0,40}(\r\n|\n)?){0,20}|\\PC{0,200}") {
+            let _ = (media(&text), complete(&text, "m=video 9 X 96"), check(&text), fragment(&text), offered(&text, "video"));
+        }
+    }
+}

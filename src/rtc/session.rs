@@ -1,0 +1,286 @@
+//! One session's task: packets, time and media in turn, until it ends.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use access::Permit;
+use bytes::Bytes;
+use str0m::{Event, net::Protocol};
+use tokio::sync::mpsc;
+use world::Timestamp;
+
+use crate::{
+    Feed, Follow, Next, Unit,
+    hub::{Hub, REORDERED},
+    peer::{Peer, Turn},
+    play::{Play, Sent},
+    publish::{self, Publishing},
+    table::{Control, Packet},
+};
+
+/// From the answer to the first media.
+const CONNECT: Duration = Duration::from_secs(30);
+/// A peer that sends nothing for so long is gone (RFC 7675 §5.1).
+const SILENT: Duration = Duration::from_secs(30);
+/// Packets that are out of order are looked at so often.
+const TICK: Duration = Duration::from_millis(100);
+/// A key frame is not asked for more often.
+const ASK: Duration = Duration::from_millis(500);
+/// Ways back that a session remembers.
+const CONNECTIONS: usize = 32;
+/// Packets taken at once before looking at anything else.
+const BATCH: usize = 64;
+
+/// Which half it is.
+pub(crate) enum Role {
+    Play { play: Play, permit: Option<Permit>, follow: Option<Box<dyn Follow>> },
+    Publish { publishing: Publishing, feed: Box<dyn Feed>, received: Timestamp },
+}
+
+impl Role {
+    pub(crate) fn play(_: &Peer, play: Play, permit: Permit) -> Role {
+        Role::Play { play, permit: Some(permit), follow: None }
+    }
+    pub(crate) fn publish(publishing: Publishing, feed: Box<dyn Feed>) -> Role {
+        Role::Publish { publishing, feed, received: Timestamp(0) }
+    }
+}
+
+pub(crate) struct Session {
+    hub: Arc<Hub>,
+    id: String,
+    stream: String,
+    peer: Peer,
+    role: Role,
+    incoming: mpsc::Receiver<Packet>,
+    told: mpsc::Receiver<Control>,
+    tcp: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
+    connected: bool,
+    /// When something was last received.
+    heard: Instant,
+    /// When a key frame was last asked for.
+    asked: Option<Instant>,
+}
+
+enum Happened {
+    Told(Option<Control>),
+    Packet(Option<Packet>),
+    Next(Next),
+    Time,
+}
+
+impl Session {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        id: String,
+        stream: String,
+        peer: Peer,
+        role: Role,
+        incoming: mpsc::Receiver<Packet>,
+        told: mpsc::Receiver<Control>,
+    ) -> Session {
+        let heard = hub.instants.now();
+        let tcp = HashMap::new();
+        Session { hub, id, stream, peer, role, incoming, told, tcp, connected: false, heard, asked: None }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let why = loop {
+            match self.step().await {
+                Ok(()) => {}
+                Err(why) => break why,
+            }
+        };
+        // The peer is told, if it is still there.
+        let _ = self.peer.rtc.close();
+        self.peer.timeout(self.hub.instants.now());
+        for _ in 0..BATCH {
+            match self.peer.turn() {
+                Turn::Send { protocol, to, data } => self.hub.send(protocol, to, data, &self.tcp).await,
+                Turn::Event(_) => {}
+                Turn::Wait(_) | Turn::Over(_) => break,
+            }
+        }
+        let (id, stream) = (&self.id[..8], &self.stream);
+        match self.role {
+            Role::Play { .. } => tracing::debug!(stream, id, why, "a viewer has gone"),
+            Role::Publish { feed, .. } => match feed.end().await {
+                Ok(()) => tracing::info!(stream, id, why, "a publisher has gone"),
+                Err(e) => tracing::warn!(stream, id, error = e, "what was published could not be stored"),
+            },
+        }
+    }
+
+    /// One thing that happens, and what follows from it. The error is why it is over.
+    async fn step(&mut self) -> Result<(), String> {
+        let wait = self.turns().await?;
+        let instants = self.hub.instants.clone();
+        let now = instants.now();
+        if now.saturating_duration_since(self.heard) >= if self.connected { SILENT } else { CONNECT } {
+            return Err(if self.connected { "nothing was received" } else { "it never connected" }.into());
+        }
+        let latest =
+            now + if matches!(self.role, Role::Publish { .. }) { TICK } else { Duration::from_secs(1) };
+        let next = async {
+            match &mut self.role {
+                Role::Play { follow: Some(f), .. } => f.next().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let happened = tokio::select! {
+            biased;
+            c = self.told.recv() => Happened::Told(c),
+            p = self.incoming.recv() => Happened::Packet(p),
+            n = next => Happened::Next(n),
+            () = instants.until(wait.min(latest)) => Happened::Time,
+        };
+        match happened {
+            Happened::Told(Some(Control::KeyFrame)) => {
+                self.ask_key_frame();
+                Ok(())
+            }
+            Happened::Told(Some(Control::End) | None) => Err("it was ended".into()),
+            Happened::Packet(None) => Err("the server has no more".into()),
+            Happened::Packet(Some(first)) => self.packets(first).await,
+            Happened::Next(n) => self.media(n),
+            Happened::Time => self.time().await,
+        }
+    }
+
+    /// Sends and notes all that there is, until there is nothing but to wait.
+    async fn turns(&mut self) -> Result<Instant, String> {
+        loop {
+            match self.peer.turn() {
+                Turn::Wait(until) => return Ok(until),
+                Turn::Over(why) => return Err(why),
+                Turn::Send { protocol, to, data } => self.hub.send(protocol, to, data, &self.tcp).await,
+                Turn::Event(e) => self.event(e)?,
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), String> {
+        match (event, &mut self.role) {
+            (Event::Connected, _) => {
+                self.connected = true;
+                self.begin()?;
+            }
+            (Event::KeyframeRequest(_), Role::Play { .. }) => {
+                self.hub.want_key_frame(&self.stream);
+            }
+            (Event::RtpPacket(p), Role::Publish { publishing, feed, received }) => {
+                let mid = self.peer.rtc.direct_api().stream_rx(&p.header.ssrc).map(|rx| rx.mid());
+                if let Some(media) = mid.and_then(|m| publishing.place(m)) {
+                    feed.rtp(media, publish::packet(&p), *received);
+                }
+            }
+            (Event::SenderFeedback(f), Role::Publish { publishing, feed, received }) => {
+                if let (Some(media), Some((ntp, rtp))) = (publishing.place(f.mid), publish::clocks(&f)) {
+                    feed.report(media, ntp, rtp, *received);
+                }
+            }
+            (Event::Closed, _) => return Err("the peer ended it".into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The connection stands: media begin.
+    fn begin(&mut self) -> Result<(), String> {
+        let Role::Play { play, permit, follow } = &mut self.role else {
+            tracing::info!(stream = self.stream, id = &self.id[..8], "a publisher has come by WebRTC");
+            return Ok(());
+        };
+        let Some(permit) = permit.take() else { return Ok(()) };
+        *follow = Some(self.hub.source.follow(permit, &self.stream).map_err(|e| e.message)?);
+        tracing::debug!(stream = self.stream, id = &self.id[..8], "a viewer has come by WebRTC");
+        if let Some(still) = self.hub.source.key_frame(&self.stream) {
+            play.send_still(&mut self.peer, &still, self.hub.instants.now());
+        }
+        self.hub.want_key_frame(&self.stream);
+        Ok(())
+    }
+
+    async fn packets(&mut self, first: Packet) -> Result<(), String> {
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(p) = next {
+            let protocol = if p.tcp.is_some() { Protocol::Tcp } else { Protocol::Udp };
+            if let Some(back) = p.tcp
+                && (self.tcp.len() < CONNECTIONS || self.tcp.contains_key(&p.source))
+            {
+                self.tcp.retain(|_, s| !s.is_closed());
+                self.tcp.insert(p.source, back);
+            }
+            if let Role::Publish { received, .. } = &mut self.role {
+                *received = p.received;
+            }
+            self.heard = p.at;
+            self.peer.receive(p.at, protocol, p.source, &p.data);
+            self.turns().await?;
+            taken += 1;
+            next = if taken < BATCH { self.incoming.try_recv().ok() } else { None };
+        }
+        self.store().await
+    }
+
+    /// Hands on what a publisher sent.
+    async fn store(&mut self) -> Result<(), String> {
+        let Role::Publish { feed, .. } = &mut self.role else { return Ok(()) };
+        feed.drain().await?;
+        if feed.broken() {
+            self.ask_key_frame();
+        }
+        Ok(())
+    }
+
+    async fn time(&mut self) -> Result<(), String> {
+        let now = self.hub.instants.now();
+        self.peer.timeout(now);
+        self.turns().await?;
+        let due = self.asked.is_none_or(|a| now.saturating_duration_since(a) >= self.hub.config.key_frames);
+        if self.connected && due {
+            self.ask_key_frame();
+        }
+        self.store().await
+    }
+
+    fn ask_key_frame(&mut self) {
+        let now = self.hub.instants.now();
+        if let Role::Publish { publishing, .. } = &self.role
+            && self.asked.is_none_or(|a| now.saturating_duration_since(a) >= ASK)
+        {
+            self.asked = Some(now);
+            publishing.ask_key_frame(&mut self.peer);
+        }
+    }
+
+    fn media(&mut self, next: Next) -> Result<(), String> {
+        let Role::Play { play, .. } = &mut self.role else { return Ok(()) };
+        match next {
+            Next::End => Err("the stream is no more".into()),
+            Next::Missed => {
+                play.missed();
+                self.hub.want_key_frame(&self.stream);
+                Ok(())
+            }
+            Next::Unit(unit) => self.unit(&unit),
+        }
+    }
+
+    fn unit(&mut self, unit: &Unit) -> Result<(), String> {
+        let Role::Play { play, .. } = &mut self.role else { return Ok(()) };
+        match play.send(&mut self.peer, unit, self.hub.instants.now()) {
+            Sent::Yes | Sent::No | Sent::Waits => Ok(()),
+            Sent::Reordered => {
+                self.hub.remember_reordered(&self.stream, &unit.track.config);
+                Err(REORDERED.into())
+            }
+            Sent::Other => Err("the stream's codec has changed".into()),
+        }
+    }
+}
