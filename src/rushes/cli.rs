@@ -93,6 +93,9 @@ pub struct ServeArgs {
     /// Address to which cameras and encoders publish by RTSP, or "off" [default: 127.0.0.1:8554]
     #[arg(long, env = "RUSHES_RTSP", value_name = "ADDR:PORT")]
     pub rtsp: Option<String>,
+    /// Address for WebRTC's media (UDP and TCP), or "off" [default: port 8555 where --listen is, or any if it is taken]
+    #[arg(long, env = "RUSHES_WEBRTC", value_name = "ADDR:PORT")]
+    pub webrtc: Option<String>,
     /// Where finished segments go: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, or a folder on
     /// another disk [default: they stay in the data folder]
     #[arg(long, env = "RUSHES_STORE", value_name = "URL")]

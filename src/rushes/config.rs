@@ -131,6 +131,17 @@ const KEYS: &[Key] = &[
     key("video.session_seconds", "43200", "How long a playback link is good for, unless it says so."),
     key("video.still_workers", "1", "Processes that decode stills, started when somebody looks."),
     key(
+        "webrtc.listen",
+        r#""auto""#,
+        "WebRTC's media, one UDP and one TCP port of the same number for all sessions; auto: port 8555, or another if it is taken, at the IP address of `listen`; \"off\" for none. (Also as webrtc = ADDRESS, above the tables.)",
+    ),
+    key(
+        "webrtc.addresses",
+        r#""""#,
+        "IP addresses at which browsers reach that port, such as \"203.0.113.5, 10.0.0.9\": behind NAT, in a container. Empty: found out.",
+    ),
+    key("webrtc.sessions", "256", "Publishers and viewers by WebRTC at once."),
+    key(
         "retention.total",
         r#""unlimited""#,
         "What all recordings together may take, such as \"2TB\". This table is read again on SIGHUP.",
@@ -194,12 +205,17 @@ const KEYS: &[Key] = &[
     key("shard_log.cache_mib", "16384", "Segments kept as files although the store has them."),
 ];
 
+/// WebRTC's, unless it is taken.
+const WEBRTC_PORT: u16 = 8555;
+
 /// The configuration in force.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub data: PathBuf,
     pub listen: SocketAddr,
     pub rtsp: Option<SocketAddr>,
+    pub webrtc: WebRtc,
+    pub rtc: rtc::Config,
     pub home: world::Home,
     pub public_host: Option<String>,
     pub tls: Option<TlsConfig>,
@@ -217,6 +233,15 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub snapshots: Snapshots,
     pub root: Option<(String, String)>,
+}
+
+/// Where WebRTC's media go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebRtc {
+    Off,
+    /// There, or at any port if that one is taken.
+    About(SocketAddr),
+    At(SocketAddr),
 }
 
 /// What holds for the whole store, as configured.
@@ -290,7 +315,11 @@ type Values = BTreeMap<&'static str, (toml::Value, String)>;
 
 fn known(path: &str, from: &str) -> Result<&'static Key, Failure> {
     // Its URL is mostly all that is said of a store.
-    let path = if path == "store" { "store.url" } else { path };
+    let path = match path {
+        "store" => "store.url",
+        "webrtc" => "webrtc.listen",
+        path => path,
+    };
     KEYS.iter().find(|k| k.path == path).ok_or_else(|| {
         let near = KEYS.iter().max_by(|a, b| {
             let by = |k: &Key| strsim::jaro_winkler(path, k.path);
@@ -409,13 +438,14 @@ pub fn load(args: &ServeArgs) -> Result<Config, Failure> {
     let text = |p: &Path| toml::Value::String(p.display().to_string());
     let mut flag = |path: &'static str, v: Option<toml::Value>| {
         if let Some(v) = v {
-            let name = path.trim_end_matches(".url").replace(['.', '_'], "-");
+            let name = path.trim_end_matches(".url").trim_end_matches(".listen").replace(['.', '_'], "-");
             values.insert(path, (v, format!("--{name}")));
         }
     };
     flag("data", args.data.as_deref().map(text));
     flag("listen", args.listen.map(|a| toml::Value::String(a.to_string())));
     flag("rtsp", args.rtsp.clone().map(toml::Value::String));
+    flag("webrtc.listen", args.webrtc.clone().map(toml::Value::String));
     flag("store.url", args.store.clone().map(toml::Value::String));
     flag("tls.certificate", args.tls_certificate.as_deref().map(text));
     flag("tls.key", args.tls_key.as_deref().map(text));
@@ -436,6 +466,17 @@ fn read(r: &Reader) -> Result<Config, Failure> {
         "off" | "" => None,
         _ => Some(r.address("rtsp")?),
     };
+    let listen = r.address("listen")?;
+    let webrtc = match r.text("webrtc.listen")?.as_str() {
+        "off" => WebRtc::Off,
+        "auto" => WebRtc::About(SocketAddr::new(listen.ip(), WEBRTC_PORT)),
+        _ => WebRtc::At(r.address("webrtc.listen")?),
+    };
+    let addresses = r.text("webrtc.addresses")?;
+    let addresses = addresses.split(',').map(str::trim).filter(|a| !a.is_empty()).map(str::parse);
+    let addresses = addresses
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| r.wrong("webrtc.addresses", "IP addresses with commas between them"))?;
     let some = |s: String| (!s.is_empty()).then_some(s);
     let tls = match (some(r.text("tls.certificate")?), some(r.text("tls.key")?), r.flag("tls.self_signed")?) {
         (Some(c), Some(k), false) => Some(TlsConfig::Files { certificate: c.into(), key: k.into() }),
@@ -452,8 +493,14 @@ fn read(r: &Reader) -> Result<Config, Failure> {
     }
     Ok(Config {
         data: r.text("data")?.into(),
-        listen: r.address("listen")?,
+        listen,
         rtsp,
+        webrtc,
+        rtc: rtc::Config {
+            addresses,
+            sessions: r.number("webrtc.sessions", 1, 100_000)? as usize,
+            key_frames: target,
+        },
         home: world::Home { account, region: r.text("region")? },
         public_host: some(r.text("public_host")?),
         tls,
@@ -632,6 +679,7 @@ mod tests {
         let args = ServeArgs {
             set: vec!["video.target_seconds=4".into(), "region=eu-west-1".into()],
             rtsp: Some("off".into()),
+            webrtc: Some("off".into()),
             ..ServeArgs::default()
         };
         let c = load(&args).unwrap();

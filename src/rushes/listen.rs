@@ -18,20 +18,23 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
+use wire::v1::Local;
 use world::World;
 
-use crate::Failure;
+use crate::{Failure, config::WebRtc};
 
 /// Connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 4096;
 /// How long requests that are under way may take once the server is asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often another port is tried.
+const TRIES: usize = 16;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take to send its request's head.
 const HEAD: Duration = Duration::from_secs(20);
@@ -73,6 +76,36 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failur
         };
         Failure(format!("cannot listen on {address}: {hint}"))
     })
+}
+
+/// Binds the two ports of WebRTC's, which have one number.
+pub async fn bind_webrtc(wanted: WebRtc) -> Result<Option<(UdpSocket, TcpListener)>, Failure> {
+    let both = async |address: SocketAddr| {
+        let tcp = TcpListener::bind(address).await?;
+        Ok::<_, std::io::Error>((UdpSocket::bind(tcp.local_addr()?).await?, tcp))
+    };
+    match wanted {
+        WebRtc::Off => Ok(None),
+        WebRtc::At(a) if a.port() != 0 => {
+            let tcp = bind(a, "--webrtc").await?;
+            let udp = UdpSocket::bind(a).await;
+            let udp = udp.map_err(|e| {
+                Failure(format!("cannot listen on {a} (UDP): {e}; give another with --webrtc"))
+            })?;
+            Ok(Some((udp, tcp)))
+        }
+        WebRtc::At(a) | WebRtc::About(a) => {
+            let mut last = both(a).await;
+            // A port that is free for TCP may be taken for UDP.
+            for _ in 0..TRIES {
+                if last.is_ok() {
+                    break;
+                }
+                last = both(SocketAddr::new(a.ip(), 0)).await;
+            }
+            last.map(Some).map_err(|e| Failure(format!("cannot listen for WebRTC on {a}: {e}")))
+        }
+    }
 }
 
 /// Serves until `stop` turns true, then drains.
@@ -136,7 +169,8 @@ async fn connection(
     stop: watch::Receiver<bool>,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
-    let Some(tls) = tls else { return http(world, stream, peer, app, stop).await };
+    let ends = (peer, Local(stream.local_addr()?));
+    let Some(tls) = tls else { return http(world, stream, ends, app, stop).await };
     let mut first = [0; 1];
     let peeked = tokio::select! {
         n = stream.peek(&mut first) => n?,
@@ -144,19 +178,19 @@ async fn connection(
     };
     // A TLS record of type handshake begins with 22 (RFC 8446 §5.1); no HTTP method does.
     if peeked == 1 && first[0] != 22 {
-        return http(world, stream, peer, redirect(), stop).await;
+        return http(world, stream, ends, redirect(), stop).await;
     }
     let stream = tokio::select! {
         s = tls.accept(stream) => s?,
         () = world.clock.sleep(HANDSHAKE) => return Err("the TLS handshake took too long".into()),
     };
-    http(world, stream, peer, app, stop).await
+    http(world, stream, ends, app, stop).await
 }
 
 async fn http<S>(
     world: &World,
     stream: S,
-    peer: SocketAddr,
+    (peer, local): (SocketAddr, Local),
     app: impl App,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), BoxError>
@@ -181,6 +215,7 @@ where
         noted.store(true, Ordering::Relaxed);
         let mut r = r.map(Body::new);
         r.extensions_mut().insert(peer);
+        r.extensions_mut().insert(local);
         let answer = app.clone().answer(r);
         async { Ok::<_, Infallible>(answer.await) }
     });

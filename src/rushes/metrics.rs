@@ -32,6 +32,7 @@ struct Sources {
     streams: DataStreams,
     frames: Arc<Frames>,
     store: Option<Arc<Counted>>,
+    rtc: Option<Arc<rtc::Hub>>,
 }
 
 impl fmt::Debug for Sources {
@@ -88,11 +89,23 @@ impl Collector for Sources {
         gauge("video_streams", "Video streams", self.video.stream_names().len() as u64)?;
         self.cameras(&mut e)?;
         self.data_streams(&mut e)?;
+        self.webrtc(&mut e)?;
         self.store(&mut e)
     }
 }
 
 impl Sources {
+    fn webrtc(&self, e: &mut DescriptorEncoder) -> fmt::Result {
+        let Some(hub) = &self.rtc else { return Ok(()) };
+        let help = "Publishers (in) and viewers (out) by WebRTC";
+        let mut family = e.encode_descriptor("webrtc_sessions", help, None, MetricType::Gauge)?;
+        let (publishers, viewers) = hub.sessions();
+        for (way, n) in [("in", publishers), ("out", viewers)] {
+            ConstGauge::new(n as i64).encode(family.encode_family(&[("way", way)])?)?;
+        }
+        Ok(())
+    }
+
     fn store(&self, e: &mut DescriptorEncoder) -> fmt::Result {
         let Some(store) = &self.store else { return Ok(()) };
         let all = store.tallies();
@@ -235,9 +248,10 @@ impl Metrics {
         streams: DataStreams,
         frames: Arc<Frames>,
         store: Option<Arc<Counted>>,
+        rtc: Option<Arc<rtc::Hub>>,
     ) -> Metrics {
         let mut registry = Registry::with_prefix("rushes");
-        registry.register_collector(Box::new(Sources { log, cameras, video, streams, frames, store }));
+        registry.register_collector(Box::new(Sources { log, cameras, video, streams, frames, store, rtc }));
         Metrics { registry }
     }
 

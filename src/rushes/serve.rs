@@ -10,7 +10,10 @@ use axum::{
     response::Response,
     routing::get,
 };
-use capture::cameras::{Cameras, Pushes};
+use capture::{
+    cameras::{Cameras, Pushes},
+    feed::Feeds,
+};
 use catalog::{Catalog, SqliteCatalog};
 use console::Console;
 use frames::Frames;
@@ -18,7 +21,7 @@ use log::{LocalLog, Log};
 use seal::KeyProvider;
 use streams::DataStreams;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
@@ -39,7 +42,7 @@ use crate::{
     snapshots::Snapshots,
     storage::Gauge,
     stores, tls, visit,
-    wiring::{IntoStreams, Pictures, Publishers},
+    wiring::{IntoFeeds, IntoStreams, LiveStreams, Pictures, Publishers},
 };
 
 /// How long captures may take to hand over what they received.
@@ -65,6 +68,7 @@ struct Running {
     video: Arc<Video>,
     frames: Arc<Frames>,
     push: Option<Arc<capture::push::Server>>,
+    rtc: Option<Arc<rtc::Hub>>,
     cameras: Arc<Cameras>,
     streams: DataStreams,
     usage: Usage,
@@ -76,6 +80,7 @@ async fn open(
     folder: &DataFolder,
     config: &Config,
     rtsp: Option<TcpListener>,
+    webrtc: Option<(UdpSocket, TcpListener)>,
 ) -> Result<(Running, Arc<Pictures>), Failure> {
     let at = |e: &dyn std::fmt::Display| Failure(format!("{}: {e}", folder.path.display()));
     folder.check_catalog()?;
@@ -150,13 +155,29 @@ async fn open(
             Some(capture::push::Server::on(world.clone(), listener, local, admit, sink.clone()))
         }
     };
-    let pushes = push.clone().map(|p| p as Arc<dyn Pushes>);
+    let feeds = Arc::new(Feeds::new(world.clone(), sink.clone(), push.as_deref()));
+    let rtc = match webrtc {
+        None => None,
+        Some((udp, tcp)) => {
+            let parts = rtc::Parts {
+                world: world.clone(),
+                gate: gate.clone(),
+                home: config.home.clone(),
+                source: Arc::new(LiveStreams(video.clone())),
+                publish: Arc::new(IntoFeeds(feeds.clone())),
+                udp,
+                tcp,
+            };
+            Some(rtc::Hub::open(parts, config.rtc.clone()).map_err(Failure)?)
+        }
+    };
+    let pushes = (push.is_some() || rtc.is_some()).then_some(feeds as Arc<dyn Pushes>);
     let cameras = Cameras::open(world.clone(), catalog, gate.clone(), config.home.clone(), sink, pushes)
         .await
         .map_err(|e| at(&e))?;
     keep_snapshots(world, folder, config, file, snapshot_keys).await?;
     let gauge = Gauge::new(world.clone(), log.clone());
-    Ok((Running { log, gate, video, frames, push, cameras, streams, usage, gauge }, pictures))
+    Ok((Running { log, gate, video, frames, push, rtc, cameras, streams, usage, gauge }, pictures))
 }
 
 /// Begins to make snapshots of the catalog, if there is a place for them.
@@ -201,6 +222,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         Some(address) => Some(listen::bind(address, "--rtsp").await?),
         None => None,
     };
+    let webrtc = listen::bind_webrtc(config.webrtc).await?;
     // From here on a signal drains, however early it comes.
     let mut signals = Signals::new()?;
     let store = match &config.store {
@@ -208,9 +230,10 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         None => None,
     };
     world.store = store.clone().map(|s| s as Arc<dyn Store>);
-    let (running, pictures) = open(&world, &folder, &config, rtsp).await?;
+    let (running, pictures) = open(&world, &folder, &config, rtsp, webrtc).await?;
     let (stop, stopped) = watch::channel(false);
     let rtsp = running.push.as_ref().map(|p| p.local_addr());
+    let webrtc = running.rtc.as_ref().map(|h| h.local_addr());
     let metrics = Arc::new(Metrics::new(
         running.log.clone(),
         running.cameras.clone(),
@@ -218,6 +241,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         running.streams.clone(),
         running.frames.clone(),
         store.clone(),
+        running.rtc.clone(),
     ));
     let console = console::router(Console {
         world: world.clone(),
@@ -244,6 +268,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
             world.clock.clone(),
         ))
         .merge(video::router(running.video.clone()))
+        .merge(running.rtc.clone().map(rtc::router).unwrap_or_default())
         .merge(console);
     let kvs =
         Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
@@ -254,7 +279,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     tokio::spawn(running.usage.clone().keep());
     let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), front, stopped));
     let store = store.map(|s| s.url());
-    announce(&args, &folder, &config, local, rtsp, tls.is_some(), store, &running.gate)?;
+    announce(&args, &folder, &config, local, rtsp, webrtc, tls.is_some(), store, &running.gate)?;
 
     let reloading = tokio::spawn(reload(world.clone(), args, running.log.clone(), running.video.clone()));
     signals.next().await;
@@ -347,6 +372,9 @@ async fn drain(
         if let Some(p) = &running.push {
             p.stop().await;
         }
+        if let Some(h) = &running.rtc {
+            h.stop().await;
+        }
         running.cameras.shutdown().await;
     };
     tokio::select! {
@@ -374,6 +402,7 @@ fn announce(
     config: &Config,
     local: SocketAddr,
     rtsp: Option<SocketAddr>,
+    webrtc: Option<SocketAddr>,
     tls: bool,
     store: Option<String>,
     gate: &Gate,
@@ -388,10 +417,10 @@ fn announce(
     let url = format!("{scheme}://{host}:{}", local.port());
     folder.write_address(&url)?;
     let link = format!("{url}/login?link={}", gate.one_time_link());
-    tracing::info!(http = %local, rtsp = ?rtsp, data = %folder.path.display(), store, "ready");
+    tracing::info!(http = %local, rtsp = ?rtsp, webrtc = ?webrtc, data = %folder.path.display(), store, "ready");
     let mut out = std::io::stdout().lock();
     let written = if args.ready_json {
-        let line = serde_json::json!({"listen": local.to_string(), "rtsp": rtsp.map(|a| a.to_string()), "url": url, "console": link, "tls": tls, "store": store});
+        let line = serde_json::json!({"listen": local.to_string(), "rtsp": rtsp.map(|a| a.to_string()), "webrtc": webrtc.map(|a| a.to_string()), "url": url, "console": link, "tls": tls, "store": store});
         writeln!(out, "{line}")
     } else {
         let rtsp = rtsp.map_or("off".into(), |a| format!("rtsp://ACCESS_KEY_ID:SECRET@{a}/NAME"));

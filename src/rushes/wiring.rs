@@ -9,6 +9,7 @@ use capture::SinkError;
 use frames::{Format, Frames, Job};
 use media::{AccessUnit, Track};
 use video::Video;
+use wire::v1::ApiError;
 use world::{Home, Timestamp};
 
 /// Received media goes into video streams.
@@ -79,6 +80,84 @@ impl capture::Admit for Publishers {
             (Some(id), Some(secret)) => Credentials::AccessKey { id, secret },
         };
         self.gate.at(peer).admit(credentials, actions::PUT_MEDIA, &self.home.video_stream(stream)).await
+    }
+}
+
+/// Live streams, for those who watch them by WebRTC.
+pub struct LiveStreams(pub Arc<Video>);
+
+impl rtc::Source for LiveStreams {
+    fn tracks(&self, stream: &str) -> Result<Arc<[Arc<Track>]>, ApiError> {
+        Ok(self.0.live_tracks(stream)?)
+    }
+    fn follow(&self, permit: Permit, stream: &str) -> Result<Box<dyn rtc::Follow>, ApiError> {
+        Ok(Box::new(Following(self.0.follow(permit, stream)?)))
+    }
+    fn key_frame(&self, stream: &str) -> Option<rtc::Unit> {
+        let k = self.0.live_key_frame(stream)?;
+        let pts = i128::from(k.time.micros()) * i128::from(k.track.timescale) / 1_000_000;
+        Some(rtc::Unit {
+            pts: i64::try_from(pts).ok()?,
+            access: media::random_access(&k.track, &k.data),
+            track: k.track,
+            data: k.data,
+        })
+    }
+}
+
+struct Following(tokio::sync::broadcast::Receiver<video::LiveSample>);
+
+#[async_trait::async_trait]
+impl rtc::Follow for Following {
+    async fn next(&mut self) -> rtc::Next {
+        use tokio::sync::broadcast::error::RecvError;
+        match self.0.recv().await {
+            Err(RecvError::Lagged(_)) => rtc::Next::Missed,
+            Err(RecvError::Closed) => rtc::Next::End,
+            Ok(s) => match s.tracks.iter().find(|t| t.id == s.sample.track) {
+                None => rtc::Next::Missed,
+                Some(track) => rtc::Next::Unit(rtc::Unit {
+                    track: track.clone(),
+                    pts: s.sample.pts,
+                    access: s.sample.access,
+                    data: s.data,
+                }),
+            },
+        }
+    }
+}
+
+/// What comes by WebRTC goes the way of what comes by RTSP.
+pub struct IntoFeeds(pub Arc<capture::feed::Feeds>);
+
+impl rtc::Publish for IntoFeeds {
+    fn open(&self, permit: Permit, stream: &str, description: &str) -> Result<Box<dyn rtc::Feed>, ApiError> {
+        let feed = self
+            .0
+            .feed(permit, stream, description)
+            .map_err(|m| ApiError::new(axum::http::StatusCode::NOT_ACCEPTABLE, "NotAcceptable", m))?;
+        Ok(Box::new(Feed(feed)))
+    }
+}
+
+struct Feed(capture::feed::Feed);
+
+#[async_trait::async_trait]
+impl rtc::Feed for Feed {
+    fn rtp(&mut self, media: usize, packet: Bytes, received: Timestamp) {
+        self.0.rtp(media, packet, received);
+    }
+    fn report(&mut self, media: usize, ntp: u64, rtp: u32, received: Timestamp) {
+        self.0.report(media, ntp, rtp, received);
+    }
+    fn broken(&mut self) -> bool {
+        self.0.broken()
+    }
+    async fn drain(&mut self) -> Result<(), String> {
+        self.0.drain().await
+    }
+    async fn end(self: Box<Self>) -> Result<(), String> {
+        self.0.end().await
     }
 }
 

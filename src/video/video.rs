@@ -317,6 +317,16 @@ impl Video {
         Ok(self.streams.get(name)?.live.follow())
     }
 
+    /// The tracks of what is published to a stream at present, or was at last since the start of the process.
+    pub fn live_tracks(&self, name: &str) -> Result<Arc<[Arc<media::Track>]>, VideoError> {
+        Ok(self.streams.get(name)?.live.tracks())
+    }
+
+    /// A stream's latest key frame since the start of the process. For who follows it already.
+    pub fn live_key_frame(&self, name: &str) -> Option<crate::KeyFrame> {
+        self.streams.get(name).ok()?.live.key_frame()
+    }
+
     /// What is recorded in a range ([`actions::LIST_FRAGMENTS`]).
     pub async fn timeline(
         &self,
