@@ -22,6 +22,9 @@ import { ms } from './types';
 
 interface CallOptions {
   body?: unknown;
+  /** In place of `body`: as it is, of this type. */
+  text?: string;
+  type?: string;
   signal?: AbortSignal | undefined;
   /** Milliseconds until we stop waiting. */
   timeout?: number;
@@ -154,6 +157,18 @@ export class Api {
     return { blob: await answer.blob(), time: Number.isFinite(time) ? time : null };
   }
 
+  // Live by WebRTC (docs/webrtc.md).
+
+  /** Offers a description; the answer, and where the session is. */
+  async watch(stream: string, offer: string, signal?: AbortSignal): Promise<{ answer: string; resource: string }> {
+    const answer = await this.call('POST', `/whep/${encodeURIComponent(stream)}`, { text: offer, type: 'application/sdp', signal });
+    return { answer: await answer.text(), resource: answer.headers.get('Location') ?? '' };
+  }
+
+  async unwatch(resource: string): Promise<void> {
+    await this.call('DELETE', resource);
+  }
+
   // Storage.
 
   storage(signal?: AbortSignal): Promise<Storage> {
@@ -186,6 +201,10 @@ export class Api {
     if (options.body !== undefined) headers['Content-Type'] = 'application/json';
     const init: RequestInit = { method, headers, signal: limit.signal, credentials: 'same-origin', cache: 'no-cache' };
     if (options.body !== undefined) init.body = JSON.stringify(options.body);
+    if (options.text !== undefined) {
+      headers['Content-Type'] = options.type ?? 'text/plain';
+      init.body = options.text;
+    }
 
     const sent = this.local();
     try {

@@ -22,6 +22,7 @@ export class Controls {
   readonly element: HTMLElement;
   private readonly play: HTMLButtonElement;
   private readonly live = h('button', { type: 'button', class: 'live-button', 'data-testid': 'go-live' }, h('span', { class: 'live-dot' }), h('span', {}, 'Live'));
+  private readonly near = h('button', { type: 'button', class: 'live-button', 'data-testid': 'near-live', title: 'Live without delay (WebRTC)' }, 'No delay');
   private readonly moment = h('time', { class: 'moment' });
   private readonly behind = h('span', { class: 'behind', 'data-testid': 'behind-live' });
   private readonly speed = select({ 'aria-label': 'Speed', title: 'Speed (< and >)', 'data-testid': 'speed' }, SPEEDS.map((value) => [String(value), `${value}×`]));
@@ -42,6 +43,7 @@ export class Controls {
     this.pip.hidden = !document.pictureInPictureEnabled;
     this.soundBox = h('div', { class: 'sound' }, this.mute, this.volume);
     this.live.addEventListener('click', options.goLive);
+    this.near.addEventListener('click', () => player.setNear(!player.near.wanted));
     this.speed.input.addEventListener('change', () => player.setSpeed(Number(this.speed.input.value)));
     this.volume.addEventListener('input', () => sound.setVolume(Number(this.volume.value)));
     this.element = h(
@@ -49,6 +51,7 @@ export class Controls {
       { class: 'controls', role: 'group', 'aria-label': 'Playback' },
       h('div', { class: 'controls-play' }, button('back10', '10 seconds back (J)', () => player.step(-10_000)), this.play, button('forward10', '10 seconds on (L)', () => player.step(10_000))),
       this.live,
+      this.near,
       h('div', { class: 'where' }, this.moment, this.behind),
       h('div', { class: 'controls-end' }, this.speed.element, this.soundBox, this.pip, this.full),
     );
@@ -64,6 +67,11 @@ export class Controls {
     setAttribute(this.live, 'aria-pressed', String(live));
     setAttribute(this.live, 'aria-label', live ? 'Live' : 'Go live (End)');
     setAttribute(this.live, 'title', live ? 'Live' : 'Go live (End)');
+
+    const { possible, wanted } = player.near;
+    this.near.hidden = !possible;
+    this.near.classList.toggle('on', wanted);
+    setAttribute(this.near, 'aria-pressed', String(wanted));
 
     setText(this.moment, position === null ? '' : app.time.full(position, app.api.clock.now()));
     setAttribute(this.moment, 'datetime', position === null ? null : new Date(position).toISOString());

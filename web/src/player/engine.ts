@@ -3,7 +3,9 @@
 
 import type Hls from 'hls.js';
 import type { ErrorData, HlsConfig, LevelDetails } from 'hls.js';
+import type { Api } from '../api/client';
 import type { Ms } from '../api/types';
+import { Near } from './near';
 import { patience, patientLoader } from './patient';
 import { loadHls } from './preload';
 import { TimeMap } from './timemap';
@@ -29,6 +31,9 @@ export interface LoadOptions {
   speed: number;
 }
 
+/** About what lies between a camera's picture and its being seen, without a playlist. */
+const NEAR: Ms = 300;
+
 /** Seconds of media to hold ahead at normal speed. */
 const AHEAD = 15;
 
@@ -41,6 +46,8 @@ export class Engine {
   private token = '';
   private native = false;
   private pictured = false;
+  private near: Near | null = null;
+  private nearNow: (() => Ms) | null = null;
 
   constructor(
     readonly video: HTMLVideoElement,
@@ -84,9 +91,30 @@ export class Engine {
     this.awaitPicture(generation);
   }
 
+  /** Live without delay; refused where that cannot be had now. */
+  async loadNear(api: Api, stream: string, signal: AbortSignal): Promise<void> {
+    this.unload();
+    const { generation } = this;
+    this.awaitPicture(generation);
+    const near = await Near.open(api, stream, this.video, signal);
+    if (generation !== this.generation) return near.close();
+    this.near = near;
+    this.nearNow = () => api.clock.now() - NEAR;
+    near.onLost = () => this.events.fault({ kind: 'network', words: 'The connection was lost.' });
+  }
+
+  /** Whether what is shown comes without delay. */
+  get isNear(): boolean {
+    return this.near !== null;
+  }
+
   /** Lets go of the session; the element is empty afterwards. */
   unload(): void {
     this.generation += 1;
+    this.near?.close();
+    this.near = null;
+    this.nearNow = null;
+    if (this.video.srcObject !== null) this.video.srcObject = null;
     this.hls?.destroy();
     this.hls = null;
     this.details = null;
@@ -106,6 +134,8 @@ export class Engine {
   }
 
   get map(): TimeMap {
+    // Nothing but now.
+    if (this.nearNow !== null) return new TimeMap([{ media: this.video.currentTime, wall: this.nearNow(), duration: 0 }]);
     if (this.native) return this.nativeMap();
     if (this.cached === null) {
       const pieces = [];
@@ -165,6 +195,7 @@ export class Engine {
 
   /** Goes to the live edge of a session that has one. */
   seekLive(): boolean {
+    if (this.near !== null) return !this.video.paused;
     const edge = this.native ? this.nativeEdge() : this.hls?.liveSyncPosition;
     if (edge === null || edge === undefined || !this.growing) return false;
     this.video.currentTime = edge;

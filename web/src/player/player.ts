@@ -11,6 +11,7 @@ import { framesFor, planContinue, planSeek, stepTarget, tailOf } from './decide'
 import type { Fault } from './engine';
 import { Engine } from './engine';
 import { markPicture, markSeek } from './measure';
+import { nearPossible, nearWanted, wantNear } from './near';
 import type { Asked } from './session';
 import { SessionKeeper } from './session';
 import type { Choice } from './sources';
@@ -70,6 +71,10 @@ export class Player {
   /** A pause has been long: nothing is loaded any more, and what was may have left the playlist. */
   private resting = false;
   private pausedAt: Ms | null = null;
+  /** The moment at which live without delay was paused. */
+  private stoppedAt: Ms | null = null;
+  /** Streams that cannot be had without delay. */
+  private readonly notNear = new Set<string>();
   private openedAt: Ms = 0;
   private readonly watch: ReturnType<typeof setInterval>;
   private readonly ending = new AbortController();
@@ -120,6 +125,7 @@ export class Player {
   get position(): Ms | null {
     if (this.target !== null) return this.target;
     if (this.session === null || this.phase === 'opening') return this.asked.at;
+    if (this.stoppedAt !== null) return this.stoppedAt;
     return this.engine.position;
   }
 
@@ -146,6 +152,18 @@ export class Player {
     return sub ? (camera?.sub ?? undefined) : camera;
   }
 
+  /** Whether live could be had without delay here, and whether it is wanted. */
+  get near(): { possible: boolean; wanted: boolean } {
+    const tracks = this.of(this.around.source(null))?.tracks ?? [];
+    return { possible: nearPossible(tracks) && !this.notNear.has(this.around.source(null).stream), wanted: nearWanted() };
+  }
+
+  setNear(wanted: boolean): void {
+    wantNear(wanted);
+    if (this.live || this.engine.isNear) void this.open(null);
+    else this.around.changed();
+  }
+
   /** Opens a moment, or live (`null`). */
   start(at: Ms | null): void {
     if (at === null) return this.goLive();
@@ -161,12 +179,13 @@ export class Player {
   play(): void {
     this.wantsPlay = true;
     if (this.phase === 'problem' || this.phase === 'ended') return this.retryNow();
-    if (this.resting || this.outside()) return void this.open(this.position);
+    if (this.resting || this.stoppedAt !== null || this.outside()) return void this.open(this.position);
     void this.begin();
     this.around.changed();
   }
 
   pause(): void {
+    if (this.engine.isNear && !this.video.paused) this.stoppedAt = this.engine.position;
     this.wantsPlay = false;
     this.followsLive = false;
     this.video.pause();
@@ -255,6 +274,7 @@ export class Player {
     this.calling = calling;
     this.resting = false;
     this.pausedAt = null;
+    this.stoppedAt = null;
     this.openedAt = performance.now();
     const frames = framesFor(this.speed);
     this.source = this.around.source(at);
@@ -267,6 +287,10 @@ export class Player {
 
     const why = blocked(this.of(this.source));
     if (why !== null) return this.stop(why, false);
+    if (at === null && frames === 'all' && this.wantsPlay && nearWanted() && this.near.possible) {
+      if (await this.openNear(calling.signal)) return;
+      if (calling.signal.aborted) return;
+    }
     try {
       const session = await this.keeper.open(this.asked, calling.signal);
       if (calling.signal.aborted) return;
@@ -278,6 +302,22 @@ export class Player {
       if (isAbort(error) || calling.signal.aborted) return;
       const missing = error instanceof ApiError && error.status === 404;
       this.stop(missing ? 'There is no recording to play.' : inWords(error), error instanceof ApiError && (error.transient || missing));
+    }
+  }
+
+  /** Live without delay; false where that is not to be had, and then not tried again on this page. */
+  private async openNear(signal: AbortSignal): Promise<boolean> {
+    const { stream } = this.asked;
+    try {
+      this.session = this.asked;
+      const opened = this.engine.loadNear(this.api, stream, signal);
+      void this.begin();
+      await opened;
+      return true;
+    } catch (error) {
+      this.session = null;
+      if (!isAbort(error)) this.notNear.add(stream);
+      return false;
     }
   }
 

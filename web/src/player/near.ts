@@ -1,0 +1,99 @@
+// Live without delay: a WHEP session (docs/webrtc.md) in place of a playlist, where the viewer wants it and the browser can.
+
+import type { Api } from '../api/client';
+import type { Track } from '../api/types';
+import { isAudio, isVideo } from '../app/words';
+
+const KEY = 'rushes.near';
+
+/** No picture after this long: by HLS, then. */
+const PATIENCE = 4000;
+
+/** Whether the viewer wants it, on whatever camera. */
+export function nearWanted(): boolean {
+  try {
+    return localStorage.getItem(KEY) === '1';
+  } catch {
+    return false;
+  }
+}
+
+export function wantNear(wanted: boolean): void {
+  try {
+    localStorage.setItem(KEY, wanted ? '1' : '0');
+  } catch {
+    // Storage may be forbidden: then it is not remembered.
+  }
+}
+
+const PICTURES = new Set(['H.264', 'H.265']);
+const SOUNDS = new Set(['Opus', 'G.711 µ-law', 'G.711 A-law']);
+
+/** Whether WebRTC carries what the tracks are, all of it: nobody should lose the sound for a second's gain. */
+export function nearPossible(tracks: readonly Track[], browserHas = typeof RTCPeerConnection !== 'undefined'): boolean {
+  return browserHas && tracks.some(isVideo) && tracks.every((track) => (isVideo(track) ? PICTURES.has(track.codecName) : !isAudio(track) || SOUNDS.has(track.codecName)));
+}
+
+/** A session; `close` ends it, here and at the server. */
+export class Near {
+  /** It has ended by itself. */
+  onLost: () => void = () => undefined;
+  private readonly connection = new RTCPeerConnection();
+  private resource: string | null = null;
+  private closed = false;
+
+  private constructor(private readonly api: Api) {
+    this.connection.addEventListener('connectionstatechange', () => {
+      if (!this.closed && ['failed', 'closed', 'disconnected'].includes(this.connection.connectionState)) this.onLost();
+    });
+  }
+
+  /** Opens one and puts it into the element; done when there is a picture. */
+  static async open(api: Api, stream: string, video: HTMLVideoElement, signal: AbortSignal): Promise<Near> {
+    const near = new Near(api);
+    try {
+      await near.connect(stream, video, signal);
+      return near;
+    } catch (error) {
+      near.close();
+      throw error;
+    }
+  }
+
+  private async connect(stream: string, video: HTMLVideoElement, signal: AbortSignal): Promise<void> {
+    const { connection } = this;
+    const media = new MediaStream();
+    connection.addEventListener('track', ({ track }) => media.addTrack(track));
+    connection.addTransceiver('video', { direction: 'recvonly' });
+    connection.addTransceiver('audio', { direction: 'recvonly' });
+    await connection.setLocalDescription();
+    const { answer, resource } = await this.api.watch(stream, connection.localDescription?.sdp ?? '', signal);
+    this.resource = resource;
+    await connection.setRemoteDescription({ type: 'answer', sdp: answer });
+    video.srcObject = media;
+    await new Promise<void>((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error('There was no picture in time.')), PATIENCE);
+      const done = (run: () => void): void => {
+        clearTimeout(late);
+        video.removeEventListener('loadeddata', seen);
+        signal.removeEventListener('abort', gone);
+        run();
+      };
+      const seen = (): void => done(resolve);
+      const gone = (): void => done(() => reject(new DOMException('Nobody waits for it.', 'AbortError')));
+      video.addEventListener('loadeddata', seen);
+      signal.addEventListener('abort', gone);
+      this.onLost = () => done(() => reject(new Error('The connection was lost.')));
+      if (signal.aborted) gone();
+    });
+    this.onLost = () => undefined;
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.connection.close();
+    // A session that is left is ended by the server, too, a little later.
+    if (this.resource !== null) void this.api.unwatch(this.resource).catch(() => undefined);
+  }
+}
