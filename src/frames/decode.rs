@@ -1,4 +1,4 @@
-//! One job by FFmpeg: decode, scale, JPEG. Runs in a worker only.
+//! One job by FFmpeg: decode, scale, JPEG or PNG. Runs in a worker only.
 
 use bytes::Bytes;
 use ffmpeg_next::{
@@ -17,12 +17,16 @@ pub(crate) fn picture(job: &Job) -> Result<Picture, FramesError> {
     ffmpeg::log::set_level(ffmpeg::log::Level::Error);
     let packets = pictures::packets(job)?;
     let full = decode(job.codec, packets)?;
-    let (width, height) = target(&full, job.width);
-    let scaled = scale(full, width, height)?;
-    let Format::Jpeg { quality } = job.format else {
-        return Err(FramesError::Unsupported("sound is no picture".into()));
+    let (width, height) = match (job.width, job.height) {
+        (Some(w), Some(h)) => (u32::from(w), u32::from(h)),
+        (most, _) => target(&full, most),
     };
-    let bytes = jpeg(&scaled, quality)?;
+    let scaled = scale(full, width, height)?;
+    let bytes = match job.format {
+        Format::Jpeg { quality } => jpeg(&scaled, quality)?,
+        Format::Png => png(scaled)?,
+        _ => return Err(FramesError::Unsupported("sound is no picture".into())),
+    };
     // Both are at most MAX_SIDE.
     Ok(Picture { bytes, width: width as u16, height: height as u16 })
 }
@@ -212,27 +216,52 @@ fn apply(picture: &mut frame::Video, m: Matrix) {
     }
 }
 
+/// From what [`scale`] gives: the conversion's own matrix is BT.601.
+fn png(picture: frame::Video) -> Result<Bytes, FramesError> {
+    let (width, height, to) = (picture.width(), picture.height(), Pixel::RGB24);
+    let flags = scaling::Flags::BILINEAR | scaling::Flags::ACCURATE_RND | scaling::Flags::FULL_CHR_H_INT;
+    let mut scaler = scaling::Context::get(picture.format(), width, height, to, width, height, flags)
+        .map_err(|e| FramesError::Unsupported(format!("the picture cannot be made RGB: {e}")))?;
+    let mut rgb = frame::Video::new(to, width, height);
+    if rgb.planes() < 1 {
+        return Err(memory());
+    }
+    scaler.run(&picture, &mut rgb).map_err(undecodable)?;
+    drop(picture);
+    encode(&rgb, codec::Id::PNG, "PNG", Dictionary::new())
+}
+
 fn jpeg(picture: &frame::Video, quality: u8) -> Result<Bytes, FramesError> {
-    let Some(found) = encoder::find(codec::Id::MJPEG) else {
-        return Err(FramesError::Unsupported("this FFmpeg cannot write JPEG".into()));
-    };
-    let failed = |e| match undecodable(e) {
-        FramesError::TooLarge(words) => FramesError::TooLarge(words),
-        other => FramesError::Unsupported(format!("writing the JPEG failed: {other}")),
-    };
-    let mut video = codec::Context::new_with_codec(found).encoder().video().map_err(failed)?;
-    video.set_width(picture.width());
-    video.set_height(picture.height());
-    video.set_format(Pixel::YUVJ420P);
-    video.set_time_base(Rational(1, 25));
     let mut options = Dictionary::new();
-    options.set("threads", "1");
     let scale = quantiser(quality).to_string();
     options.set("qmin", &scale);
     options.set("qmax", &scale);
     // Optimal tables need a note of every coefficient: too much memory for a large picture.
     let large = picture.width() * picture.height() > 1 << 22;
     options.set("huffman", if large { "default" } else { "optimal" });
+    encode(picture, codec::Id::MJPEG, "JPEG", options)
+}
+
+/// One picture by an encoder of single pictures.
+fn encode(
+    picture: &frame::Video,
+    id: codec::Id,
+    name: &str,
+    mut options: Dictionary<'_>,
+) -> Result<Bytes, FramesError> {
+    let Some(found) = encoder::find(id) else {
+        return Err(FramesError::Unsupported(format!("this FFmpeg cannot write {name}")));
+    };
+    let failed = |e| match undecodable(e) {
+        FramesError::TooLarge(words) => FramesError::TooLarge(words),
+        other => FramesError::Unsupported(format!("writing the {name} failed: {other}")),
+    };
+    let mut video = codec::Context::new_with_codec(found).encoder().video().map_err(failed)?;
+    video.set_width(picture.width());
+    video.set_height(picture.height());
+    video.set_format(picture.format());
+    video.set_time_base(Rational(1, 25));
+    options.set("threads", "1");
     let mut encoder = video.open_as_with(found, options).map_err(failed)?;
     encoder.send_frame(picture).map_err(failed)?;
     let mut packet = Packet::empty();

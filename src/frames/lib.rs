@@ -1,4 +1,4 @@
-//! Floor 2: decoding, scaling and JPEG, and sound to and from AAC and Opus, by FFmpeg in worker processes.
+//! Floor 2: decoding, scaling, JPEG and PNG, and sound to and from AAC and Opus, by FFmpeg in worker processes.
 //!
 //! Pictures come from cameras, and a camera may send anything: a decoder written in C is not let into the server.
 //! [`Frames`] keeps a few *worker processes* of the same binary (the binary calls [`worker_main`] when it is told
@@ -54,6 +54,8 @@ pub struct Job {
     pub data: Bytes,
     /// Scale down to at most this width; never up. Both sides of a scaled picture are even.
     pub width: Option<u16>,
+    /// With a width: exactly this height, and that width, stretched where need be.
+    pub height: Option<u16>,
     /// What comes out.
     pub format: Format,
 }
@@ -66,6 +68,8 @@ pub enum Format {
         /// From 1 (small) to 100 (as good as it gets).
         quality: u8,
     },
+    /// PNG (ISO/IEC 15948), eight bits of red, green and blue.
+    Png,
     /// AAC-LC of plain sound (16-bit little-endian samples, channels interleaved): see [`Frames::aac`].
     Aac {
         /// Samples a second.
@@ -211,6 +215,7 @@ impl Job {
         use media::{Codec, Framing};
         let quality = match self.format {
             Format::Jpeg { quality } => quality,
+            Format::Png => 100,
             Format::Aac { rate, channels }
             | Format::Opus { rate, channels }
             | Format::Pcm { rate, channels } => return self.check_sound(rate, channels),
@@ -222,6 +227,11 @@ impl Job {
         }
         if self.width == Some(0) {
             return Err(FramesError::Invalid("a picture of width 0".into()));
+        }
+        if self.height.is_some_and(|h| {
+            !(1..=MAX_SIDE).contains(&h) || !self.width.is_some_and(|w| (1..=MAX_SIDE).contains(&w))
+        }) {
+            return Err(FramesError::Invalid(format!("a picture's sides are 1 to {MAX_SIDE} pixels, both")));
         }
         if self.config.len() > MAX_CONFIG {
             return Err(FramesError::TooLarge(format!(

@@ -136,6 +136,7 @@ mod tests {
             framing,
             data: data.to_vec().into(),
             width: None,
+            height: None,
             format: Format::Jpeg { quality: 80 },
         }
     }

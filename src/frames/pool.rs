@@ -128,7 +128,7 @@ impl Frames {
         format: Format,
     ) -> Result<Vec<Packet>, FramesError> {
         let (config, framing) = (bytes::Bytes::new(), media::Framing::Raw);
-        let job = Job { codec, config, framing, data: data.into(), width: None, format };
+        let job = Job { codec, config, framing, data: data.into(), width: None, height: None, format };
         read_packets(self.picture(job).await?.bytes).map_err(|e| FramesError::Died(e.to_string()))
     }
 

@@ -4,8 +4,8 @@
 //! [`HELLO`]; then each job is answered by one answer, in order. Both ends are of the same binary, so that there is
 //! nothing to negotiate; the greeting finds a binary that was replaced under a running server.
 //!
-//! Job: codec (5 bytes), framing (1), width or 0 (2), quality or channels (1), 0 or the rate of sound (4), what is made (1: 0 JPEG, 1 AAC, 2 Opus, 3 plain sound),
-//! length of the configuration (4), configuration, data. Answer: kind (1), then a picture's width (2), height (2) and
+//! Job: codec (5 bytes), framing (1), width or 0 (2), quality or channels (1), 0 or the rate of sound (4), what is made (1: 0 JPEG, 1 AAC, 2 Opus, 3 plain sound, 4 PNG),
+//! height or 0 (2), length of the configuration (4), configuration, data. Answer: kind (1), then a picture's width (2), height (2) and
 //! bytes, or an error's words. Of sound the bytes are packets, each its number (4), its length (4), itself; width and
 //! height are 1.
 
@@ -15,7 +15,7 @@ use media::{Codec, Framing};
 use crate::{Format, FramesError, Job, MAX_CONFIG, MAX_INPUT, MAX_OUTPUT, Packet, Picture};
 
 /// The worker's first message.
-pub(crate) const HELLO: &[u8] = b"rushes frames 3";
+pub(crate) const HELLO: &[u8] = b"rushes frames 4";
 /// Longest message to a worker.
 pub(crate) const MAX_JOB: usize = MAX_INPUT + HEAD;
 /// Longest message from a worker.
@@ -23,7 +23,7 @@ pub(crate) const MAX_ANSWER: usize = MAX_OUTPUT + 8;
 /// How much of an error's words is kept.
 const MAX_WORDS: usize = 1024;
 /// Bytes of a job before its configuration.
-const HEAD: usize = 18;
+const HEAD: usize = 20;
 
 /// What a worker says of a job.
 pub(crate) type Answer = Result<Picture, FramesError>;
@@ -61,10 +61,12 @@ pub(crate) fn job_head(job: &Job) -> Vec<u8> {
         Format::Aac { rate, channels } => (channels, rate, 1),
         Format::Opus { rate, channels } => (channels, rate, 2),
         Format::Pcm { rate, channels } => (channels, rate, 3),
+        Format::Png => (0, 0, 4),
     };
     out.put_u8(small);
     out.put_u32_le(rate);
     out.put_u8(form);
+    out.put_u16_le(job.height.unwrap_or(0));
     out.put_u32_le(u32::try_from(job.config.len()).unwrap_or(u32::MAX));
     out.put_slice(&job.config);
     out
@@ -89,13 +91,15 @@ pub(crate) fn read_job(message: Bytes) -> Result<Job, Malformed> {
         n => Framing::Length(n),
     };
     let width = u16::from_le_bytes([head[6], head[7]]);
-    let config = u32::from_le_bytes([head[14], head[15], head[16], head[17]]) as usize;
+    let height = u16::from_le_bytes([head[14], head[15]]);
+    let config = u32::from_le_bytes([head[16], head[17], head[18], head[19]]) as usize;
     let (rate, channels) = (u32::from_le_bytes([head[9], head[10], head[11], head[12]]), head[8]);
     let format = match head[13] {
         0 => Format::Jpeg { quality: head[8] },
         1 => Format::Aac { rate, channels },
         2 => Format::Opus { rate, channels },
         3 => Format::Pcm { rate, channels },
+        4 => Format::Png,
         _ => return Err(Malformed("an unknown form")),
     };
     if config > MAX_CONFIG || HEAD + config > message.len() {
@@ -105,6 +109,7 @@ pub(crate) fn read_job(message: Bytes) -> Result<Job, Malformed> {
         codec,
         framing,
         width: (width != 0).then_some(width),
+        height: (height != 0).then_some(height),
         format,
         config: message.slice(HEAD..HEAD + config),
         data: message.slice(HEAD + config..),
@@ -201,15 +206,20 @@ mod tests {
             Just(Framing::AnnexB),
             prop_oneof![Just(1u8), Just(2), Just(4)].prop_map(Framing::Length)
         ];
-        let width = prop_oneof![Just(None), (1u16..).prop_map(Some)];
+        let width = prop_oneof![
+            Just((None, None)),
+            (1u16..).prop_map(|w| (Some(w), None)),
+            (1u16..=crate::MAX_SIDE, 1u16..=crate::MAX_SIDE).prop_map(|(w, h)| (Some(w), Some(h)))
+        ];
         (codec, framing, width, 1u8..=100, vec(any::<u8>(), 0..200), vec(any::<u8>(), 0..2000)).prop_map(
-            |(codec, framing, width, quality, config, data)| Job {
+            |(codec, framing, (width, height), quality, config, data)| Job {
                 codec,
                 config: config.into(),
                 framing,
                 data: data.into(),
                 width,
-                format: Format::Jpeg { quality },
+                height,
+                format: if quality == 100 { Format::Png } else { Format::Jpeg { quality } },
             },
         )
     }
@@ -246,6 +256,7 @@ mod tests {
                 framing: Framing::Raw,
                 data: data.into(),
                 width: None,
+                height: None,
                 format: match form {
                     0 => Format::Aac { rate, channels },
                     1 => Format::Opus { rate: 48_000, channels },
@@ -289,7 +300,7 @@ mod tests {
         fn lying_lengths_are_refused(job in jobs(), config in any::<u32>()) {
             let mut message = job_head(&job);
             message.extend_from_slice(&job.data);
-            message[17..21].copy_from_slice(&config.to_le_bytes());
+            message[20..24].copy_from_slice(&config.to_le_bytes());
             let message = Bytes::from(message).slice(4..);
             let fits = config as usize <= message.len() - HEAD;
             prop_assert_eq!(read_job(message).is_ok(), fits);

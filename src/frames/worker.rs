@@ -72,7 +72,7 @@ fn serve(next: mpsc::Receiver<Bytes>) -> io::Result<()> {
 fn make(job: &crate::Job) -> Answer {
     use crate::{Format, Picture, sound};
     let packets = match job.format {
-        Format::Jpeg { .. } => None,
+        Format::Jpeg { .. } | Format::Png => None,
         Format::Aac { rate, channels } => Some(sound::aac(&job.data, rate, channels)),
         Format::Opus { rate, channels } => Some(sound::opus(&job.data, rate, channels)),
         Format::Pcm { rate, channels } => Some(sound::pcm(job, rate, channels)),
@@ -83,7 +83,7 @@ fn make(job: &crate::Job) -> Answer {
     };
     match made {
         Ok(p) if p.bytes.len() > crate::MAX_OUTPUT => {
-            Err(FramesError::TooLarge(format!("the JPEG would have {} bytes", p.bytes.len())))
+            Err(FramesError::TooLarge(format!("the picture would have {} bytes", p.bytes.len())))
         }
         answer => answer,
     }

@@ -181,6 +181,7 @@ impl Pictures {
             framing: track.framing,
             data,
             width,
+            height: None,
             format: Format::Jpeg { quality: QUALITY },
         };
         Ok(self.0.picture(job).await?.bytes)
@@ -196,6 +197,18 @@ impl video::Stills for Pictures {
     async fn jpeg(&self, frame: &video::KeyFrame, width: Option<u32>) -> Result<Bytes, String> {
         let width = width.map(|w| u16::try_from(w).unwrap_or(u16::MAX));
         Pictures::jpeg(self, &frame.track, frame.data.clone(), width).await.map_err(|e| e.to_string())
+    }
+    async fn image(&self, track: &Track, data: Bytes, form: video::ImageForm) -> Result<Bytes, String> {
+        let job = Job {
+            codec: track.codec,
+            config: track.config.clone(),
+            framing: track.framing,
+            data,
+            width: form.size.map(|(w, _)| w),
+            height: form.size.map(|(_, h)| h),
+            format: form.jpeg.map_or(Format::Png, |quality| Format::Jpeg { quality }),
+        };
+        Ok(self.0.picture(job).await.map_err(|e| e.to_string())?.bytes)
     }
     async fn aac(&self, pcm: Vec<i16>, rate: u32, channels: u8) -> Result<Vec<(i32, Bytes)>, String> {
         packets(self.0.aac(&pcm, rate, channels).await)

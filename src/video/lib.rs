@@ -47,7 +47,7 @@ pub use ingest::Session;
 pub use live::{IngestStatus, KeyFrame, Live, LiveSample};
 pub use retention::{Bound, MAX_HOURS, RetentionChange, StreamRetention, Unlimited};
 pub use sound::Audio;
-pub use still::Stills;
+pub use still::{ImageForm, Stills};
 pub use store::{By, Fragment};
 pub use streams::{StreamConfig, StreamInfo};
 pub use timeline::{Span, Timeline};

@@ -27,11 +27,27 @@ const MAX_BYTES: usize = 32 << 20;
 /// Fragments without a key frame that are passed over on the way back.
 const MAX_BACK: usize = 64;
 
+/// What a picture comes out as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageForm {
+    /// JPEG of a quality from 1 to 100; otherwise PNG.
+    pub jpeg: Option<u8>,
+    /// Its width and height in pixels; otherwise as large as it is.
+    pub size: Option<(u16, u16)>,
+}
+
 /// Makes pictures of key frames, and other sound of sound; the binary gives one.
 #[async_trait::async_trait]
 pub trait Stills: Send + Sync + 'static {
     /// A JPEG, scaled to a width if one is given. Errors are sentences for people.
     async fn jpeg(&self, frame: &KeyFrame, width: Option<u32>) -> Result<Bytes, String>;
+
+    /// A picture of the last of some access units, which follow one another in decode order and begin where decoding can
+    /// start.
+    async fn image(&self, track: &media::Track, data: Bytes, form: ImageForm) -> Result<Bytes, String> {
+        let _ = (track, data, form);
+        Err("pictures cannot be decoded here".into())
+    }
 
     /// AAC-LC packets of sound (channels interleaved), each with the number (from 0) of the 1,024 samples that a decoder
     /// gives once it has it; what comes before the first has negative ones.

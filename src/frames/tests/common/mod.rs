@@ -42,7 +42,7 @@ pub fn frames(options: Options) -> Arc<Frames> {
 /// Workers run by a shell script; `$W` is the real one, `$HELLO` prints the greeting.
 pub fn script(text: &str) -> Vec<OsString> {
     let start =
-        format!("W='{}'; HELLO() {{ printf '\\017\\000\\000\\000rushes frames 3'; }}; ", worker().display());
+        format!("W='{}'; HELLO() {{ printf '\\017\\000\\000\\000rushes frames 4'; }}; ", worker().display());
     vec!["sh".into(), "-c".into(), (start + text).into()]
 }
 
@@ -85,6 +85,7 @@ pub fn job(data: Bytes) -> Job {
         framing: Framing::AnnexB,
         data,
         width: None,
+        height: None,
         format: Format::Jpeg { quality: 95 },
     }
 }
