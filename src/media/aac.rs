@@ -9,6 +9,11 @@ use crate::{Codec, Framing, Kind, MediaError, Track};
 const RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
+/// `samplingFrequencyIndex`
+pub(crate) fn rate_index(rate: u32) -> Option<u8> {
+    RATES.iter().position(|r| *r == rate).map(|i| i as u8)
+}
+
 /// `AudioSpecificConfig`, as far as a player needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asc {

@@ -11,7 +11,7 @@
 //!
 //! Where to look: [`nals`] and [`to_length4`] for framing; [`h264`], [`h265`], [`aac`], [`opus`] for what a
 //! configuration says and how to make one; [`codec_string`] and its neighbours to ask that of any [`Track`];
-//! [`DtsFiller`] for decode times; [`table`] for the stored sample table; [`fmp4`] for what players get. Files:
+//! [`DtsFiller`] for decode times; [`table`] for the stored sample table; [`fmp4`] and [`ts`] for what players get. Files:
 //! [`mp4file`] and [`mkv::Writer`] for export, [`mp4read`] and [`mkv::Reader`] for import; `examples/containers` uses
 //! all four, and holds them against FFmpeg.
 
@@ -35,6 +35,7 @@ pub mod opus;
 pub mod table;
 mod timeline;
 mod trak;
+pub mod ts;
 mod types;
 mod vui;
 
