@@ -34,6 +34,11 @@ const STREAMED: [&str; 3] = [
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
     "UNSIGNED-PAYLOAD",
 ];
+const ANYBODY: HeaderValue = HeaderValue::from_static("*");
+/// What pages may read of an answer.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "x-amzn-RequestId,x-amz-RequestId,x-amzn-ErrorType,x-amz-ErrorType,x-amz-id-2,Content-Type,Date",
+);
 /// What REST services answer with 403.
 const UNKNOWN_CALLER: [&str; 6] = [
     "AccessDeniedException",
@@ -93,6 +98,10 @@ impl Services {
 
     /// The answer, or the request back if it is not meant for these services.
     pub async fn answer(&self, request: Request) -> Result<Response, Request> {
+        if let Some(allowed) = self.preflight(&request) {
+            return Ok(allowed);
+        }
+        let cross = request.headers().contains_key(header::ORIGIN);
         let route = self.route(&request);
         if route.is_none() && !meant(&request) {
             return Err(request);
@@ -122,7 +131,37 @@ impl Services {
             headers.insert("x-amzn-requestid", v);
         }
         headers.insert("x-amz-id-2", id2(random));
+        if cross {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANYBODY);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
         Ok(response)
+    }
+
+    /// What a browser asks before a page of another origin may call an operation (Fetch Standard §3.2.2). Any may: what admits
+    /// is the signature, and no cookie is looked at.
+    fn preflight(&self, r: &Request) -> Option<Response> {
+        let wanted = r.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        if r.method() != Method::OPTIONS || !r.headers().contains_key(header::ORIGIN) {
+            return None;
+        }
+        let method = Method::from_bytes(wanted.as_bytes()).ok()?;
+        let path = r.uri().path();
+        let all = self.services.iter().flat_map(|s| s.operations.values());
+        let ours = all.filter_map(|o| o.route.as_ref()).any(|route| route.matches(&method, path));
+        if !ours && (path != "/" || method != Method::POST) {
+            return None;
+        }
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANYBODY);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, wanted.clone());
+        if let Some(asked) = r.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        }
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("172800"));
+        Some(response)
     }
 
     async fn run(
