@@ -26,9 +26,9 @@ pub(crate) type Shared = State<Arc<Video>>;
 const MAX_LISTED: usize = 10_000;
 const LISTED: usize = 1_000;
 
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-const CHANGES: &str = "no-cache";
-const FIXED: &str = "private, max-age=300";
+pub(crate) const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+pub(crate) const CHANGES: &str = "no-cache";
+pub(crate) const FIXED: &str = "private, max-age=300";
 
 /// The routes of this room.
 pub fn router(video: Arc<Video>) -> Router {
@@ -335,7 +335,7 @@ async fn media(
 }
 
 /// What of an immutable thing is answered (RFC 9110 §13, §14).
-struct Part {
+pub(crate) struct Part {
     etag: String,
     len: u64,
     what: What,
@@ -348,7 +348,7 @@ enum What {
     Outside,
 }
 
-fn part(headers: &HeaderMap, etag: &str, len: u64) -> Part {
+pub(crate) fn part(headers: &HeaderMap, etag: &str, len: u64) -> Part {
     let what = if matches(headers, header::IF_NONE_MATCH, etag) {
         What::Unchanged
     } else if headers.contains_key(header::IF_RANGE) && !matches(headers, header::IF_RANGE, etag) {
@@ -381,7 +381,11 @@ fn range(text: &str, len: u64) -> Option<Option<std::ops::Range<u64>>> {
 }
 
 impl Part {
-    fn respond(self, kind: &'static str, body: impl FnOnce(std::ops::Range<u64>) -> Body) -> Response {
+    pub(crate) fn respond(
+        self,
+        kind: &'static str,
+        body: impl FnOnce(std::ops::Range<u64>) -> Body,
+    ) -> Response {
         let (status, range) = match self.what {
             What::Unchanged => (StatusCode::NOT_MODIFIED, None),
             What::All => (StatusCode::OK, Some(0..self.len)),
@@ -427,7 +431,7 @@ pub(crate) fn set(r: &mut Response, name: HeaderName, value: &str) {
 }
 
 /// Any page may play: the token is what admits.
-async fn cors(req: Request, next: Next) -> Response {
+pub(crate) async fn cors(req: Request, next: Next) -> Response {
     let mut r = if req.method() == Method::OPTIONS {
         let mut r = StatusCode::NO_CONTENT.into_response();
         set(&mut r, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS");

@@ -99,6 +99,7 @@ pub struct Video {
     pub(crate) world: World,
     pub(crate) gate: Gate,
     pub(crate) home: Home,
+    pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) log: SharedLog,
     pub(crate) config: Config,
     pub(crate) streams: Streams,
@@ -124,11 +125,12 @@ impl Video {
         stills: Option<Arc<dyn Stills>>,
     ) -> Result<Arc<Video>, VideoError> {
         let streams =
-            Streams::open(world.clone(), catalog, log.clone(), home.clone(), config.clone()).await?;
+            Streams::open(world.clone(), catalog.clone(), log.clone(), home.clone(), config.clone()).await?;
         Ok(Arc::new(Video {
             world,
             gate,
             home,
+            catalog,
             log,
             config,
             streams,
@@ -440,7 +442,7 @@ impl Video {
         })
     }
 
-    fn source<'a>(&'a self, stream: &'a Stream) -> Source<'a> {
+    pub(crate) fn source<'a>(&'a self, stream: &'a Stream) -> Source<'a> {
         Source { stream, log: &self.log, config: &self.config }
     }
 
@@ -481,8 +483,13 @@ impl Video {
                 })?
             }
         };
-        let made = sound::made(&track, session.audio);
-        mp4::init(made.as_ref().map_or(&*track, |m| &m.track))
+        self.init_of(&track, session.audio)
+    }
+
+    /// A track's initialisation segment, as it is or with the sound that is made of it.
+    pub(crate) fn init_of(&self, track: &media::Track, audio: Audio) -> Result<Bytes, VideoError> {
+        let made = sound::made(track, audio);
+        mp4::init(made.as_ref().map_or(track, |m| &m.track))
             .map_err(|e| VideoError::NoMedia(format!("this track cannot be put into MP4: {e}")))
     }
 
@@ -496,19 +503,32 @@ impl Video {
         let (session, stream) = self.playback(token)?;
         let f = stream.fragment(&self.log, position).await?;
         self.within(&session, &stream, &f).await?;
+        self.segment_of(&stream, &f, track, session.audio, session.frames).await
+    }
+
+    /// A fragment's media segment for a track, which whoever asks may have; and whether that is pictures.
+    pub(crate) async fn segment_of(
+        &self,
+        stream: &Stream,
+        f: &Arc<Fragment>,
+        track: u8,
+        audio: Audio,
+        frames: Frames,
+    ) -> Result<(Segment, bool), VideoError> {
+        let position = f.position();
         let none = || VideoError::NoMedia(format!("fragment {position} has nothing of track {track}"));
         let entry = *f.entry.track(track).ok_or_else(none)?;
-        if !entry.video && (session.audio != Audio::AsIs || !entry.mp4) {
-            let found = self.tables.track(&self.log, &stream, &f, entry.init).await?.ok_or_else(none)?;
-            if let Some(made) = sound::made(&found, session.audio) {
-                return Ok((Segment::Whole(self.sound(&stream, &f, &entry, &made).await?), false));
+        if !entry.video && (audio != Audio::AsIs || !entry.mp4) {
+            let found = self.tables.track(&self.log, stream, f, entry.init).await?.ok_or_else(none)?;
+            if let Some(made) = sound::made(&found, audio) {
+                return Ok((Segment::Whole(self.sound(stream, f, &entry, &made).await?), false));
             }
         }
         if !entry.mp4 {
             return Err(none());
         }
-        let table = self.tables.get(&self.log, &stream, &f).await?;
-        let key_only = session.frames == Frames::Key && entry.video;
+        let table = self.tables.get(&self.log, stream, f).await?;
+        let key_only = frames == Frames::Key && entry.video;
         let sequence = entry.ordinal as u32;
         let bad = mp4::damaged(stream.name(), position);
         if !entry.rewrite {

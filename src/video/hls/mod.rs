@@ -11,4 +11,4 @@ mod serve;
 pub mod token;
 
 pub(crate) use segment::Segment;
-pub(crate) use serve::{Source, media_playlist, multivariant_playlist, plan_target, with_init};
+pub(crate) use serve::{Source, media_playlist, multivariant_playlist, plan_target, renditions, with_init};

@@ -21,8 +21,8 @@ pub struct Rendition {
 const OVERHEAD: u64 = 4_000;
 
 /// Renders one: a variant for each track of video, with the sound beside it; or, without video, one for each track of
-/// sound. What is left out is said in comments. `None` without a track.
-pub fn multivariant(all: &[Rendition], left_out: &[String]) -> Option<String> {
+/// sound. What is left out is said in comments; `uri` says where a track's playlist is. `None` without a track.
+pub fn multivariant(all: &[Rendition], left_out: &[String], uri: impl Fn(u8) -> String) -> Option<String> {
     let (video, audio): (Vec<_>, Vec<_>) =
         all.iter().partition(|r| matches!(r.track.kind, Kind::Video { .. }));
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:7\n");
@@ -35,12 +35,12 @@ pub fn multivariant(all: &[Rendition], left_out: &[String]) -> Option<String> {
         let _ = writeln!(
             out,
             "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"{} {}\",DEFAULT={},AUTOSELECT=YES,CHANNELS=\"{}\",\
-             URI=\"{}.m3u8\"",
+             URI=\"{}\"",
             media::codec_name(&r.track),
             r.track.id,
             if i == 0 { "YES" } else { "NO" },
             channels.max(1),
-            r.track.id
+            uri(r.track.id)
         );
     }
     for r in if video.is_empty() { &audio } else { &video } {
@@ -70,7 +70,7 @@ pub fn multivariant(all: &[Rendition], left_out: &[String]) -> Option<String> {
         if !grouped.is_empty() {
             out.push_str(",AUDIO=\"audio\"");
         }
-        let _ = writeln!(out, "\n{}.m3u8", r.track.id);
+        let _ = writeln!(out, "\n{}", uri(r.track.id));
     }
     (!all.is_empty()).then_some(out)
 }

@@ -14,6 +14,8 @@ use crate::{
 pub enum Growth {
     /// Entries come and go.
     Sliding,
+    /// Entries came and went; over.
+    Ended,
     /// Entries come (`EXT-X-PLAYLIST-TYPE:EVENT`); over if `true`.
     Growing(bool),
     /// Nothing changes (`EXT-X-PLAYLIST-TYPE:VOD`).
@@ -101,52 +103,105 @@ pub fn media(m: &Media) -> Option<String> {
     let independent =
         lines.iter().all(|l| !l.track.video || l.fragment.entry.independent && !l.fragment.entry.open);
 
-    let mut out = String::with_capacity(256 + lines.len() * 112);
-    out.push_str("#EXTM3U\n#EXT-X-VERSION:7\n");
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "#EXT-X-TARGETDURATION:{target}");
-    let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", first.track.ordinal);
-    let _ =
-        writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.fragment.entry.discontinuities + first.holes);
-    match m.growth {
-        Growth::Sliding => {}
-        Growth::Growing(_) => out.push_str("#EXT-X-PLAYLIST-TYPE:EVENT\n"),
-        Growth::Fixed => out.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n"),
-    }
-    if independent {
-        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
-    }
-    if let Some(offset) = start_offset(m, lines, target) {
-        let _ = writeln!(out, "#EXT-X-START:TIME-OFFSET={offset:.3},PRECISE=YES");
-    }
+    let list = List {
+        target,
+        sequence: first.track.ordinal,
+        discontinuity_sequence: first.fragment.entry.discontinuities + first.holes,
+        growth: m.growth,
+        independent,
+        start: start_offset(m, lines, target),
+    };
     let mut init: Option<InitHash> = None;
     let count = |l: &Line| l.fragment.entry.discontinuities + l.holes;
     let mut discontinuities = count(first);
-    for (n, l) in lines.iter().enumerate() {
-        if let Some(from) = l.hole.filter(|_| n > 0) {
-            let _ = writeln!(out, "# nothing from {} to {}", date(from), date(l.time(m.by)));
+    let items = lines.iter().enumerate().map(|(n, l)| {
+        let hole = l.hole.filter(|_| n > 0);
+        let before = std::mem::replace(&mut discontinuities, count(l));
+        let new = init.replace(l.track.init) != Some(l.track.init);
+        Item {
+            comment: hole.map(|from| format!("nothing from {} to {}", date(from), date(l.time(m.by)))),
+            discontinuities: count(l).saturating_sub(before),
+            map: new.then(|| format!("{}/init-{}.mp4", m.track, l.track.init)),
+            date: Some(l.time(m.by)),
+            seconds: l.seconds(),
+            uri: format!("{}/{}.m4s", m.track, l.fragment.position()),
         }
-        for _ in discontinuities..count(l) {
+    });
+    Some(write(&list, items))
+}
+
+/// The head of a media playlist.
+#[derive(Clone, Copy, Debug)]
+pub struct List {
+    /// `EXT-X-TARGETDURATION`
+    pub target: u32,
+    /// `EXT-X-MEDIA-SEQUENCE`
+    pub sequence: u64,
+    /// `EXT-X-DISCONTINUITY-SEQUENCE`
+    pub discontinuity_sequence: u64,
+    /// What may become of it.
+    pub growth: Growth,
+    /// `EXT-X-INDEPENDENT-SEGMENTS`
+    pub independent: bool,
+    /// `EXT-X-START`, in seconds from the beginning or, negative, from the end.
+    pub start: Option<f64>,
+}
+
+/// One segment in a media playlist.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Said before it.
+    pub comment: Option<String>,
+    /// `EXT-X-DISCONTINUITY` so often.
+    pub discontinuities: u64,
+    /// Where the initialisation segment is, if it is another one from here on.
+    pub map: Option<String>,
+    /// `EXT-X-PROGRAM-DATE-TIME`
+    pub date: Option<Timestamp>,
+    /// `EXTINF`
+    pub seconds: f64,
+    /// Where it is.
+    pub uri: String,
+}
+
+/// Writes a media playlist.
+pub fn write(list: &List, items: impl Iterator<Item = Item>) -> String {
+    let mut out = String::with_capacity(256 + items.size_hint().0 * 112);
+    out.push_str("#EXTM3U\n#EXT-X-VERSION:7\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "#EXT-X-TARGETDURATION:{}", list.target);
+    let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", list.sequence);
+    let _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", list.discontinuity_sequence);
+    match list.growth {
+        Growth::Sliding | Growth::Ended => {}
+        Growth::Growing(_) => out.push_str("#EXT-X-PLAYLIST-TYPE:EVENT\n"),
+        Growth::Fixed => out.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n"),
+    }
+    if list.independent {
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
+    if let Some(offset) = list.start {
+        let _ = writeln!(out, "#EXT-X-START:TIME-OFFSET={offset:.3},PRECISE=YES");
+    }
+    for i in items {
+        if let Some(c) = i.comment {
+            let _ = writeln!(out, "# {c}");
+        }
+        for _ in 0..i.discontinuities {
             out.push_str("#EXT-X-DISCONTINUITY\n");
         }
-        discontinuities = count(l);
-        if init != Some(l.track.init) {
-            init = Some(l.track.init);
-            let _ = writeln!(out, "#EXT-X-MAP:URI=\"{}/init-{}.mp4\"", m.track, l.track.init);
+        if let Some(uri) = i.map {
+            let _ = writeln!(out, "#EXT-X-MAP:URI=\"{uri}\"");
         }
-        let _ = writeln!(
-            out,
-            "#EXT-X-PROGRAM-DATE-TIME:{}\n#EXTINF:{:.5},\n{}/{}.m4s",
-            date(l.time(m.by)),
-            l.seconds(),
-            m.track,
-            l.fragment.position()
-        );
+        if let Some(t) = i.date {
+            let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date(t));
+        }
+        let _ = writeln!(out, "#EXTINF:{:.5},\n{}", i.seconds, i.uri);
     }
-    if matches!(m.growth, Growth::Fixed | Growth::Growing(true)) {
+    if matches!(list.growth, Growth::Fixed | Growth::Ended | Growth::Growing(true)) {
         out.push_str("#EXT-X-ENDLIST\n");
     }
-    Some(out)
+    out
 }
 
 /// Seconds from the beginning (or, negative, from the end) where playing should begin; none: where a player likes.
@@ -179,7 +234,7 @@ fn start_offset(m: &Media, lines: &[Line], target: u32) -> Option<f64> {
 }
 
 /// Milliseconds are what every player's parser takes.
-fn date(t: Timestamp) -> String {
+pub(crate) fn date(t: Timestamp) -> String {
     let text = wire::time::format(t);
     match text.find('.') {
         Some(dot) => format!("{}Z", &text[..text.len().min(dot + 4)]),

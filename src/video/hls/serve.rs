@@ -84,16 +84,36 @@ pub(crate) async fn multivariant_playlist(
     now: Timestamp,
 ) -> Result<String, VideoError> {
     let shown = shown(s, session, now, Some(SAMPLED)).await?;
+    // What a player starts with: the end of a live window, the beginning of anything else.
+    let latest = shown.growth == Growth::Sliding && shown.start.is_none();
+    let of = |t: &TrackEntry| wanted(t, session);
+    let (renditions, left_out) = renditions(s, tables, &shown.items, latest, session.audio, of).await?;
+    let uri = |track| format!("{track}.m3u8");
+    multivariant(&renditions, &left_out, uri).ok_or_else(|| match &left_out[..] {
+        [] => nothing(s, session),
+        all => VideoError::NoMedia(format!("video stream {:?}: {}", s.stream.name(), all.join("; "))),
+    })
+}
+
+/// The tracks that fragments have, by id, and what cannot be played of them. A track is described as it is in the first
+/// or, with `latest`, the last fragment that has it.
+pub(crate) async fn renditions(
+    s: &Source<'_>,
+    tables: &Tables,
+    items: &[Arc<Fragment>],
+    latest: bool,
+    audio: Audio,
+    wanted: impl Fn(&TrackEntry) -> bool,
+) -> Result<(Vec<Rendition>, Vec<String>), VideoError> {
     let mut found: Vec<Found> = Vec::new();
-    for f in &shown.items {
-        for t in f.entry.tracks.iter().filter(|t| wanted(t, session)) {
+    for f in items {
+        for t in f.entry.tracks.iter().filter(|t| wanted(t)) {
             let i = found.iter().position(|k| k.id == t.id).unwrap_or_else(|| {
                 found.push(Found { id: t.id, init: t.init, fragment: f.clone(), ..Found::default_of(f) });
                 found.len() - 1
             });
             let k = &mut found[i];
-            // What a player starts with: the end of a live window, the beginning of anything else.
-            if shown.growth == Growth::Sliding && shown.start.is_none() {
+            if latest {
                 (k.init, k.fragment) = (t.init, f.clone());
             }
             let seconds = t.seconds();
@@ -112,8 +132,7 @@ pub(crate) async fn multivariant_playlist(
         if let Some(track) = tables.track(s.log, s.stream, &k.fragment, k.init).await? {
             let average = (k.bits as f64 / k.seconds.max(0.001)) as u64;
             let fps = (track.is_video() && k.samples > 1).then(|| k.samples as f64 / k.seconds.max(0.001));
-            let made = sound::made(&track, session.audio);
-            match made {
+            match sound::made(&track, audio) {
                 Some(made) => {
                     let bits = made.bits();
                     renditions.push(Rendition {
@@ -126,14 +145,11 @@ pub(crate) async fn multivariant_playlist(
                 None if mp4::carries(&track) => {
                     renditions.push(Rendition { track, peak: k.peak.max(average), average, fps });
                 }
-                None => left_out.extend(sound::why_not(&track, session.audio)),
+                None => left_out.extend(sound::why_not(&track, audio)),
             }
         }
     }
-    multivariant(&renditions, &left_out).ok_or_else(|| match &left_out[..] {
-        [] => nothing(s, session),
-        all => VideoError::NoMedia(format!("video stream {:?}: {}", s.stream.name(), all.join("; "))),
-    })
+    Ok((renditions, left_out))
 }
 
 /// Whether a track may be part of a session.
