@@ -257,6 +257,8 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         version: env!("CARGO_PKG_VERSION"),
         stop: stopped.clone(),
     });
+    let kvs =
+        Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
     let router = Router::new()
         .merge(health(stopped.clone()))
         .merge(metrics.router())
@@ -269,9 +271,8 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         ))
         .merge(video::router(running.video.clone()))
         .merge(running.rtc.clone().map(rtc::router).unwrap_or_default())
+        .merge(video::kvs::router(&kvs))
         .merge(console);
-    let kvs =
-        Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
     let front = Front(Arc::new((aws(&world, &config, &running.gate, &running.streams, &kvs), router)));
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());

@@ -234,6 +234,34 @@ impl Video {
     }
 }
 
+impl Video {
+    /// The same of whole fragments that somebody has chosen (positions ascending), as MP4, for whoever has asked the gate.
+    pub(crate) async fn export_of(
+        self: &Arc<Video>,
+        stream: Arc<Stream>,
+        positions: Vec<u64>,
+    ) -> Result<Export, VideoError> {
+        let one = self.exports.clone().try_acquire_owned().map_err(|_| {
+            VideoError::Busy(format!("{AT_ONCE} exports run already: try again when one has ended"))
+        })?;
+        let ask = ExportAsk {
+            from: Timestamp::MIN,
+            to: Timestamp::MAX,
+            by: By::Producer,
+            form: Form::Mp4,
+            gaps: Gaps::Keep,
+            audio: Audio::AsIs,
+        };
+        let mut job = Job { video: self.clone(), stream, ask, positions, lost: Vec::new(), _one: one };
+        let nothing = || VideoError::NoMedia("there is nothing in these fragments".into());
+        let (head, covers) = plan(&mut job).await?.ok_or_else(nothing)?;
+        let left_out = head.left_out.iter().map(left_out).collect();
+        let (len, fragments, estimate) = (Some(head.total), job.positions.len(), head.total);
+        let maker = Maker::Mp4(Box::new(head));
+        Ok(Export { len, estimate, fragments, estimated: 0, covers, left_out, maker, job })
+    }
+}
+
 struct Scanned {
     bytes: u64,
     estimated: usize,

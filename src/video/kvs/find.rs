@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use log::Query;
-use wire::aws::AwsError;
 use world::Timestamp;
 
 use super::{Kvs, number};
@@ -106,7 +105,7 @@ impl Kvs {
         &self,
         stream: &Stream,
         text: &str,
-    ) -> Result<Option<Arc<Fragment>>, AwsError> {
+    ) -> Result<Option<Arc<Fragment>>, VideoError> {
         let Some(wanted) = number::parse(stream.info.uid, text) else { return Ok(None) };
         let found = self.at_number(stream, wanted).await?;
         Ok(found.filter(|f| number::plain(f) == wanted))

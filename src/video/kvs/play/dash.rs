@@ -1,0 +1,198 @@
+//! A session's manifest (ISO/IEC 23009-1): a Period for each stretch of one configuration whose time does not go back, an
+//! AdaptationSet for each track, and a SegmentList with a SegmentTimeline, so that each segment has an address of its own
+//! whatever its time is.
+
+use std::{
+    fmt::{Display, Write},
+    sync::Arc,
+    time::Duration,
+};
+
+use media::Kind;
+use world::Timestamp;
+
+use super::{
+    hls::init_uri,
+    session::{Mode, Session},
+    window::{Run, Shown, goes_on, there},
+};
+use crate::{
+    By, Fragment,
+    hls::multivariant::Rendition,
+    index::{TrackEntry, ticks_of},
+    kvs::{find, number},
+    streams::Stream,
+};
+
+/// Of the attributes `kvs:ts` and `kvs:fn`.
+const NAMESPACE: &str = "urn:amazon:kinesisvideo:dash";
+
+/// Fragments of one Period.
+struct Period {
+    run: Run,
+    items: Vec<Arc<Fragment>>,
+}
+
+fn periods(shown: &Shown) -> Vec<Period> {
+    let mut out: Vec<Period> = Vec::new();
+    for f in &shown.items {
+        match out.last_mut() {
+            Some(p) if p.items.last().is_some_and(|last| goes_on(last, f)) => p.items.push(f.clone()),
+            Some(p) => {
+                let run = Run { number: p.run.number + 1, first: f.clone() };
+                out.push(Period { run, items: vec![f.clone()] });
+            }
+            None => {
+                let run = shown.slid.run.clone().unwrap_or(Run { number: 0, first: f.clone() });
+                out.push(Period { run, items: vec![f.clone()] });
+            }
+        }
+    }
+    out
+}
+
+/// The first moment of a fragment that is decoded, by the producer's clock.
+fn begins(f: &Fragment) -> Timestamp {
+    let first = f.entry.tracks.iter().map(|t| crate::index::time_of(t.first_dts, t.timescale)).min();
+    first.unwrap_or_else(|| f.start(By::Producer))
+}
+
+/// Renders it; `renditions` describe the tracks. `None` without anything to play.
+pub(super) fn manifest(
+    session: &Session,
+    stream: &Stream,
+    token: &str,
+    renditions: &[Rendition],
+    shown: &Shown,
+    now: Timestamp,
+) -> Option<String> {
+    let periods = periods(shown);
+    let longest = shown.items.iter().map(|f| f.duration()).max()?;
+    let live = session.mode != Mode::OnDemand;
+    // When each begins: as long after the first as it was received, or, at once, one after the other.
+    let mut starts = Vec::with_capacity(periods.len());
+    let mut at = Duration::ZERO;
+    for p in &periods {
+        let (first, last) = (&p.run.first, p.items.last()?);
+        starts.push(if live { there(first).since(session.origin).max(at) } else { at });
+        at = *starts.last()? + last.end(By::Producer).since(begins(first));
+    }
+    let mut out = String::with_capacity(2048 + shown.items.len() * 600);
+    out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let _ = write!(
+        out,
+        "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" xmlns:kvs=\"{NAMESPACE}\" \
+         profiles=\"urn:mpeg:dash:profile:full:2011\" type=\"{}\" minBufferTime=\"{}\"",
+        if live { "dynamic" } else { "static" },
+        iso(longest),
+    );
+    if live {
+        let window: Duration = shown.items.iter().map(|f| f.duration()).sum();
+        let _ = write!(
+            out,
+            " availabilityStartTime=\"{}\" publishTime=\"{}\" timeShiftBufferDepth=\"{}\" \
+             suggestedPresentationDelay=\"{}\" maxSegmentDuration=\"{}\"",
+            wire::time::format(session.available),
+            wire::time::format(now),
+            iso(window),
+            iso(longest * 2),
+            iso(longest),
+        );
+        if !shown.over {
+            out.push_str(" minimumUpdatePeriod=\"PT1S\"");
+        }
+    }
+    if !live || shown.over {
+        let _ = write!(out, " mediaPresentationDuration=\"{}\"", iso(at));
+    }
+    out.push_str(">\n");
+    for (p, start) in periods.iter().zip(&starts) {
+        let _ = writeln!(out, " <Period id=\"{}\" start=\"{}\">", p.run.number, iso(*start));
+        for r in renditions {
+            set(&mut out, session, stream, token, r, p);
+        }
+        out.push_str(" </Period>\n");
+    }
+    out.push_str("</MPD>\n");
+    Some(out)
+}
+
+/// One track of a Period, if it is there.
+fn set(out: &mut String, session: &Session, stream: &Stream, token: &str, r: &Rendition, p: &Period) {
+    let id = r.track.id;
+    let entries: Vec<(&Arc<Fragment>, &TrackEntry)> =
+        p.items.iter().filter_map(|f| Some((f, f.entry.track(id).filter(|t| t.mp4)?))).collect();
+    let begin = entries.iter().position(|(f, t)| !t.video || f.entry.independent).unwrap_or(entries.len());
+    let entries = entries.get(begin..).unwrap_or_default();
+    let Some((_, first)) = entries.first() else { return };
+    let kind = if first.video { "video" } else { "audio" };
+    let _ = write!(
+        out,
+        "  <AdaptationSet id=\"{id}\" contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" \
+         startWithSAP=\"1\">\n   <Representation id=\"{id}\" bandwidth=\"{}\" codecs=\"{}\"",
+        r.peak.max(r.average).max(1),
+        media::codec_string(&r.track),
+    );
+    match r.track.kind {
+        Kind::Video { width, height } => {
+            let _ = write!(out, " width=\"{width}\" height=\"{height}\"");
+            if let Some(fps) = r.fps.filter(|f| f.is_finite() && *f >= 0.5) {
+                let _ = write!(out, " frameRate=\"{}/1000\"", (fps * 1000.0).round());
+            }
+        }
+        Kind::Audio { rate, .. } => {
+            let _ = write!(out, " audioSamplingRate=\"{rate}\"");
+        }
+    }
+    out.push_str(">\n");
+    if let Kind::Audio { channels, .. } = r.track.kind {
+        let _ = writeln!(
+            out,
+            "    <AudioChannelConfiguration schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" \
+             value=\"{}\"/>",
+            channels.max(1)
+        );
+    }
+    let _ = writeln!(
+        out,
+        "    <SegmentList timescale=\"{}\" presentationTimeOffset=\"{}\">\n     <Initialization sourceURL=\"{}\"/>\n     \
+         <SegmentTimeline>",
+        first.timescale,
+        ticks_of(begins(&p.run.first), first.timescale),
+        xml(&init_uri(token, id, first.init)),
+    );
+    for (i, (f, t)) in entries.iter().enumerate() {
+        // What overlaps ends where the next begins.
+        let next = entries.get(i + 1).and_then(|(_, n)| u64::try_from(n.first_dts - t.first_dts).ok());
+        let _ = write!(
+            out,
+            "      <S t=\"{}\" d=\"{}\"",
+            t.first_dts,
+            t.duration.min(next.unwrap_or(u64::MAX)).max(1)
+        );
+        if session.times {
+            let _ = write!(out, " kvs:ts=\"{}\"", find::seconds(find::start(f, session.by)));
+        }
+        if session.numbers {
+            let _ = write!(out, " kvs:fn=\"{}\"", number::of(stream.info.uid, f));
+        }
+        out.push_str("/>\n");
+    }
+    out.push_str("     </SegmentTimeline>\n");
+    for (f, _) in entries {
+        let number = number::of(stream.info.uid, f);
+        let uri =
+            format!("getMP4MediaFragment.mp4?FragmentNumber={number}&SessionToken={token}&TrackNumber={id}");
+        let _ = writeln!(out, "     <SegmentURL media=\"{}\"/>", xml(&uri));
+    }
+    out.push_str("    </SegmentList>\n   </Representation>\n  </AdaptationSet>\n");
+}
+
+/// `PT1.500S`
+fn iso(d: Duration) -> impl Display {
+    format!("PT{}.{:03}S", d.as_secs(), d.subsec_millis())
+}
+
+fn xml(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+}

@@ -1,0 +1,136 @@
+//! A session's playlists (RFC 8216), in the service's shapes.
+
+use std::{fmt::Write, sync::Arc};
+
+use media::Kind;
+use world::Timestamp;
+
+use super::{
+    session::{Mode, Session},
+    window::{Shown, cut},
+};
+use crate::{
+    Fragment,
+    hls::{
+        multivariant::{Rendition, multivariant},
+        playlist::{Growth, Item, List, write},
+    },
+    index::InitHash,
+    kvs::{find, number},
+    streams::Stream,
+};
+
+/// The master playlist.
+pub(super) fn master(
+    session: &Session,
+    token: &str,
+    renditions: &[Rendition],
+    left_out: &[String],
+) -> Option<String> {
+    if !session.transport {
+        let uri = |track| format!("getHLSMediaPlaylist.m3u8?SessionToken={token}&TrackNumber={track}");
+        return multivariant(renditions, left_out, uri);
+    }
+    // One playlist, whose segments have all tracks.
+    let (all, not): (Vec<_>, Vec<_>) = renditions.iter().cloned().partition(|r| media::ts::carries(&r.track));
+    let bits = |f: fn(&Rendition) -> u64| all.iter().map(f).sum::<u64>() * 11 / 10 + 10_000;
+    let codecs: Vec<_> = all.iter().map(|r| media::codec_string(&r.track)).collect();
+    let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
+    let more = not.iter().map(|r| {
+        format!("track {} ({}): not in MPEG transport streams", r.track.id, media::codec_name(&r.track))
+    });
+    for l in left_out.iter().cloned().chain(more) {
+        let _ = writeln!(out, "# {l}");
+    }
+    let (peak, average) = (bits(|r| r.peak), bits(|r| r.average));
+    let _ = write!(
+        out,
+        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={average},CODECS=\"{}\"",
+        peak.max(average),
+        codecs.join(",")
+    );
+    if let Some(r) = all.iter().find(|r| r.track.is_video()) {
+        if let Kind::Video { width: width @ 1.., height: height @ 1.. } = r.track.kind {
+            let _ = write!(out, ",RESOLUTION={width}x{height}");
+        }
+        if let Some(fps) = r.fps.filter(|f| f.is_finite() && *f > 0.0) {
+            let _ = write!(out, ",FRAME-RATE={fps:.3}");
+        }
+    }
+    let _ = writeln!(out, "\ngetHLSMediaPlaylist.m3u8?SessionToken={token}");
+    (!all.is_empty()).then_some(out)
+}
+
+/// A track's media playlist; without a track, that of transport streams. `None` without a single entry.
+pub(super) fn media(
+    session: &Session,
+    stream: &Stream,
+    token: &str,
+    track: Option<u8>,
+    shown: &Shown,
+) -> Option<String> {
+    let of = |f: &Arc<Fragment>| match track {
+        Some(id) => f.entry.track(id).filter(|t| t.mp4).map(|t| (t.seconds(), Some((id, t.init)), t.video)),
+        None => f.entry.tracks.iter().any(|t| t.mp4).then(|| (f.duration().as_secs_f64(), None, true)),
+    };
+    let mut cuts = shown.slid.cuts;
+    let mut before: Option<&Arc<Fragment>> = None;
+    let mut entries = Vec::with_capacity(shown.items.len());
+    let mut skipped = 0;
+    for f in &shown.items {
+        cuts += before.map_or(0, |b| u64::from(cut(session.cuts, b, f)));
+        before = Some(f);
+        let Some((seconds, init, video)) = of(f) else { continue };
+        // Nobody can begin in the middle of a group of pictures.
+        if entries.is_empty() && video && !f.entry.independent {
+            skipped += 1;
+            continue;
+        }
+        entries.push((f, cuts, seconds, init));
+    }
+    let first = entries.first()?;
+    let sequence = skipped
+        + match track {
+            Some(id) => shown.slid.of(id),
+            None => shown.slid.all,
+        };
+    let longest = entries.iter().map(|(_, _, seconds, _)| *seconds).fold(0.0, f64::max);
+    let list = List {
+        target: session.target.max(longest.round() as u32).max(1),
+        sequence,
+        discontinuity_sequence: first.1,
+        growth: match session.mode {
+            Mode::OnDemand => Growth::Fixed,
+            Mode::Live | Mode::LiveReplay if shown.over => Growth::Ended,
+            Mode::Live | Mode::LiveReplay => Growth::Sliding,
+        },
+        independent: entries.iter().all(|(f, ..)| f.entry.independent && !f.entry.open),
+        start: None,
+    };
+    let (mut cuts, mut map) = (first.1, None::<InitHash>);
+    let items = entries.iter().map(|(f, n, seconds, init)| {
+        let discontinuities = n.saturating_sub(std::mem::replace(&mut cuts, *n));
+        let new = init.filter(|(_, init)| map.replace(*init) != Some(*init));
+        let number = number::of(stream.info.uid, f);
+        let uri = match track {
+            Some(track) => format!(
+                "getMP4MediaFragment.mp4?FragmentNumber={number}&SessionToken={token}&TrackNumber={track}"
+            ),
+            None => format!("getTSFragment.ts?FragmentNumber={number}&SessionToken={token}"),
+        };
+        Item {
+            comment: None,
+            discontinuities,
+            map: new.map(|(track, init)| init_uri(token, track, init)),
+            date: session.times.then(|| Timestamp::from_millis(find::round(find::start(f, session.by)))),
+            seconds: *seconds,
+            uri,
+        }
+    });
+    Some(write(&list, items))
+}
+
+/// Where a track's initialisation segment is. `SequenceNumber` tells one configuration from another.
+pub(super) fn init_uri(token: &str, track: u8, init: InitHash) -> String {
+    format!("getMP4InitFragment.mp4?SessionToken={token}&TrackNumber={track}&SequenceNumber={}", init.0)
+}

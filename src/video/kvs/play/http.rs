@@ -1,0 +1,198 @@
+//! `/hls/v1/…` and `/dash/v1/…`: what a session's URL leads to. The token admits; nothing else is asked for.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, header},
+    middleware::from_fn,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Deserialize;
+use wire::v1::{ApiError, Query};
+
+use super::{
+    ask::opened,
+    dash, hls,
+    session::{Kind, Mode, Session},
+    window::{self, Shown},
+};
+use crate::{
+    Audio, Frames, VideoError,
+    hls::{Segment, multivariant::Rendition, renditions},
+    http::{Answer, CHANGES, FIXED, cors, part, set},
+    index::InitHash,
+    kvs::Kvs,
+    streams::Stream,
+};
+
+/// Fragments that tracks are judged by.
+const SAMPLED: usize = 500;
+
+/// What the addresses of a session say.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named {
+    session_token: String,
+    track_number: Option<u8>,
+    fragment_number: Option<String>,
+    sequence_number: Option<u64>,
+}
+
+/// The paths that sessions' URLs are of.
+pub fn router(kvs: &Kvs) -> Router {
+    let of = |kind: Kind| {
+        Router::new()
+            .route("/getMP4InitFragment.mp4", get(move |k, q| init(kind, k, q)))
+            .route("/getMP4MediaFragment.mp4", get(move |k, q, h| media(kind, k, q, h)))
+    };
+    let hls = of(Kind::Hls)
+        .route("/getHLSMasterPlaylist.m3u8", get(master))
+        .route("/getHLSMediaPlaylist.m3u8", get(playlist))
+        .route("/getTSFragment.ts", get(transport));
+    let dash = of(Kind::Dash).route("/getDASHManifest.mpd", get(manifest));
+    Router::new().nest("/hls/v1", hls).nest("/dash/v1", dash).layer(from_fn(cors)).with_state(kvs.clone())
+}
+
+fn text(body: String, kind: &'static str, session: &Session) -> Response {
+    let mut r = body.into_response();
+    set(&mut r, header::CONTENT_TYPE, kind);
+    set(&mut r, header::CACHE_CONTROL, if session.mode == Mode::OnDemand { FIXED } else { CHANGES });
+    r
+}
+
+fn nothing(stream: &Stream) -> VideoError {
+    VideoError::NoMedia(format!("video stream {:?} has nothing to play in this session", stream.name()))
+}
+
+impl Kvs {
+    async fn shown(&self, session: &Session, stream: &Stream) -> Result<Shown, VideoError> {
+        window::shown(&self.video, &self.memory, stream, session).await
+    }
+
+    async fn renditions(
+        &self,
+        session: &Session,
+        stream: &Stream,
+        shown: &Shown,
+    ) -> Result<(Vec<Rendition>, Vec<String>), VideoError> {
+        let v = &self.video;
+        let items = &shown.items[..shown.items.len().min(SAMPLED)];
+        let latest = session.mode == Mode::Live;
+        renditions(&v.source(stream), &v.tables, items, latest, Audio::AsIs, |_| true).await
+    }
+}
+
+async fn master(State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
+    let (session, stream) = opened(&k, Kind::Hls, &q.session_token)?;
+    let shown = k.shown(&session, &stream).await?;
+    let (renditions, left_out) = k.renditions(&session, &stream, &shown).await?;
+    let made = hls::master(&session, &q.session_token, &renditions, &left_out);
+    Ok(text(made.ok_or_else(|| nothing(&stream))?, "application/vnd.apple.mpegurl", &session))
+}
+
+async fn playlist(State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
+    let (session, stream) = opened(&k, Kind::Hls, &q.session_token)?;
+    let track = match (session.transport, q.track_number) {
+        (true, _) => None,
+        (false, Some(t)) => Some(t),
+        (false, None) => return Err(ApiError::bad_request("TrackNumber is missing")),
+    };
+    let shown = k.shown(&session, &stream).await?;
+    let made = hls::media(&session, &stream, &q.session_token, track, &shown);
+    Ok(text(made.ok_or_else(|| nothing(&stream))?, "application/vnd.apple.mpegurl", &session))
+}
+
+async fn manifest(State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
+    let (session, stream) = opened(&k, Kind::Dash, &q.session_token)?;
+    let shown = k.shown(&session, &stream).await?;
+    let (renditions, _) = k.renditions(&session, &stream, &shown).await?;
+    let now = k.video.world.clock.now();
+    let made = dash::manifest(&session, &stream, &q.session_token, &renditions, &shown, now);
+    Ok(text(made.ok_or_else(|| nothing(&stream))?, "application/dash+xml", &session))
+}
+
+async fn init(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
+    let (session, stream) = opened(&k, kind, &q.session_token)?;
+    let (Some(id), Some(hash)) = (q.track_number, q.sequence_number) else {
+        return Err(ApiError::bad_request("TrackNumber or SequenceNumber is missing"));
+    };
+    let hash = InitHash(hash);
+    let track = match stream.tracks.get(hash) {
+        Some(t) => Some(t),
+        None => {
+            let shown = k.shown(&session, &stream).await?;
+            let has = shown.items.iter().find(|f| f.entry.tracks.iter().any(|t| t.init == hash));
+            match has {
+                Some(f) => k.video.tables.track(&k.video.log, &stream, f, hash).await?,
+                None => None,
+            }
+        }
+    };
+    let track = track.filter(|t| t.id == id).ok_or_else(|| {
+        VideoError::Gone(format!(
+            "video stream {:?} has no such configuration in this session",
+            stream.name()
+        ))
+    })?;
+    let mut r = Response::new(Body::from(k.video.init_of(&track, Audio::AsIs)?));
+    set(&mut r, header::CONTENT_TYPE, "video/mp4");
+    set(&mut r, header::CACHE_CONTROL, crate::http::IMMUTABLE);
+    Ok(r)
+}
+
+/// The fragment that a URL names, if the session has it.
+async fn named(
+    k: &Kvs,
+    session: &Session,
+    stream: &Stream,
+    q: &Named,
+) -> Result<Arc<crate::Fragment>, ApiError> {
+    let Some(number) = &q.fragment_number else {
+        return Err(ApiError::bad_request("FragmentNumber is missing"));
+    };
+    let f = k.by_number(stream, number).await?;
+    f.filter(|f| session.shows(f)).ok_or_else(|| {
+        VideoError::NoMedia(format!("fragment {number} is not part of this session, or gone")).into()
+    })
+}
+
+async fn media(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>, headers: HeaderMap) -> Answer {
+    let (session, stream) = opened(&k, kind, &q.session_token)?;
+    let Some(id) = q.track_number else { return Err(ApiError::bad_request("TrackNumber is missing")) };
+    let f = named(&k, &session, &stream, &q).await?;
+    let (segment, video) = k.video.segment_of(&stream, &f, id, Audio::AsIs, Frames::All).await?;
+    Ok(sent(
+        &k,
+        segment,
+        &headers,
+        &format!("\"{}-{id}\"", f.position()),
+        if video { "video/mp4" } else { "audio/mp4" },
+    ))
+}
+
+async fn transport(State(k): State<Kvs>, Query(q): Query<Named>, headers: HeaderMap) -> Answer {
+    let (session, stream) = opened(&k, Kind::Hls, &q.session_token)?;
+    let f = named(&k, &session, &stream, &q).await?;
+    let v = &k.video;
+    let table = v.tables.get(&v.log, &stream, &f).await.map_err(ApiError::from)?;
+    let _one = v.rewriting.acquire().await.map_err(|e| VideoError::Busy(e.to_string()))?;
+    let payload = v.log.read_payload(&f.payload, 0..f.media_len()).await.map_err(|e| stream.log_error(e))?;
+    let bad = crate::mp4::damaged(stream.name(), f.position());
+    let mut parts = Vec::with_capacity(table.tracks.len());
+    for t in table.tracks.iter().filter(|t| media::ts::carries(t)) {
+        parts.push((t, media::fmp4::pieces(&table, &payload, t.id).map_err(&bad)?));
+    }
+    let runs: Vec<_> = parts.iter().map(|(track, pieces)| media::fmp4::Run { track, pieces }).collect();
+    let segment = Segment::Whole(vec![media::ts::segment(&runs).map_err(&bad)?]);
+    Ok(sent(&k, segment, &headers, &format!("\"{}-ts\"", f.position()), "video/mp2t"))
+}
+
+fn sent(k: &Kvs, segment: Segment, headers: &HeaderMap, etag: &str, kind: &'static str) -> Response {
+    let log = k.video.log.clone();
+    let part = part(headers, etag, segment.len());
+    part.respond(kind, |range| Body::from_stream(segment.bytes(log, range)))
+}
