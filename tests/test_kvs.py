@@ -143,3 +143,32 @@ def test_what_is_wrong_is_said_as_the_services_say_it(server):
     assert r.status_code == 403 and r.headers["x-amzn-ErrorType"] == r.headers["x-amz-ErrorType"] == "MissingAuthenticationTokenException"
     assert r.headers["x-amzn-RequestId"] == r.headers["x-amz-RequestId"] and "Message" in r.json()
     assert "x-amzn-RequestId" not in requests.get(server.url + "/createStream", timeout=10).headers, "not an operation"
+
+
+def test_pages_of_other_origins_may_call(server):
+    asked = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type,x-amz-date"}
+    for path in ("/createStream", "/"):
+        r = requests.options(server.url + path, headers=asked, timeout=10)
+        assert r.status_code == 200 and r.headers["access-control-allow-origin"] == "*", path
+        assert r.headers["access-control-allow-methods"] == "POST" and "authorization" in r.headers["access-control-allow-headers"]
+    assert "access-control-allow-origin" not in requests.options(server.url + "/v1/streams", headers=asked, timeout=10).headers
+    r = requests.post(server.url + "/createStream", json={}, headers={"Origin": "https://page.example"}, timeout=10)
+    assert r.status_code == 403 and r.headers["access-control-allow-origin"] == "*" and "x-amzn-ErrorType" in r.headers["access-control-expose-headers"]
+    assert "access-control-allow-origin" not in requests.post(server.url + "/createStream", json={}, timeout=10).headers
+
+
+def test_media_is_asked_for_five_times_a_second(serve):
+    def codes(server):
+        client(server).create_stream(StreamName="s", DataRetentionInHours=1)
+        media = client(server, "kinesis-video-media")
+        out = []
+        for _ in range(12):
+            try:
+                media.get_media(StreamName="s", StartSelector={"StartSelectorType": "NOW"})["Payload"].close()
+                out.append("OK")
+            except ClientError as e:
+                out.append(e.response["Error"]["Code"])
+        return out
+
+    assert "ClientLimitExceededException" in codes(serve("aws"))
+    assert set(codes(serve("off", "--set", 'video.limits="off"'))) == {"OK"}

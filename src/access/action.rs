@@ -34,6 +34,7 @@ pub mod actions {
         GET_MEDIA = "kinesisvideo:GetMedia";
         LIST_FRAGMENTS = "kinesisvideo:ListFragments";
         GET_HLS_STREAMING_SESSION_URL = "kinesisvideo:GetHLSStreamingSessionURL";
+        GET_DASH_STREAMING_SESSION_URL = "kinesisvideo:GetDASHStreamingSessionURL";
         GET_IMAGES = "kinesisvideo:GetImages";
         GET_CLIP = "kinesisvideo:GetClip";
         DESCRIBE_IMAGE_GENERATION_CONFIGURATION = "kinesisvideo:DescribeImageGenerationConfiguration";
@@ -51,6 +52,18 @@ pub mod actions {
         UPDATE_IMAGE_GENERATION_CONFIGURATION = "kinesisvideo:UpdateImageGenerationConfiguration";
         UPDATE_NOTIFICATION_CONFIGURATION = "kinesisvideo:UpdateNotificationConfiguration";
         UPDATE_STREAM_STORAGE_CONFIGURATION = "kinesisvideo:UpdateStreamStorageConfiguration";
+        CREATE_SIGNALING_CHANNEL = "kinesisvideo:CreateSignalingChannel";
+        DELETE_EDGE_CONFIGURATION = "kinesisvideo:DeleteEdgeConfiguration";
+        DELETE_SIGNALING_CHANNEL = "kinesisvideo:DeleteSignalingChannel";
+        DESCRIBE_EDGE_CONFIGURATION = "kinesisvideo:DescribeEdgeConfiguration";
+        DESCRIBE_MEDIA_STORAGE_CONFIGURATION = "kinesisvideo:DescribeMediaStorageConfiguration";
+        DESCRIBE_SIGNALING_CHANNEL = "kinesisvideo:DescribeSignalingChannel";
+        GET_SIGNALING_CHANNEL_ENDPOINT = "kinesisvideo:GetSignalingChannelEndpoint";
+        LIST_EDGE_AGENT_CONFIGURATIONS = "kinesisvideo:ListEdgeAgentConfigurations";
+        LIST_SIGNALING_CHANNELS = "kinesisvideo:ListSignalingChannels";
+        START_EDGE_CONFIGURATION_UPDATE = "kinesisvideo:StartEdgeConfigurationUpdate";
+        UPDATE_MEDIA_STORAGE_CONFIGURATION = "kinesisvideo:UpdateMediaStorageConfiguration";
+        UPDATE_SIGNALING_CHANNEL = "kinesisvideo:UpdateSignalingChannel";
         LIST_CAMERAS = "rushes:ListCameras";
         DESCRIBE_CAMERA = "rushes:DescribeCamera";
         CREATE_CAMERA = "rushes:CreateCamera";

@@ -10,6 +10,7 @@ const VIEW: &[Action] = &[
     actions::GET_MEDIA,
     actions::LIST_FRAGMENTS,
     actions::GET_HLS_STREAMING_SESSION_URL,
+    actions::GET_DASH_STREAMING_SESSION_URL,
     actions::GET_IMAGES,
 ];
 

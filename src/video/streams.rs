@@ -25,8 +25,13 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use world::{Arn, Home, ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Config, Live, RetentionChange, Rules, StreamRetention, VideoError, ingest::Tail, kvs::settings::Settings,
-    lost::Lost, store::Recent, tables::Tracks, timeline::RunCache,
+    Config, Live, RetentionChange, Rules, StreamRetention, VideoError,
+    ingest::Tail,
+    kvs::{rates::Bucket, settings::Settings},
+    lost::Lost,
+    store::Recent,
+    tables::Tracks,
+    timeline::RunCache,
 };
 
 const KIND: &str = "video-stream";
@@ -98,7 +103,7 @@ impl Described {
 }
 
 /// Twenty letters and digits that stand for a document's version and say nothing.
-fn version(doc: &Document) -> String {
+pub(crate) fn version(doc: &Document) -> String {
     const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let uid = doc.keys.iter().find(|(k, _)| k == "uid").map_or("", |(_, v)| v.as_str());
     let hash = access::sha256(format!("{uid}/{}", doc.version).as_bytes());
@@ -121,6 +126,10 @@ pub(crate) struct Stream {
     /// Connections that may read it at once: by GetMedia, and by GetMediaForFragmentList.
     pub getting: Arc<Semaphore>,
     pub listing: Arc<Semaphore>,
+    /// How often PutMedia and GetMedia may be called, and how fast the former sends.
+    pub put_calls: Bucket,
+    pub get_calls: Bucket,
+    pub put_bytes: Bucket,
     /// What the next fragment continues; held while one is committed.
     pub tail: AsyncMutex<Option<Tail>>,
     pub live: Live,
@@ -150,6 +159,9 @@ impl Stream {
             numbers: AtomicU64::new(0),
             getting: Arc::new(Semaphore::new(3)),
             listing: Arc::new(Semaphore::new(5)),
+            put_calls: Bucket::calls(),
+            get_calls: Bucket::calls(),
+            put_bytes: Bucket::put(),
             tail: AsyncMutex::default(),
             live: Live::default(),
             recent: AsyncMutex::default(),

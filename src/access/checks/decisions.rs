@@ -52,6 +52,7 @@ async fn the_table_holds() {
         actions::GET_MEDIA,
         actions::LIST_FRAGMENTS,
         actions::GET_HLS_STREAMING_SESSION_URL,
+        actions::GET_DASH_STREAMING_SESSION_URL,
         actions::GET_IMAGES,
     ];
     let everything = "yYglsn*dcr";

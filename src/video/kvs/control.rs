@@ -105,7 +105,16 @@ pub struct StorageOutput {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MappedOutput {
-    mapped_resource_configuration_list: [(); 0],
+    mapped_resource_configuration_list: Vec<Mapped>,
+}
+
+/// API_MappedResourceConfigurationListItem
+#[derive(Debug, Serialize)]
+struct Mapped {
+    #[serde(rename = "Type")]
+    kind: &'static str,
+    #[serde(rename = "ARN")]
+    arn: String,
 }
 
 /// Where the next page begins.
@@ -438,7 +447,7 @@ impl Kvs {
         .await
     }
 
-    /// API_DescribeMappedResourceConfiguration: nothing is mapped before there are channels.
+    /// API_DescribeMappedResourceConfiguration: the signaling channel whose media are stored in the stream.
     pub(super) async fn describe_mapped(
         &self,
         _: Call,
@@ -446,8 +455,10 @@ impl Kvs {
         i: DescribeMapped,
     ) -> Result<MappedOutput, AwsError> {
         drop(permit);
-        self.described(i.stream()?).await?;
-        Ok(MappedOutput { mapped_resource_configuration_list: [] })
+        let d = self.described(i.stream()?).await?;
+        let channels = self.stored_in(&d.info.arn.0).await?;
+        let mapped = channels.into_iter().map(|(_, arn)| Mapped { kind: "SIGNALING_CHANNEL", arn });
+        Ok(MappedOutput { mapped_resource_configuration_list: mapped.collect() })
     }
 
     /// What a client brings back, in the letters that the models allow.

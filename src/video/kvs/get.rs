@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use wire::aws::{AwsError, Call, Input, Pattern, Shown, Time, Violations};
 use world::{Arn, Home, Timestamp};
 
-use super::{Kvs, error, find, input::input, number};
+use super::{Kvs, error, find, input::input, number, rates::Bucket};
 use crate::{By, Fragment, VideoError, streams::Stream};
 
 static NUMBER: Pattern = Pattern::new("^[0-9]+$");
@@ -184,6 +184,9 @@ impl Kvs {
         self.video.check(&permit, &[actions::GET_MEDIA], &name)?;
         let s = i.selector.unwrap_or_default();
         let (stream, place) = self.reader(&name, |s| &s.getting, "ConnectionLimitExceededException")?;
+        if self.config.limits {
+            stream.get_calls.call(self.video.world.clock.monotonic())?;
+        }
         let log = &self.video.log;
         let head = log.watch(stream.shard).map_err(|e| stream.log_error(e))?;
         let next = head.borrow().next;
@@ -223,6 +226,7 @@ impl Kvs {
             page: Vec::new().into_iter(),
             ready: Vec::new().into_iter(),
             over: false,
+            rate: self.config.limits.then(Bucket::get),
             _place: place,
         };
         Ok(webm(stream::unfold(following, |mut f| async move { f.next().await.map(|b| (Ok(b), f)) })))
@@ -366,6 +370,7 @@ struct Following {
     page: vec::IntoIter<Arc<Fragment>>,
     ready: vec::IntoIter<Bytes>,
     over: bool,
+    rate: Option<Bucket>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -373,6 +378,13 @@ impl Following {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(b) = self.ready.next() {
+                if let Some(rate) = &self.rate {
+                    let clock = &self.kvs.video.world.clock;
+                    let wait = rate.owe(b.len() as f64, clock.monotonic());
+                    if !wait.is_zero() {
+                        clock.sleep(wait).await;
+                    }
+                }
                 return Some(b);
             }
             if self.over {

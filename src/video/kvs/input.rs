@@ -33,18 +33,45 @@ const APIS: [&str; 8] = [
     "GET_IMAGES",
 ];
 
+/// The parts of an ARN of this service: `stream` or `channel`, the name, and when it was made.
+pub(super) fn parts(arn: &str) -> Option<(&str, &str, Option<i64>)> {
+    let mut parts = arn.splitn(6, ':').nth(5)?.split('/');
+    let (kind, name, made) = (parts.next()?, parts.next()?, parts.next());
+    Some((kind, name, made.and_then(|m| m.parse().ok())))
+}
+
+/// What tags are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tagged {
+    /// A stream's name, and its creation time.
+    Stream((String, Option<i64>)),
+    /// A signaling channel's.
+    Channel((String, Option<i64>)),
+}
+
+impl Tagged {
+    fn of(arn: Option<&str>) -> Result<Tagged, AwsError> {
+        match arn.and_then(parts) {
+            Some(("channel", name, made)) => Ok(Tagged::Channel((name.to_owned(), made))),
+            _ => Ok(Tagged::Stream(named(None, arn)?)),
+        }
+    }
+    fn resource(&self, home: &Home) -> Arn {
+        match self {
+            Tagged::Stream((name, _)) => home.video_stream(name),
+            Tagged::Channel((name, _)) => super::channels::resource(home, name),
+        }
+    }
+}
+
 /// The stream that an input names; the ARN's creation time, if it was named so.
 pub(super) fn named(name: Option<&str>, arn: Option<&str>) -> Result<(String, Option<i64>), AwsError> {
     match (name, arn) {
         (Some(n), None) => Ok((n.to_owned(), None)),
-        (None, Some(a)) => {
-            let mut parts = a.split('/');
-            let (kind, name, made) = (parts.next(), parts.next(), parts.next());
-            if !kind.is_some_and(|k| k.ends_with(":stream")) {
-                return Err(error::argument(format!("{a} is not the ARN of a stream.")));
-            }
-            Ok((name.unwrap_or_default().to_owned(), made.and_then(|m| m.parse().ok())))
-        }
+        (None, Some(a)) => match parts(a) {
+            Some(("stream", name, made)) => Ok((name.to_owned(), made)),
+            _ => Err(error::argument(format!("{a} is not the ARN of a stream."))),
+        },
         (Some(_), Some(_)) => {
             Err(error::argument("StreamARN and StreamName cannot be provided at the same time."))
         }
@@ -93,11 +120,11 @@ macro_rules! input {
         $crate::kvs::input::input!($(#[$doc])* other $name {
             $($rest)*
             resource_arn: String = "ResourceARN" => |v, x| { v.text("resourceARN", x).required().pattern(&$crate::kvs::input::ARN).length(1, 1024); };
-        } |i, home| Ok(home.video_stream(&i.stream()?.0)));
+        } |i, home| Ok(i.tagged()?.resource(home)));
         impl $name {
-            /// The stream's name and its creation time.
-            pub(crate) fn stream(&self) -> Result<(String, Option<i64>), AwsError> {
-                $crate::kvs::input::named(None, self.resource_arn.as_deref())
+            /// What its ARN names.
+            pub(super) fn tagged(&self) -> Result<$crate::kvs::input::Tagged, AwsError> {
+                $crate::kvs::input::Tagged::of(self.resource_arn.as_deref())
             }
         }
     };
@@ -107,10 +134,10 @@ pub(super) use input;
 pub(super) fn next_token(v: &mut Violations, x: &Option<String>) {
     v.text("nextToken", x).pattern(&TOKEN).length(0, 1024);
 }
-fn version(v: &mut Violations, x: &Option<String>) {
+pub(super) fn version(v: &mut Violations, x: &Option<String>) {
     v.text("currentVersion", x).pattern(&VERSION).length(1, 64);
 }
-fn required_version(v: &mut Violations, x: &Option<String>) {
+pub(super) fn required_version(v: &mut Violations, x: &Option<String>) {
     v.text("currentVersion", x).required().pattern(&VERSION).length(1, 64);
 }
 fn device(v: &mut Violations, x: &Option<String>) {
@@ -121,6 +148,12 @@ fn media_type(v: &mut Violations, x: &Option<String>) {
 }
 fn tags(v: &mut Violations, x: &Option<BTreeMap<String, String>>) {
     v.map("tags", x).count(1, 50).keys_length(1, 128).values_length(0, 256);
+}
+pub(super) fn tag_list(v: &mut Violations, x: &Option<Vec<Tag>>, least: usize) {
+    v.list("tags", x).count(least, 50).each(|t, v| {
+        v.text("key", &t.key).required().length(1, 128);
+        v.text("value", &t.value).required().length(0, 256);
+    });
 }
 fn tag_keys(v: &mut Violations, x: &Option<Vec<String>>) {
     v.list("tagKeyList", x).required().count(1, 50).each_length(1, 128);
@@ -231,12 +264,7 @@ input! {
 input! {
     /// API_TagResource
     resource TagResource {
-        tags: Vec<Tag> = "Tags" => |v, x| {
-            v.list("tags", x).required().count(1, 50).each(|t, v| {
-                v.text("key", &t.key).required().length(1, 128);
-                v.text("value", &t.value).required().length(0, 256);
-            });
-        };
+        tags: Vec<Tag> = "Tags" => |v, x| { v.list("tags", x).required(); tag_list(v, x, 1); };
     }
 }
 input! {
@@ -321,6 +349,7 @@ mod tests {
             (None, None),
             (Some("door"), Some(arn)),
             (None, Some("arn:aws:kinesisvideo:x:1:channel/door/17")),
+            (None, Some("stream/door/17")),
         ] {
             assert!(named(n, a).is_err());
         }

@@ -6,15 +6,19 @@
 
 mod ack;
 mod api;
+mod channels;
 mod control;
+mod edge;
 mod error;
 mod find;
 mod get;
 mod input;
 mod number;
 mod out;
+mod play;
 mod producer;
 mod put;
+pub(crate) mod rates;
 pub mod settings;
 mod tags;
 
@@ -23,6 +27,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use api::service;
+pub use channels::Channel;
+pub use play::router;
 
 use crate::Video;
 
@@ -49,12 +55,13 @@ pub struct Kvs {
     pub(crate) video: Arc<Video>,
     pub(crate) config: Arc<Config>,
     stopping: watch::Sender<bool>,
+    memory: Arc<play::Memory>,
 }
 
 impl Kvs {
     /// Over the streams of `video`.
     pub fn new(video: Arc<Video>, config: Config) -> Kvs {
-        Kvs { video, config: Arc::new(config), stopping: watch::Sender::new(false) }
+        Kvs { video, config: Arc::new(config), stopping: watch::Sender::new(false), memory: Arc::default() }
     }
 
     /// Ends what is under way, as the server stops.

@@ -1,7 +1,7 @@
 //! PutMedia: a producer's connection. The body is Matroska that comes for as long as the producer likes; the answer begins
 //! with it, and its lines say what became of each fragment (API_dataplane_PutMedia).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use access::{Permit, actions};
 use axum::{
@@ -24,7 +24,7 @@ use super::{
     input::input,
     producer::{AWS, Ended, OFF, Producer},
 };
-use crate::Session;
+use crate::{Session, streams::Stream};
 
 /// The headers that the input comes in.
 pub const BINDS: &[Bind] = &[
@@ -109,6 +109,7 @@ impl Kvs {
             world: v.world.clone(),
             name,
             acks,
+            stream: self.config.limits.then(|| stream.clone()),
             until: self.config.limits.then(|| v.world.clock.monotonic() + LONGEST),
             stopping: self.stopping.subscribe(),
         };
@@ -138,6 +139,9 @@ impl Kvs {
             _ => Timestamp(0),
         };
         let stream = v.streams.get(&d.info.name)?;
+        if self.config.limits {
+            stream.put_calls.call(v.world.clock.monotonic())?;
+        }
         let publishing = stream.publishing.load(std::sync::atomic::Ordering::SeqCst) != 0;
         let status = stream.live.status();
         let lately = status.last_unit.is_some_and(|t| now.since(t) < QUIET);
@@ -165,6 +169,8 @@ struct Connection {
     world: World,
     name: String,
     acks: Acks,
+    /// Whose rate is held.
+    stream: Option<Arc<Stream>>,
     until: Option<Duration>,
     stopping: watch::Receiver<bool>,
 }
@@ -230,6 +236,13 @@ impl Connection {
                 Some(Ok(f)) => {
                     if let Ok(data) = f.into_data() {
                         producer.push(&data, self.world.clock.now()).await?;
+                        if let Some(s) = &self.stream {
+                            // A producer that is not read from waits.
+                            let wait = s.put_bytes.owe(data.len() as f64, clock.monotonic());
+                            if !wait.is_zero() {
+                                clock.sleep(wait).await;
+                            }
+                        }
                     }
                 }
             }

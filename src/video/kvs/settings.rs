@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wire::aws::{Pattern, Shown, Violations};
 
+use super::edge::Edge;
+
 /// A stream's part of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -30,6 +32,9 @@ pub struct Settings {
     /// Notifications that are to be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notification: Option<Notification>,
+    /// What an edge agent is to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Edge>,
 }
 
 impl Settings {

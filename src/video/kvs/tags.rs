@@ -1,4 +1,4 @@
-//! Tags of streams.
+//! Tags of streams and signaling channels.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,12 @@ use access::Permit;
 use serde::Serialize;
 use wire::aws::{AwsError, Call, Empty};
 
-use super::{Kvs, error, input::*};
+use super::{
+    Kvs, error,
+    input::{Tagged, *},
+};
 
-/// Tags of one stream.
+/// Tags of one of them.
 const MOST: usize = 50;
 
 /// API_ListTagsForStream, API_ListTagsForResource
@@ -35,6 +38,12 @@ fn letters(s: &str) -> bool {
     s.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() && !c.is_control() || "_.:/=+-@".contains(c))
 }
 
+/// Tags as they come in lists.
+pub(super) fn of_list(tags: Option<Vec<Tag>>) -> BTreeMap<String, String> {
+    let all = tags.into_iter().flatten();
+    all.map(|t| (t.key.unwrap_or_default(), t.value.unwrap_or_default())).collect()
+}
+
 impl Kvs {
     /// API_TagStream
     pub(super) async fn tag_stream(&self, _: Call, permit: Permit, i: TagStream) -> Result<Empty, AwsError> {
@@ -48,10 +57,15 @@ impl Kvs {
         permit: Permit,
         i: TagResource,
     ) -> Result<Empty, AwsError> {
-        let stream = i.stream()?;
-        let tags = i.tags.into_iter().flatten();
-        let tags = tags.map(|t| (t.key.unwrap_or_default(), t.value.unwrap_or_default())).collect();
-        self.tag(permit, stream, tags).await
+        let tagged = i.tagged()?;
+        let tags = of_list(i.tags);
+        match tagged {
+            Tagged::Stream(stream) => self.tag(permit, stream, tags).await,
+            Tagged::Channel(channel) => {
+                drop(permit);
+                self.change_channel_tags(channel, |t| t.extend(tags.clone())).await
+            }
+        }
     }
 
     /// API_UntagStream
@@ -71,7 +85,15 @@ impl Kvs {
         permit: Permit,
         i: UntagResource,
     ) -> Result<Empty, AwsError> {
-        self.untag(permit, i.stream()?, i.tag_keys.unwrap_or_default()).await
+        let tagged = i.tagged()?;
+        let keys = i.tag_keys.unwrap_or_default();
+        match tagged {
+            Tagged::Stream(stream) => self.untag(permit, stream, keys).await,
+            Tagged::Channel(channel) => {
+                drop(permit);
+                self.change_channel_tags(channel, |t| t.retain(|k, _| !keys.contains(k))).await
+            }
+        }
     }
 
     /// API_ListTagsForStream. All tags make one page.
@@ -93,7 +115,11 @@ impl Kvs {
         i: ListTagsForResource,
     ) -> Result<Tags, AwsError> {
         drop(permit);
-        Ok(Tags { tags: self.described(i.stream()?).await?.body.kvs.tags })
+        let tags = match i.tagged()? {
+            Tagged::Stream(stream) => self.described(stream).await?.body.kvs.tags,
+            Tagged::Channel(channel) => self.channel_tags(&channel).await?,
+        };
+        Ok(Tags { tags })
     }
 
     async fn tag(
