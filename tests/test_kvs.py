@@ -1,5 +1,6 @@
 """Kinesis Video Streams through boto3: streams, their settings and tags."""
 
+import concurrent.futures
 import datetime
 
 import boto3
@@ -161,14 +162,15 @@ def test_media_is_asked_for_five_times_a_second(serve):
     def codes(server):
         client(server).create_stream(StreamName="s", DataRetentionInHours=1)
         media = client(server, "kinesis-video-media")
-        out = []
-        for _ in range(12):
+
+        def one(_):
             try:
                 media.get_media(StreamName="s", StartSelector={"StartSelectorType": "NOW"})["Payload"].close()
-                out.append("OK")
             except ClientError as e:
-                out.append(e.response["Error"]["Code"])
-        return out
+                return e.response["Error"]["Code"]
+
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            return set(pool.map(one, range(30)))
 
     assert "ClientLimitExceededException" in codes(serve("aws"))
-    assert set(codes(serve("off", "--set", 'video.limits="off"'))) == {"OK"}
+    assert codes(serve("off", "--set", 'video.limits="off"')) == {None}

@@ -127,8 +127,10 @@ def test_relative_times_and_starts_with_unpadded_milliseconds(kvs):
     assert [round(f["ProducerTimestamp"].timestamp() * 1000) for f in listed] == [T0 + 5, T0 + 1005]
 
 
-def test_what_is_put_comes_back_byte_for_byte(kvs):
+def test_what_is_put_comes_back_byte_for_byte(serve):
     """Clusters of known and unknown size, tags between and after, frames of three tracks in a codec that nobody knows."""
+    kvs = serve("data", "--set", 'video.limits="off"')
+    client(kvs).create_stream(StreamName="s", DataRetentionInHours=24)
     tracks = [pm.track(1, private=pm.AVCC), pm.track(2, "A_AAC", 2, bytes.fromhex("1588")), pm.track(3, "V_NOBODY/KNOWS", 1, b"\1\2\3")]
     head = header(*tracks)
 

@@ -183,10 +183,10 @@ impl Kvs {
         self.described((name.clone(), made)).await?;
         self.video.check(&permit, &[actions::GET_MEDIA], &name)?;
         let s = i.selector.unwrap_or_default();
-        let (stream, place) = self.reader(&name, |s| &s.getting, "ConnectionLimitExceededException")?;
         if self.config.limits {
-            stream.get_calls.call(self.video.world.clock.monotonic())?;
+            self.video.streams.get(&name)?.get_calls.call(self.video.world.clock.monotonic())?;
         }
+        let (stream, place) = self.reader(&name, |s| &s.getting, "ConnectionLimitExceededException")?;
         let log = &self.video.log;
         let head = log.watch(stream.shard).map_err(|e| stream.log_error(e))?;
         let next = head.borrow().next;

@@ -361,7 +361,8 @@ mod tests {
             place: Default::default(),
         };
         let number = (CREATED + second * position as u32).micros() as u64;
-        let entry = Entry { independent: true, number, tracks: vec![track], ordinal: position, ..Entry::default() };
+        let entry =
+            Entry { independent: true, number, tracks: vec![track], ordinal: position, ..Entry::default() };
         Arc::new(Fragment { payload, entry })
     }
 
