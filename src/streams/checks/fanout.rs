@@ -5,7 +5,7 @@ use serde_json::Value;
 use wire::aws::AwsError;
 use world::{Timestamp, sim::SimClock};
 
-use super::{Site, data, made};
+use super::{Site, data, made, shown};
 use crate::{DataStreams, fanout::SubscribeToShardEvent, input::*};
 
 /// Registers one; its ARN.
@@ -53,7 +53,7 @@ async fn a_subscription_lasts_five_minutes() {
             biased;
             event = events.next() => match event {
                 Some(event) => {
-                    let event = serde_json::to_value(event.unwrap()).unwrap();
+                    let event = shown(&event.unwrap());
                     match &data(&event)[..] {
                         [] => empty.push(seconds),
                         some => got.extend_from_slice(some),
@@ -89,18 +89,14 @@ async fn a_later_subscription_takes_over_after_five_seconds() {
     let refused = s.subscription(&arn).await.map(drop).unwrap_err();
     assert_eq!(refused.code, "ResourceInUseException");
     s.put("s", "k", b"x").await.unwrap();
-    assert_eq!(
-        data(&serde_json::to_value(old.next().await.unwrap().unwrap()).unwrap()),
-        ["x"],
-        "the old one goes on"
-    );
+    assert_eq!(data(&shown(&old.next().await.unwrap().unwrap())), ["x"], "the old one goes on");
     clock.advance(Duration::from_millis(1));
     let mut new = Box::pin(s.subscription(&arn).await.unwrap());
     assert_eq!(old.next().await.unwrap().unwrap_err().code, "ResourceInUseException");
     assert!(old.next().await.is_none());
     drop(old);
     // That the old one is gone does not end the new one, nor lets another in early.
-    assert_eq!(data(&serde_json::to_value(new.next().await.unwrap().unwrap()).unwrap()), ["x"]);
+    assert_eq!(data(&shown(&new.next().await.unwrap().unwrap())), ["x"]);
     assert_eq!(s.subscription(&arn).await.map(drop).unwrap_err().code, "ResourceInUseException");
     // A consumer that is deregistered is told so.
     let i = DeregisterStreamConsumer { consumer_arn: Some(arn), ..<_>::default() };

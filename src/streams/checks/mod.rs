@@ -133,8 +133,13 @@ impl DataStreams {
     pub(crate) async fn read(&self, iterator: &str) -> Result<serde_json::Value, AwsError> {
         let i = GetRecords { shard_iterator: Some(iterator.into()), ..<_>::default() };
         let out = self.get_records(self.permit(), i).await?;
-        Ok(serde_json::to_value(&out).unwrap())
+        Ok(shown(&out))
     }
+}
+
+/// An answer or event as clients get it, in JSON.
+pub(crate) fn shown(out: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::from_slice(&wire::aws::Protocol::Json11.encode(out).unwrap()).unwrap()
 }
 
 /// The data of the records of an answer.

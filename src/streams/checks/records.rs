@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use wire::aws::Time;
 
-use super::{Site, data};
+use super::{Site, data, shown};
 use crate::{input::*, sequence::SequenceNumber};
 
 const ONE: &str = "shardId-000000000000";
@@ -50,7 +50,7 @@ async fn every_kind_of_iterator_begins_where_it_says() {
     // A page is as long as asked, and says how far behind it leaves the reader.
     let it = s.from("s", ONE, "TRIM_HORIZON", None).await.unwrap();
     let page = GetRecords { shard_iterator: Some(it), limit: Some(2), ..<_>::default() };
-    let page = serde_json::to_value(s.get_records(s.permit(), page).await.unwrap()).unwrap();
+    let page = shown(&s.get_records(s.permit(), page).await.unwrap());
     assert_eq!(data(&page).concat(), "01");
     assert!(page["MillisBehindLatest"].as_i64().unwrap() >= 20);
     let rest = s.read(page["NextShardIterator"].as_str().unwrap()).await.unwrap();
