@@ -7,6 +7,8 @@ target=${CARGO_TARGET_DIR:-target}
 logs=$target/test-logs
 mkdir -p "$logs"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} NO_COLOR=1
+# What would make the next compilation faster takes gigabytes, and time in this one.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 passed=0 failed=0 begun=$SECONDS summary=()
 
 # Adds up what a stage's log says: sum FILE LINES WORD, the numbers before WORD in the lines that match.
