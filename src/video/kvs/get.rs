@@ -17,7 +17,12 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use wire::aws::{AwsError, Call, Input, Pattern, Shown, Time, Violations};
 use world::{Arn, Home, Timestamp};
 
-use super::{Kvs, error, find, input::input, number, rates::Bucket};
+use super::{
+    Kvs, error, find,
+    input::{Selector, input},
+    number,
+    rates::Bucket,
+};
 use crate::{By, Fragment, VideoError, streams::Stream};
 
 static NUMBER: Pattern = Pattern::new("^[0-9]+$");
@@ -43,24 +48,6 @@ pub struct StartSelector {
     continuation_token: Option<String>,
 }
 impl Shown for StartSelector {}
-
-/// API_reader_TimestampRange
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Range {
-    start_timestamp: Option<Time>,
-    end_timestamp: Option<Time>,
-}
-impl Shown for Range {}
-
-/// API_reader_FragmentSelector
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Selector {
-    fragment_selector_type: Option<String>,
-    timestamp_range: Option<Range>,
-}
-impl Shown for Selector {}
 
 input! {
     /// API_dataplane_GetMedia

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use wire::aws::{AwsError, Input, Pattern, Shown, Violations};
+use wire::aws::{AwsError, Input, Pattern, Shown, Time, Violations};
 use world::{Arn, Home};
 
 use super::{
@@ -171,6 +171,24 @@ pub struct Storage {
     pub(crate) default_storage_tier: Option<String>,
 }
 impl Shown for Storage {}
+
+/// API_reader_TimestampRange, and those of clips and sessions, which are the same.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Range {
+    pub(super) start_timestamp: Option<Time>,
+    pub(super) end_timestamp: Option<Time>,
+}
+impl Shown for Range {}
+
+/// API_reader_FragmentSelector, and those of clips and sessions, which are the same.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Selector {
+    pub(super) fragment_selector_type: Option<String>,
+    pub(super) timestamp_range: Option<Range>,
+}
+impl Shown for Selector {}
 
 /// API_StreamNameCondition
 #[derive(Debug, Default, Deserialize)]

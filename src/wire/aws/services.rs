@@ -9,9 +9,8 @@ use access::{Credentials, Denied, Gate, Known, SignatureFault};
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
-    middleware::{self, Next},
     response::Response,
 };
 use base64::Engine as _;
@@ -82,7 +81,11 @@ impl Services {
 
     /// Answers what is meant for these services, and lets `router` have the rest.
     pub fn in_front_of(self, router: Router) -> Router {
-        router.layer(middleware::from_fn_with_state(Arc::new(self), entry))
+        let both = Arc::new((self, router));
+        Router::new().fallback(move |request| {
+            let both = both.clone();
+            async move { both.0.answer_before(&both.1, request).await }
+        })
     }
 
     /// The same for one request: the shortest way, since many a stream's records come one by one.
@@ -348,13 +351,6 @@ fn respond(protocol: Protocol, answer: Answer) -> Response {
     let mut r = Response::new(body);
     r.headers_mut().insert(header::CONTENT_TYPE, content_type);
     r
-}
-
-async fn entry(State(services): State<Arc<Services>>, request: Request, next: Next) -> Response {
-    match services.answer(request).await {
-        Ok(r) => r,
-        Err(request) => next.run(request).await,
-    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use access::{Permit, actions};
 use media::Codec;
 use serde::{Deserialize, Serialize};
-use wire::aws::{AwsError, Call, Input, Shown, Time, Violations};
+use wire::aws::{AwsError, Call, Input, Time, Violations};
 use world::{Arn, Home, Timestamp};
 
 use super::{
@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     By, Fragment, VideoError,
-    kvs::{Kvs, error, input::input},
+    kvs::{
+        Kvs, error,
+        input::{Selector, input},
+    },
     mp4,
     streams::Stream,
 };
@@ -30,24 +33,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const LIVE: Duration = Duration::from_secs(30);
 /// Fragments of a playlist unless asked otherwise: of one that slides, and of one on demand.
 const USUAL: (usize, usize) = (5, 1000);
-
-/// API_reader_HLSTimestampRange, API_reader_DASHTimestampRange
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Range {
-    start_timestamp: Option<Time>,
-    end_timestamp: Option<Time>,
-}
-impl Shown for Range {}
-
-/// API_reader_HLSFragmentSelector, API_reader_DASHFragmentSelector
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Selector {
-    fragment_selector_type: Option<String>,
-    timestamp_range: Option<Range>,
-}
-impl Shown for Selector {}
 
 fn mode(v: &mut Violations, x: &Option<String>) {
     v.text("playbackMode", x).one_of(&MODES);

@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
-use wire::aws::{AwsError, Call, Input, Shown, Time, Violations};
+use wire::aws::{AwsError, Call, Input, Violations};
 use world::{Arn, Home};
 
 use super::{
@@ -17,30 +17,15 @@ use super::{
 };
 use crate::{
     By, VideoError,
-    kvs::{Kvs, error, input::input},
+    kvs::{
+        Kvs, error,
+        input::{Selector, input},
+    },
 };
 
 /// Fragments, and bytes of media, of a clip (Kinesis Video Streams quotas).
 const FRAGMENTS: usize = 200;
 const BYTES: u64 = 100 << 20;
-
-/// API_reader_ClipTimestampRange
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Range {
-    start_timestamp: Option<Time>,
-    end_timestamp: Option<Time>,
-}
-impl Shown for Range {}
-
-/// API_reader_ClipFragmentSelector
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Selector {
-    fragment_selector_type: Option<String>,
-    timestamp_range: Option<Range>,
-}
-impl Shown for Selector {}
 
 input! {
     /// API_reader_GetClip
