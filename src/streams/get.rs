@@ -14,7 +14,7 @@ use crate::{
     map::{self, Shard},
     quota::{Rate, Ration},
     record,
-    sequence::SequenceNumber,
+    sequence::{Digits, SequenceNumber},
     service::{DataStreams, named, stream_arn},
     stream::Stream,
     token::Iterator,
@@ -33,7 +33,7 @@ const MOST: usize = 10_000;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RecordOutput {
-    pub(crate) sequence_number: String,
+    sequence_number: Digits,
     approximate_arrival_timestamp: Time,
     data: Blob,
     /// None if it was put without one, to a stream that needs none.
@@ -326,7 +326,7 @@ impl DataStreams {
             out.last = Some(number);
             last_arrival = Some(r.arrival);
             out.records.push(RecordOutput {
-                sequence_number: number.to_string(),
+                sequence_number: number.digits(),
                 approximate_arrival_timestamp: Time(r.arrival),
                 data: Blob(d.data),
                 partition_key: d.partition_key,

@@ -19,6 +19,7 @@ use crate::{
     map::{self, Shard},
     quota::{Rate, Ration},
     record,
+    sequence::Digits,
     service::DataStreams,
     stream::Stream,
 };
@@ -38,7 +39,7 @@ const PLACINGS: usize = 16;
 #[serde(rename_all = "PascalCase")]
 pub struct PutRecordOutput {
     shard_id: String,
-    sequence_number: String,
+    sequence_number: Digits,
     #[serde(skip_serializing_if = "Option::is_none")]
     encryption_type: Option<&'static str>,
 }
@@ -58,7 +59,7 @@ pub struct PutRecordsOutput {
 #[serde(rename_all = "PascalCase")]
 pub struct PutRecordsResultEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
-    sequence_number: Option<String>,
+    sequence_number: Option<Digits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shard_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +125,7 @@ impl DataStreams {
         let (shard, position, arrival) = p.outcome.unwrap_or_else(|| Err(moving(&stream)))?;
         Ok(PutRecordOutput {
             shard_id: shard.id(),
-            sequence_number: shard.number(position, arrival).to_string(),
+            sequence_number: shard.number(position, arrival).digits(),
             encryption_type: t.kms.then_some("KMS"),
         })
     }
@@ -162,7 +163,7 @@ impl DataStreams {
             .into_iter()
             .map(|p| match p.outcome.unwrap_or_else(|| Err(moving(&stream))) {
                 Ok((shard, position, arrival)) => PutRecordsResultEntry {
-                    sequence_number: Some(shard.number(position, arrival).to_string()),
+                    sequence_number: Some(shard.number(position, arrival).digits()),
                     shard_id: Some(shard.id()),
                     ..PutRecordsResultEntry::default()
                 },

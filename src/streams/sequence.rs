@@ -4,7 +4,9 @@
 //! its index, 16 of the sequence index, `00`, 9 of the arrival in seconds, 8 of the shard's index, `2`. The sequence index
 //! of a record is its position in the log plus one, so that a shard's starting number (index zero) is before all.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
+
+use serde::{Serialize, Serializer};
 
 /// The index in the ending number of a shard that is closed.
 const END: u64 = 0x7fff_ffff_ffff_ffff;
@@ -86,21 +88,62 @@ impl SequenceNumber {
     }
 }
 
+/// The decimal form, 56 digits: records are written many at a time, so without a heap and in arithmetic of 64 bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digits([u8; DIGITS]);
+
+/// A number's leading digit of 16 is 2, so that it lies between 2¹⁸⁵ and 3·2¹⁸⁴, which have 56 digits.
+const DIGITS: usize = 56;
+
+impl SequenceNumber {
+    /// As it is shown.
+    pub fn digits(&self) -> Digits {
+        const E8: u64 = 100_000_000;
+        let (high, low) = self.bits();
+        let mut limbs =
+            [high >> 32, high, (low >> 96) as u64, (low >> 64) as u64, (low >> 32) as u64, low as u64]
+                .map(|l| l & 0xffff_ffff);
+        let mut out = [0; DIGITS];
+        // Eight digits at a time, the last first. After each, 26 bits less are left.
+        for (i, eight) in out.rchunks_exact_mut(8).enumerate() {
+            let mut rest = 0;
+            for limb in limbs.iter_mut().skip(i * 26 / 32) {
+                let n = rest << 32 | *limb;
+                (*limb, rest) = (n / E8, n % E8);
+            }
+            let mut rest = rest as u32;
+            for pair in eight.rchunks_exact_mut(2) {
+                let two = (rest % 100) as u8;
+                pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
+                rest /= 100;
+            }
+        }
+        Digits(out)
+    }
+}
+
+impl Deref for Digits {
+    type Target = str;
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl Serialize for Digits {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self)
+    }
+}
+
 impl fmt::Display for SequenceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const E19: u64 = 10_000_000_000_000_000_000;
-        let (high, low) = self.bits();
-        let mut limbs = [high, (low >> 64) as u64, low as u64];
-        let mut parts = [0u64; 3];
-        for part in &mut parts {
-            let mut rest = 0u64;
-            for limb in &mut limbs {
-                let n = u128::from(rest) << 64 | u128::from(*limb);
-                (*limb, rest) = ((n / u128::from(E19)) as u64, (n % u128::from(E19)) as u64);
-            }
-            *part = rest;
-        }
-        write!(f, "{}{:019}{:019}", parts[2], parts[1], parts[0])
+        f.write_str(&self.digits())
     }
 }
 
