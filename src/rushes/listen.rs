@@ -16,6 +16,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -27,7 +28,7 @@ use tower::ServiceExt as _;
 use wire::v1::Local;
 use world::World;
 
-use crate::{Failure, config::WebRtc};
+use crate::{Failure, config::WebRtc, stall::Stalling};
 
 /// Connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 4096;
@@ -41,6 +42,8 @@ const HEAD: Duration = Duration::from_secs(20);
 /// How long a connection may be open without any request: longer than [`HEAD`], which holds once it is known to be
 /// HTTP/1.1.
 const FIRST: Duration = Duration::from_secs(25);
+/// How long a client may read nothing of what there is for it.
+const STALL: Duration = Duration::from_secs(120);
 /// What an HTTP/2 client may send before it is read: for a stream, for a connection.
 const WINDOW: u32 = 1 << 20;
 /// Streams that a client may reset before they were looked at (CVE-2023-44487) before its connection is closed.
@@ -160,6 +163,15 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Has the system ask a silent client whether it is still there, so that one that went without a word is found out while
+/// there is nothing to send to it.
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(stream, 4)
+}
+
 async fn connection(
     world: &World,
     stream: TcpStream,
@@ -169,6 +181,7 @@ async fn connection(
     stop: watch::Receiver<bool>,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let ends = (peer, Local(stream.local_addr()?));
     let Some(tls) = tls else { return http(world, stream, ends, app, stop).await };
     let mut first = [0; 1];
@@ -219,7 +232,8 @@ where
         let answer = app.clone().answer(r);
         async { Ok::<_, Infallible>(answer.await) }
     });
-    let c = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let c = builder
+        .serve_connection_with_upgrades(TokioIo::new(Stalling::new(stream, world.clone(), STALL)), service);
     tokio::pin!(c);
     // Who says nothing, or never says which HTTP it speaks, does not keep a place that others wait for.
     let silent = async {

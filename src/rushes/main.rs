@@ -18,6 +18,7 @@ mod progress;
 mod serve;
 mod snapshot;
 mod snapshots;
+mod stall;
 mod storage;
 mod stores;
 mod tls;

@@ -26,6 +26,8 @@ const CALLS: f64 = 5.0;
 /// Bytes in an answer; after so many the shard gives nothing for [`AFTER_LARGE`].
 const PAGE: usize = 10 << 20;
 const AFTER_LARGE: Duration = Duration::from_secs(5);
+/// Bytes of an answer as it is written: a page in Base64, and what is said of its records.
+pub(crate) const ANSWER: usize = PAGE / 2 * 3;
 /// Records in an answer.
 const MOST: usize = 10_000;
 

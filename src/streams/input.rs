@@ -44,7 +44,7 @@ macro_rules! input {
         let check: fn(&mut Violations, &Option<$ty>) = $check;
         check($v, &$self.$field);
     }};
-    (@make $(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty = $wire:literal $(=> $check:expr)?;)* } $resource:expr $(; by $by:expr)?) => {
+    (@make $(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty = $wire:literal $(=> $check:expr)?;)* } $resource:expr $(; by $by:expr)? $(; answers $bytes:expr)?) => {
         $(#[$doc])*
         #[derive(Debug, Default, Deserialize)]
         #[serde(default)]
@@ -62,6 +62,9 @@ macro_rules! input {
             }
             $(fn resource_by(&self, gate: &Gate, home: &Home) -> Result<Arn, AwsError> {
                 $by(gate, self, home)
+            })?
+            $(fn answer_bytes(&self) -> usize {
+                $bytes
             })?
         }
     };
@@ -347,7 +350,8 @@ input! {@make
         None => Ok(stream_arn(home, "*")),
         arn => Ok(stream_arn(home, &named(None, arn.as_deref())?)),
     };
-    by crate::get::resource
+    by crate::get::resource;
+    answers crate::get::ANSWER
 }
 input! {
     /// API_SplitShard

@@ -10,16 +10,18 @@ use std::{
 use axum::body::{Body, HttpBody as _};
 use http_body_util::BodyExt as _;
 use ring::digest;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use world::World;
 
-use super::AwsError;
+use super::{
+    AwsError,
+    room::{Part, Room},
+};
 
-/// What all bodies that are being read may take, in units of [`UNIT`].
-const BUDGET: usize = 256 << 20 >> UNIT;
-/// 2^16 bytes.
-const UNIT: u32 = 16;
-/// How long a body may wait for others to go.
+/// What all bodies that are being read may take.
+const BUDGET: usize = 256 << 20;
+/// How far room is reserved ahead of what has come.
+const AHEAD: usize = 64 << 10;
+/// How long what nobody wants is read.
 const WAIT: Duration = Duration::from_secs(5);
 /// A body must come within this, and so much longer as it is large at [`SLOWEST`].
 const TIME: Duration = Duration::from_secs(20);
@@ -34,7 +36,7 @@ const KEPT_BYTES: usize = 2 << 20;
 /// Where bodies are read.
 pub(crate) struct Bodies {
     world: World,
-    room: Arc<Semaphore>,
+    room: Room,
     kept: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -44,7 +46,7 @@ pub(crate) struct Buffer {
     /// SHA-256 of it.
     pub(crate) hash: [u8; 32],
     from: Arc<Bodies>,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Part,
 }
 
 impl Deref for Buffer {
@@ -62,7 +64,8 @@ impl Drop for Buffer {
 
 impl Bodies {
     pub(crate) fn new(world: World) -> Arc<Bodies> {
-        Arc::new(Bodies { world, room: Arc::new(Semaphore::new(BUDGET)), kept: Mutex::default() })
+        let busy = "Too many bytes of requests are under way. Please try again.";
+        Arc::new(Bodies { room: Room::new(world.clone(), BUDGET, busy), world, kept: Mutex::default() })
     }
 
     fn give_back(&self, mut v: Vec<u8>) {
@@ -96,10 +99,10 @@ impl Bodies {
         announced: Option<usize>,
         max: usize,
     ) -> Result<Buffer, AwsError> {
-        let mut room: Option<OwnedSemaphorePermit> = None;
+        let mut room = Part::default();
         let mut hash = digest::Context::new(&digest::SHA256);
         let bytes = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let mut buffer = Buffer { bytes, hash: [0; 32], from: self.clone(), _room: None };
+        let mut buffer = Buffer { bytes, hash: [0; 32], from: self.clone(), _room: Part::default() };
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| AwsError::serialization(format!("the body broke off: {e}")))?;
             // Trailers say nothing to us.
@@ -111,18 +114,10 @@ impl Bodies {
                 return Err(AwsError::too_large(max));
             }
             // Room is taken for what is there, not for what is announced.
-            let units = (len >> UNIT) + 1;
-            let taken = room.as_ref().map_or(0, |r| r.num_permits());
-            if units > taken {
-                let more = self.take(units - taken).await?;
-                match &mut room {
-                    Some(r) => r.merge(more),
-                    None => room = Some(more),
-                }
-            }
+            self.room.grow(&mut room, len).await?;
             if buffer.bytes.is_empty() {
-                // At most one unit beyond what has come, until more has.
-                let first = announced.unwrap_or(0).min(max).min(data.len().saturating_mul(4).max(1 << UNIT));
+                // No more than that beyond what has come, until more has.
+                let first = announced.unwrap_or(0).min(max).min(data.len().saturating_mul(4).max(AHEAD));
                 buffer.bytes.reserve(first);
             }
             hash.update(&data);
@@ -131,16 +126,6 @@ impl Bodies {
         buffer.hash.copy_from_slice(hash.finish().as_ref());
         buffer._room = room;
         Ok(buffer)
-    }
-
-    async fn take(&self, units: usize) -> Result<OwnedSemaphorePermit, AwsError> {
-        let busy = || AwsError::unavailable("Too many bytes of requests are under way. Please try again.");
-        let n = u32::try_from(units).map_err(|_| busy())?;
-        tokio::select! {
-            biased;
-            p = self.room.clone().acquire_many_owned(n) => p.map_err(|_| busy()),
-            () = self.world.clock.sleep(WAIT) => Err(busy()),
-        }
     }
 
     /// Reads a body that nobody wants, for a while, without keeping anything: whoever sends one reads the answer

@@ -25,6 +25,7 @@ pub mod event;
 pub mod hostile;
 mod protocol;
 mod rest;
+mod room;
 mod service;
 mod services;
 mod signature;

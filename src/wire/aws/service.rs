@@ -14,7 +14,11 @@ use super::{
     body::Buffer,
     event,
     rest::{Bind, Route},
+    room::{Part, Room},
 };
+
+/// An answer larger than this takes room among all that are under way.
+const LARGE: usize = 256 << 10;
 
 /// What an operation takes. Its members are `Option`s: what the model requires is asked for in [`Input::check`], so that
 /// its absence is reported as AWS reports it.
@@ -23,6 +27,10 @@ pub trait Input: DeserializeOwned + Send + 'static {
     fn check(&self, v: &mut Violations);
     /// What the gate is asked about: the resource that the input names, by name or ARN. An error where it names none.
     fn resource(&self, home: &Home) -> Result<Arn, AwsError>;
+    /// How many bytes its answer may have, if that may be many: an operation runs once there is room for them.
+    fn answer_bytes(&self) -> usize {
+        0
+    }
     /// The same, for an input that names it by a token which the gate sealed.
     fn resource_by(&self, gate: &Gate, home: &Home) -> Result<Arn, AwsError> {
         let _ = gate;
@@ -61,6 +69,8 @@ pub(crate) struct Incoming {
     pub(crate) gate: Gate,
     pub(crate) known: Known,
     pub(crate) body: Came,
+    /// Of answers.
+    pub(crate) room: Arc<Room>,
     /// Members of the input that are not in the body.
     pub(crate) bound: serde_json::Map<String, serde_json::Value>,
 }
@@ -99,7 +109,7 @@ fn admit<I: Input>(
     action: Action,
     invalid: &'static str,
 ) -> Result<(Call, Permit, I, Body), AwsError> {
-    let Incoming { call, gate, known, body, bound } = incoming;
+    let Incoming { call, gate, known, body, bound, room: _ } = incoming;
     let (input, body): (I, Body) = match body {
         // The buffer is free for the next request after this.
         Came::Whole(b) => (call.protocol.decode_with(&b, bound)?, Body::empty()),
@@ -259,14 +269,26 @@ impl Service {
         Fut: Future<Output = Result<R, AwsError>> + Send + 'static,
     {
         let invalid = self.invalid;
-        let run = move |incoming| -> Running {
-            let (call, permit, input, body) = match admit(incoming, action, invalid) {
+        let run = move |incoming: Incoming| -> Running {
+            let room = incoming.room.clone();
+            let (call, permit, input, body) = match admit::<I>(incoming, action, invalid) {
                 Ok(admitted) => admitted,
                 Err(e) => return Box::pin(std::future::ready(Err(e))),
             };
-            let protocol = call.protocol;
+            let (protocol, large) = (call.protocol, input.answer_bytes());
             let running = handler(call, permit, input, body);
-            Box::pin(async move { answer(protocol, running.await?) })
+            Box::pin(async move {
+                let mut part = Part::default();
+                if large > LARGE {
+                    room.grow(&mut part, large).await?;
+                }
+                let bytes = match answer(protocol, running.await?)? {
+                    Answer::Body(b) if b.len() > LARGE => b,
+                    other => return Ok(other),
+                };
+                room.grow(&mut part, bytes.len()).await?;
+                Ok(Answer::Body(part.hold(bytes)))
+            })
         };
         self.operations
             .insert(name, Operation { action, max_body, streams: false, route: None, run: Box::new(run) });

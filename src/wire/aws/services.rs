@@ -22,6 +22,7 @@ use super::{
     AwsError, Call, Protocol, Service,
     body::Bodies,
     event,
+    room::Room,
     service::{Answer, Came, Incoming, Operation},
     signature::{self, Signed},
 };
@@ -38,6 +39,8 @@ const ANYBODY: HeaderValue = HeaderValue::from_static("*");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-amzn-RequestId,x-amz-RequestId,x-amzn-ErrorType,x-amz-ErrorType,x-amz-id-2,Content-Type,Date",
 );
+/// What all large answers that are under way may take.
+const ANSWERS: usize = 512 << 20;
 /// What REST services answer with 403.
 const UNKNOWN_CALLER: [&str; 6] = [
     "AccessDeniedException",
@@ -55,6 +58,7 @@ pub struct Services {
     home: Arc<Home>,
     services: Vec<Service>,
     bodies: Arc<Bodies>,
+    answers: Arc<Room>,
 }
 
 /// In which form an answer to this request is written.
@@ -69,7 +73,9 @@ impl Services {
     /// None yet.
     pub fn new(world: World, gate: Gate, home: Home) -> Self {
         let bodies = Bodies::new(world.clone());
-        Services { world, gate, home: Arc::new(home), services: Vec::new(), bodies }
+        let busy = "Too many bytes of answers are under way. Please try again.";
+        let answers = Arc::new(Room::new(world.clone(), ANSWERS, busy));
+        Services { world, gate, home: Arc::new(home), services: Vec::new(), bodies, answers }
     }
 
     /// Adds one.
@@ -189,7 +195,8 @@ impl Services {
             let hash = signature::payload(&body.hash);
             let (call, gate, known) =
                 self.authenticate(id, protocol, operation, signed, parts, &[&hash]).await?;
-            let incoming = Incoming { call, gate, known, body: Came::Whole(body), bound };
+            let room = self.answers.clone();
+            let incoming = Incoming { call, gate, known, body: Came::Whole(body), room, bound };
             return Ok(respond(protocol, (operation.run)(incoming).await?));
         }
         let said = text(&parts.headers, "x-amz-content-sha256");
@@ -200,7 +207,8 @@ impl Services {
         };
         match self.authenticate(id, protocol, operation, signed, parts, payloads).await {
             Ok((call, gate, known)) => {
-                let incoming = Incoming { call, gate, known, body: Came::Stream(body), bound };
+                let room = self.answers.clone();
+                let incoming = Incoming { call, gate, known, body: Came::Stream(body), room, bound };
                 Ok(respond(protocol, (operation.run)(incoming).await?))
             }
             Err(e) => {

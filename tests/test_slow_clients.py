@@ -1,0 +1,128 @@
+"""Clients that send slowly, do not read, or are gone without a word: others go on, and memory has an end."""
+
+import json
+import pathlib
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from support.wait import wait_until
+from test_streams import OFF, client, code, make
+
+JSON = "application/x-amz-json-1.1"
+MIB = 1 << 20
+
+
+def head(server, operation, body, **headers):
+    """A request's bytes up to its body, signed."""
+    where = urlsplit(server.url)
+    request = AWSRequest("POST", f"{server.url}/", data=body, headers={"content-type": JSON, "x-amz-target": f"Kinesis_20131202.{operation}", **headers})
+    SigV4Auth(Credentials(server.key, server.secret), "kinesis", "us-east-1").add_auth(request)
+    lines = "".join(f"{k}: {v}\r\n" for k, v in request.headers.items())
+    return f"POST / HTTP/1.1\r\nHost: {where.netloc}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode()
+
+
+def connect(server, seconds=60):
+    where = urlsplit(server.url)
+    return socket.create_connection((where.hostname, where.port), seconds)
+
+
+def resident(server):
+    """Bytes of the server's own memory."""
+    for line in pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+
+
+def test_a_body_that_does_not_come_is_not_waited_for_longer_than_it_may_take(server):
+    body = json.dumps({"StreamName": "x" * 100}).encode()
+    s, stop = connect(server), threading.Event()
+    begun = time.monotonic()
+    s.sendall(head(server, "DescribeStreamSummary", body) + body[:10])
+
+    def trickle():
+        # Something comes again and again, but never all of it.
+        for i in range(10, len(body) - 1):
+            if stop.wait(1):
+                return
+            try:
+                s.sendall(body[i:i + 1])
+            except OSError:
+                return
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    try:
+        answer = s.recv(65536)
+        took = time.monotonic() - begun
+    finally:
+        stop.set()
+        thread.join()
+        s.close()
+    assert answer.startswith(b"HTTP/1.1 408 "), answer
+    assert b"RequestTimeout" in answer and took > 15
+
+
+def test_clients_that_never_read_do_not_fill_the_memory(serve):
+    server = serve("data", *OFF)
+    kinesis = client(server)
+    make(kinesis, "s")
+    for n in range(12):
+        kinesis.put_record(StreamName="s", PartitionKey="k", Data=bytes([n]) * (MIB - 1))
+    it = kinesis.get_shard_iterator(StreamName="s", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+    assert len(kinesis.get_records(ShardIterator=it)["Records"]) >= 9, "an answer of megabytes"
+    before = resident(server)
+    body = json.dumps({"ShardIterator": it}).encode()
+    asked = head(server, "GetRecords", body) + body
+    # Twice as many as there is room for: 14 MB each.
+    silent = []
+    for _ in range(80):
+        s = connect(server)
+        # As little as possible waits in the system.
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.sendall(asked)
+        silent.append(s)
+    # Those for whom there was no room are told so; the others' answers wait for them.
+    for s in silent:
+        s.settimeout(30)
+        assert s.recv(1, socket.MSG_PEEK)
+    told = [s.recv(12, socket.MSG_PEEK) for s in silent]
+    refused = sum(t.endswith(b" 503") for t in told)
+    assert 0 < refused < 80 and all(t.endswith((b" 200", b" 503")) for t in told)
+    assert resident(server) - before < 700 * MIB
+    # What is small is answered, and what was put is taken, all the while.
+    assert kinesis.put_record(StreamName="s", PartitionKey="k", Data=b"x")["SequenceNumber"]
+    assert code(kinesis.get_records, ShardIterator=it) == "ServiceUnavailable"
+    for s in silent:
+        s.close()
+    again = lambda: code_or_none(kinesis, it) is None
+    wait_until("room again", again)
+
+
+def code_or_none(kinesis, it):
+    try:
+        kinesis.get_records(ShardIterator=it)
+    except kinesis.exceptions.ClientError as e:
+        return e.response["Error"]["Code"]
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/net/tcp").exists(), reason="Linux shows its timers")
+def test_the_system_asks_whether_a_silent_client_is_still_there(server):
+    s = connect(server)
+    ours, theirs = s.getsockname()[1], urlsplit(server.url).port
+
+    def timer():
+        for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            f = line.split()
+            if (int(f[1].split(":")[1], 16), int(f[2].split(":")[1], 16)) == (theirs, ours):
+                return f[5].split(":")[0]
+
+    # 2: one that is no retransmission; the connection has nothing to send.
+    wait_until("the timer of keep-alive", lambda: timer() == "02")
+    s.close()
