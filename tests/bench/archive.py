@@ -136,7 +136,7 @@ def figures(args, Server, archive, work, say):
                      "reads": random_reads(args, Server, archive, data, start, streams, fragments)}
     out["verify"] = verify_rate(args, work / "archive-big")
     say("archive: bytes written for each byte of payload")
-    for name, options in (("fragments", ("--fragments", 0, "--large", args.payload_mib)), ("records", ("--fragments", 0, "--records-mib", args.payload_mib))):
+    for name, options in (("fragments", ("--fragments", 0, "--large", args.payload_mib)), ("records", ("--fragments", 0, "--records-mib", 2 * args.payload_mib))):
         data = work / f"written-{name}"
         data.mkdir()
         made = fill(args, Server, archive, data, *options)

@@ -1,6 +1,6 @@
 """The figures: ratios against a peer or a limit in the same run, since machines differ and are noisy.
 
-Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,archive,streams]
+Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,archive,streams,kvs]
 Prints a table; writes all that was measured as JSON.
 """
 
@@ -19,6 +19,7 @@ from base64 import b64encode
 
 import archive
 import streams
+import video as kvs
 
 HZ = os.sysconf("SC_CLK_TCK")
 CAMERAS = 30
@@ -249,6 +250,11 @@ def stream_figures(args, work):
     return streams.figures(args, Server, work, say)
 
 
+def kvs_figures(args, work):
+    tools = {"Server": Server, "Simulator": Simulator, "cpu": lambda pid: cpu_seconds(tree(pid)), "wait_until": wait_until, "video": video}
+    return kvs.figures(args, tools, work, say)
+
+
 def median(xs):
     xs = sorted(xs)
     return xs[len(xs) // 2]
@@ -276,6 +282,8 @@ def rows(results):
         out += archive.rows(a)
     if s := results.get("streams"):
         out += streams.rows(s)
+    if k := results.get("kvs"):
+        out += kvs.rows(k)
     return out
 
 
@@ -284,7 +292,7 @@ def main():
     p.add_argument("rushes")
     p.add_argument("logbench")
     p.add_argument("out", type=pathlib.Path)
-    p.add_argument("--only", default="log,video,click,archive,streams")
+    p.add_argument("--only", default="log,video,click,archive,streams,kvs")
     p.add_argument("--log-seconds", type=int, default=60)
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--warm-up", type=int, default=20)
@@ -293,12 +301,13 @@ def main():
     p.add_argument("--fragments", type=int, default=1_000_000)
     p.add_argument("--payload-mib", type=int, default=4096)
     p.add_argument("--tools", default="bench-tools/bin", help="folder of kload, ksink, disk and ferrokinesis")
+    p.add_argument("--nginx", default="nginx", help="where it is")
     p.add_argument("--stream-seconds", type=int, default=60)
     p.add_argument("--shards", type=int, default=100_000)
     p.add_argument("--gigabytes", type=float, default=10)
     args = p.parse_args()
     results = {}
-    for name, figure in (("log", log_figures), ("video", video_figures), ("click", click_figures), ("archive", archive_figures), ("streams", stream_figures)):
+    for name, figure in (("log", log_figures), ("video", video_figures), ("click", click_figures), ("archive", archive_figures), ("streams", stream_figures), ("kvs", kvs_figures)):
         if name in args.only.split(","):
             # Beside the output, not in /tmp: that may be memory.
             work = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=args.out.parent))
