@@ -36,7 +36,6 @@ pub fn service(streams: &DataStreams) -> Service {
         "DescribeStreamSummary" DESCRIBE_STREAM_SUMMARY SMALL describe_stream_summary;
         "DisableEnhancedMonitoring" DISABLE_ENHANCED_MONITORING SMALL disable_monitoring;
         "EnableEnhancedMonitoring" ENABLE_ENHANCED_MONITORING SMALL enable_monitoring;
-        "GetRecords" GET_RECORDS SMALL get_records;
         "GetResourcePolicy" GET_RESOURCE_POLICY SMALL get_resource_policy;
         "GetShardIterator" GET_SHARD_ITERATOR SMALL get_shard_iterator;
         "IncreaseStreamRetentionPeriod" INCREASE_STREAM_RETENTION_PERIOD SMALL increase_retention;
@@ -63,6 +62,11 @@ pub fn service(streams: &DataStreams) -> Service {
         "UpdateStreamRecordDistributionStrategy" UPDATE_STREAM_RECORD_DISTRIBUTION_STRATEGY SMALL update_distribution;
         "UpdateStreamWarmThroughput" UPDATE_STREAM_WARM_THROUGHPUT SMALL update_warm_throughput;
     }
+    let s = streams.clone();
+    service = service.written("GetRecords", GET_RECORDS, SMALL, move |_, permit, input| {
+        let s = s.clone();
+        async move { s.get_records(permit, input).await }
+    });
     let s = streams.clone();
     service.event_stream("SubscribeToShard", SUBSCRIBE_TO_SHARD, SMALL, move |_, permit, input| {
         let s = s.clone();

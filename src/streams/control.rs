@@ -7,9 +7,9 @@ use wire::aws::{AwsError, Empty, Time};
 use crate::{
     body::{Mode, Status, Work},
     error,
-    get::HashKeyRange,
     input::{CreateStream, DeleteStream, DescribeLimits, DescribeStream, DescribeStreamSummary, ListStreams},
     map::{self, Shard},
+    page::HashKeyRange,
     service::{DataStreams, ON_DEMAND_SHARDS},
     stream::Stream,
     tags::check_tags,

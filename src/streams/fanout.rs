@@ -12,10 +12,11 @@ use wire::aws::{AwsError, Empty, Event, Time};
 use crate::{
     consumers::Consumer,
     error,
-    get::{ChildShard, RecordOutput, children, starting},
+    get::{children, starting},
     input,
     map::Shard,
     meter::Consumed,
+    page::{ChildShard, RecordOutput},
     sequence::SequenceNumber,
     service::DataStreams,
     stream::Stream,

@@ -12,9 +12,10 @@ use crate::{
     error,
     input::{GetRecords, GetShardIterator},
     map::{self, Shard},
+    page::{ChildShard, GetRecordsOutput, HashKeyRange, Page, RecordOutput},
     quota::{Rate, Ration},
     record,
-    sequence::{Digits, SequenceNumber},
+    sequence::SequenceNumber,
     service::{DataStreams, named, stream_arn},
     stream::Stream,
     token::Iterator,
@@ -31,72 +32,11 @@ pub(crate) const ANSWER: usize = PAGE / 2 * 3;
 /// Records in an answer.
 const MOST: usize = 10_000;
 
-/// API_Record
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct RecordOutput {
-    sequence_number: Digits,
-    approximate_arrival_timestamp: Time,
-    data: Blob,
-    /// None if it was put without one, to a stream that needs none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    partition_key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encryption_type: Option<&'static str>,
-}
-
-/// API_ChildShard
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ChildShard {
-    shard_id: String,
-    parent_shards: Vec<String>,
-    hash_key_range: HashKeyRange,
-}
-
-/// API_HashKeyRange
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct HashKeyRange {
-    starting_hash_key: String,
-    ending_hash_key: String,
-}
-
-impl HashKeyRange {
-    pub(crate) fn of(s: &Shard) -> HashKeyRange {
-        HashKeyRange { starting_hash_key: s.range.0.to_string(), ending_hash_key: s.range.1.to_string() }
-    }
-}
-
 /// API_GetShardIterator
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetShardIteratorOutput {
     shard_iterator: String,
-}
-
-/// API_GetRecords
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct GetRecordsOutput {
-    records: Vec<RecordOutput>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_shard_iterator: Option<String>,
-    millis_behind_latest: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    child_shards: Option<Vec<ChildShard>>,
-}
-
-/// A page of a shard.
-pub(crate) struct Page {
-    pub records: Vec<RecordOutput>,
-    /// Data and keys.
-    pub bytes: usize,
-    /// Where to go on; `None` at the end of a closed shard.
-    pub next: Option<u64>,
-    /// The latest number that was read, or passed over.
-    pub last: Option<SequenceNumber>,
-    pub behind: i64,
 }
 
 /// Where a reader begins.

@@ -27,6 +27,7 @@ mod input;
 mod keys;
 pub mod map;
 mod meter;
+mod page;
 pub mod plan;
 mod policies;
 mod put;

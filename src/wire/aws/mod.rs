@@ -32,6 +32,7 @@ mod signature;
 mod spare;
 mod value;
 mod violations;
+pub mod written;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use axum::http::HeaderValue;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{AwsError, spare::Spare, value::Compact};
+use super::{AwsError, spare::Spare, value::Compact, written::Written};
 
 /// Deeper than any input of a model; what is not in the model may not be deeper either. (JSON's limit is serde_json's
 /// own, 128.)
@@ -99,6 +99,17 @@ impl Protocol {
         all.extend(bound);
         serde_json::from_value(serde_json::Value::Object(all))
             .map_err(|e| AwsError::serialization(wording(&e.to_string())))
+    }
+
+    /// Writes a structure that writes its own JSON.
+    pub(crate) fn write<T: Written + ?Sized>(self, value: &T) -> Result<Bytes, AwsError> {
+        if self == Protocol::Cbor {
+            return self.encode(value);
+        }
+        let mut out = Spare::take();
+        out.0.reserve(value.bytes());
+        value.write(&mut out.0);
+        Ok(out.into_bytes())
     }
 
     /// Writes a structure; nothing (in REST-JSON an object without members) for unit and [`super::Empty`].

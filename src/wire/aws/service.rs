@@ -15,6 +15,7 @@ use super::{
     event,
     rest::{Bind, Route},
     room::{Part, Room},
+    written::Written,
 };
 
 /// An answer larger than this takes room among all that are under way.
@@ -159,6 +160,25 @@ impl Service {
         Fut: Future<Output = Result<O, AwsError>> + Send + 'static,
     {
         let answer = |protocol: Protocol, out: O| Ok(Answer::Body(protocol.encode(&out)?));
+        self.add(name, action, max_body, move |call, permit, input, _| handler(call, permit, input), answer)
+    }
+
+    /// The same for one whose answer writes its own JSON.
+    #[must_use]
+    pub fn written<I, O, F, Fut>(
+        self,
+        name: &'static str,
+        action: Action,
+        max_body: usize,
+        handler: F,
+    ) -> Self
+    where
+        I: Input,
+        O: Written + 'static,
+        F: Fn(Call, Permit, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, AwsError>> + Send + 'static,
+    {
+        let answer = |protocol: Protocol, out: O| Ok(Answer::Body(protocol.write(&out)?));
         self.add(name, action, max_body, move |call, permit, input, _| handler(call, permit, input), answer)
     }
 

@@ -1,0 +1,88 @@
+//! Answers that write their own JSON. What serde writes, byte for byte, in a fraction of the time: for records, which are
+//! most of what is ever read.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+
+use super::{Blob, Time, value::Compact};
+
+/// An answer that writes its own JSON.
+pub trait Written: Serialize {
+    /// How many bytes that will be, about.
+    fn bytes(&self) -> usize;
+    /// Appends what [`Serialize`] would give.
+    fn write(&self, out: &mut Vec<u8>);
+}
+
+/// Bytes in Base64.
+pub fn blob(out: &mut Vec<u8>, b: &Blob) {
+    out.push(b'"');
+    base64_simd::STANDARD.encode_append(&b.0, out);
+    out.push(b'"');
+}
+
+/// A text, of which most need no escapes.
+pub fn text(out: &mut Vec<u8>, s: &str) {
+    if s.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
+        return any(out, s);
+    }
+    out.push(b'"');
+    out.extend_from_slice(s.as_bytes());
+    out.push(b'"');
+}
+
+/// Seconds since 1970, to the millisecond.
+pub fn time(out: &mut Vec<u8>, t: Time) {
+    let ms = t.0.millis();
+    // Until 2286; serde writes what lies before 1970 and after.
+    let Ok(ms @ 0..10_000_000_000_000) = u64::try_from(ms) else { return any(out, &t) };
+    let (seconds, ms) = (ms / 1000, ms % 1000);
+    // Writing to a Vec does not fail.
+    let _ = match ms {
+        0 => write!(out, "{seconds}.0"),
+        ms if ms % 100 == 0 => write!(out, "{seconds}.{}", ms / 100),
+        ms if ms % 10 == 0 => write!(out, "{seconds}.{:02}", ms / 10),
+        ms => write!(out, "{seconds}.{ms:03}"),
+    };
+}
+
+/// Whatever serde can write.
+pub fn any<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let begun = out.len();
+    let mut s = serde_json::Serializer::with_formatter(&mut *out, Compact::default());
+    if value.serialize(&mut s).is_err() {
+        // Only what is no JSON at all, such as a map whose keys are no texts.
+        out.truncate(begun);
+        out.extend_from_slice(b"null");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use world::Timestamp;
+
+    use super::*;
+    use crate::aws::Protocol;
+
+    fn same<T: Serialize>(value: &T, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = b"[".to_vec();
+        write(&mut out);
+        assert_eq!(
+            String::from_utf8_lossy(&out[1..]),
+            String::from_utf8_lossy(&Protocol::Json11.encode(value).unwrap())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn all_is_written_as_serde_does(s in "\\PC{0,40}|[a-z0-9]{0,40}|[\\x00-\\x7f]{0,9}", data: Vec<u8>, ms in -9_000_000_000_000i64..20_000_000_000_000, round in 0u32..4) {
+            let t = Time(Timestamp::from_millis(ms / 10i64.pow(round) * 10i64.pow(round)));
+            same(&s, |out| text(out, &s));
+            same(&t, |out| time(out, t));
+            let b = Blob::from(data);
+            same(&b, |out| blob(out, &b));
+        }
+    }
+}
