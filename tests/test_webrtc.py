@@ -171,9 +171,6 @@ def test_the_console_plays_live_without_delay(server, clips, browser):
         live(server, "yard")
         with page_of(browser, server) as page:
             page.get_by_test_id("camera-card-yard").click()
-            plays(page)
-            assert not page.evaluate("document.querySelector('[data-testid=player-video]').srcObject")
-            page.get_by_test_id("near-live").click()
             wait_until("it comes by WebRTC", lambda: page.evaluate("!!document.querySelector('[data-testid=player-video]').srcObject"))
             plays(page, width=320)
             assert server.metric("rushes_webrtc_sessions", way="out") == 1

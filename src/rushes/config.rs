@@ -128,6 +128,11 @@ const KEYS: &[Key] = &[
     key("video.target_seconds", "2", "A fragment closes at the first key frame after so many seconds."),
     key("video.max_seconds", "10", "It closes without one after so many."),
     key("video.live_window_seconds", "600", "How far a live playlist reaches back."),
+    key(
+        "video.part_seconds",
+        "0.2",
+        "How long a part is in low-latency HLS, 0.05 to 2; 0: live playlists have whole fragments only.",
+    ),
     key("video.session_seconds", "43200", "How long a playback link is good for, unless it says so."),
     key("video.still_workers", "1", "Processes that decode stills, started when somebody looks."),
     key(
@@ -491,6 +496,13 @@ fn read(r: &Reader) -> Result<Config, Failure> {
     if max < target {
         return Err(r.wrong("video.max_seconds", "at least video.target_seconds"));
     }
+    let part = match r.0["video.part_seconds"].0.to_string().as_str() {
+        "0" | "0.0" => Duration::ZERO,
+        _ => r.seconds("video.part_seconds", 2.0)?,
+    };
+    if !part.is_zero() && part < Duration::from_millis(50) {
+        return Err(r.wrong("video.part_seconds", "0.05 to 2 seconds, or 0"));
+    }
     Ok(Config {
         data: r.text("data")?.into(),
         listen,
@@ -540,6 +552,7 @@ fn read(r: &Reader) -> Result<Config, Failure> {
         video: video::Config {
             rules: video::Rules { target, max, ..video::Rules::default() },
             window: r.seconds("video.live_window_seconds", 86_400.0)?,
+            part,
             session: r.seconds("video.session_seconds", 604_800.0)?,
             retention: r.retention()?,
             ..video::Config::default()

@@ -87,6 +87,7 @@ impl Collector for Sources {
             s.clock_leap.as_secs(),
         )?;
         gauge("video_streams", "Video streams", self.video.stream_names().len() as u64)?;
+        gauge("hls_waiting", "Requests of players that wait for live video", self.video.waiting() as u64)?;
         self.cameras(&mut e)?;
         self.data_streams(&mut e)?;
         self.webrtc(&mut e)?;

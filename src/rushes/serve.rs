@@ -384,6 +384,7 @@ async fn drain(
     }
     running.streams.stop();
     kvs.stop();
+    running.video.stop();
     stop.send_replace(true);
     // The listener has a deadline of its own.
     let _ = serving.await;

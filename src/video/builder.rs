@@ -372,6 +372,16 @@ impl FragmentBuilder {
         self.samples.last()
     }
 
+    /// Whether decode times of a track's samples are not known yet.
+    pub(crate) fn unsettled(&self, track: u8) -> bool {
+        self.lanes.iter().any(|l| l.track.id == track && !l.waiting.is_empty())
+    }
+
+    /// Whether the open fragment does not continue what was given out before.
+    pub(crate) fn breaks(&self) -> bool {
+        self.broken
+    }
+
     /// Takes a unit into the open fragment; the one returned was closed before it. Its bytes follow those of all units
     /// taken since.
     pub fn push(&mut self, unit: &AccessUnit) -> Result<Option<Closed>, BuildError> {

@@ -6,7 +6,7 @@ use access::{Action, Permit, actions};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Path, RawQuery, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
@@ -297,14 +297,18 @@ async fn still(
     Ok(r)
 }
 
-async fn playlist(State(v): Shared, Path((token, file)): Path<(String, String)>) -> Answer {
+async fn playlist(
+    State(v): Shared,
+    Path((token, file)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let no = || ApiError::not_found(format!("there is no {file:?} in a playback session"));
     let track = match file.strip_suffix(".m3u8") {
         Some("main") => None,
         Some(id) => Some(id.parse().map_err(|_| no())?),
         None => return Err(no()),
     };
-    let (text, fixed) = v.playlist(&token, track).await?;
+    let (text, fixed) = v.playlist(&token, track, query.as_deref()).await?;
     let mut r = text.into_response();
     set(&mut r, header::CONTENT_TYPE, "application/vnd.apple.mpegurl");
     set(&mut r, header::CACHE_CONTROL, if fixed { FIXED } else { CHANGES });
@@ -325,6 +329,16 @@ async fn media(
         let body =
             |range: std::ops::Range<u64>| Body::from(init.slice(range.start as usize..range.end as usize));
         return Ok(part.respond("video/mp4", body));
+    }
+    if let Some(name) = file.strip_prefix("part-").and_then(|f| f.strip_suffix(".m4s")) {
+        let (epoch, seq) = name.split_once('-').ok_or_else(no)?;
+        let number = |s: &str| s.parse::<u64>().map_err(|_| no());
+        let (epoch, seq) = (number(epoch)?, number(seq)?);
+        let (segment, video) = v.part(&token, id, epoch, seq).await?;
+        let part = part(&headers, &format!("\"p{epoch}-{id}-{seq}\""), segment.len());
+        let log = v.log.clone();
+        let body = |range| Body::from_stream(segment.bytes(log, range));
+        return Ok(part.respond(if video { "video/mp4" } else { "audio/mp4" }, body));
     }
     let position: u64 = file.strip_suffix(".m4s").and_then(|p| p.parse().ok()).ok_or_else(no)?;
     let (segment, video) = v.segment(&token, id, position).await?;

@@ -17,6 +17,7 @@ use world::Timestamp;
 use crate::{
     Closed, FragmentBuilder, Rules, VideoError,
     builder::primary,
+    hls::low::Taken,
     index::{Entry, MAX_ABSENT, Matroska, time_of},
     streams::Stream,
 };
@@ -275,6 +276,17 @@ impl Session {
         }
         if let Some(sample) = s.builder.latest() {
             s.stream.live.publish(&s.tracks, sample, &unit.data, first);
+            s.stream.live.low.take(&Taken {
+                session: s.id,
+                tracks: &s.tracks,
+                sample,
+                data: &unit.data,
+                first,
+                breaks: s.builder.breaks(),
+                unsettled: s.builder.unsettled(unit.track),
+                received,
+                target: s.stream.part.as_secs_f64(),
+            });
             if sample.access != RandomAccess::None
                 && Some(unit.track) == s.primary
                 && let Some(track) = s.tracks.iter().find(|t| t.id == unit.track)
@@ -339,6 +351,7 @@ impl Drop for Session {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.stream.live.low.end_of(self.id);
         // Nobody publishes now, unless somebody has taken over.
         let _ = self.stream.publishing.compare_exchange(self.id, 0, SeqCst, SeqCst);
     }
@@ -369,6 +382,7 @@ impl Inner {
 
     fn fail<T>(&mut self, e: VideoError) -> Result<T, VideoError> {
         self.writer = None;
+        self.stream.live.low.end_of(self.id);
         self.failed = Some(e.clone());
         Err(e)
     }
@@ -401,13 +415,20 @@ impl Inner {
 
     async fn close(&mut self, closed: Option<Closed>) -> Result<(), VideoError> {
         let Some(closed) = closed else { return Ok(()) };
+        let part = self.stream.live.low.end(self.id, &closed);
         self.committed().await?;
         let units = std::mem::take(&mut self.open_units);
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let (log, stream, id) = (self.log.clone(), self.stream.clone(), self.id);
         let (number, came) = (self.number, self.came.take());
         self.committing = Some(tokio::spawn(async move {
-            commit(&log, &stream, writer, closed, id, number, came).await?;
+            let done = commit(&log, &stream, writer, closed, (id, part), number, came).await;
+            // Of one that is not stored the parts are gone, too; of one that is, the playlist says more now.
+            match done {
+                Ok(true) => stream.live.low.wake(),
+                _ => stream.live.low.end_of(id),
+            }
+            done?;
             stream.live.counters.units_out.fetch_add(units, Relaxed);
             stream.live.counters.fragments.fetch_add(1, Relaxed);
             Ok(())
@@ -425,15 +446,16 @@ impl Inner {
     }
 }
 
+/// Whether it was stored; not if it repeats one that is there.
 async fn commit(
     log: &SharedLog,
     stream: &Stream,
     mut writer: Box<dyn PayloadWriter>,
     closed: Closed,
-    session: u64,
+    (session, part): (u64, Option<u64>),
     number: u64,
     came: Option<Came>,
-) -> Result<(), VideoError> {
+) -> Result<bool, VideoError> {
     let producer = closed.producer();
     if let Some(c) = &came {
         writer.write(&c.skeleton).await.map_err(|e| stream.log_error(e))?;
@@ -454,12 +476,13 @@ async fn commit(
         if let Some(c) = came {
             (c.done)(Stored { number });
         }
-        return Ok(());
+        return Ok(false);
     }
     let mut entry = closed.entry();
     // Another session may have been faster.
     entry.number = number.max(now.number + 1);
     stream.numbers.fetch_max(entry.number, SeqCst);
+    stream.live.low.numbered(part, session, entry.number);
     entry.matroska = came.as_ref().map(|c| Matroska {
         skeleton_len: u32::try_from(c.skeleton.len()).unwrap_or(u32::MAX),
         digest: c.digest,
@@ -475,7 +498,7 @@ async fn commit(
             if let Some(c) = came {
                 (c.done)(Stored { number: entry.number });
             }
-            Ok(())
+            Ok(true)
         }
         Err(e) => {
             *tail = Some(match e {

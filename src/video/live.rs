@@ -13,6 +13,8 @@ use media::{Sample, Track};
 use tokio::sync::broadcast;
 use world::Timestamp;
 
+use crate::hls::low::Low;
+
 /// How many samples a follower may fall behind before it is told that it missed some.
 const BACKLOG: usize = 256;
 /// A key frame larger than this is not kept.
@@ -49,6 +51,8 @@ pub struct Live {
     key: Mutex<Option<KeyFrame>>,
     pub(crate) counters: Counters,
     tracks: Mutex<Arc<[Arc<Track>]>>,
+    /// Parts for players that wait for them.
+    pub(crate) low: Low,
 }
 
 /// What went in and out since the start.

@@ -116,6 +116,8 @@ pub(crate) struct Stream {
     pub shard: ShardId,
     pub rules: Rules,
     pub window: Duration,
+    /// How long a part of a fragment lasts for low latency.
+    pub part: Duration,
     pub deleted: AtomicBool,
     /// The number of the session that may publish.
     pub session: AtomicU64,
@@ -153,6 +155,7 @@ impl Stream {
                 ..config.rules
             },
             window: info.config.window_s.map_or(config.window, Duration::from_secs),
+            part: config.part,
             deleted: AtomicBool::new(false),
             session: AtomicU64::new(0),
             publishing: AtomicU64::new(0),
@@ -307,6 +310,7 @@ impl Streams {
         let gone = Change::Delete { kind: KIND.into(), id: name.into(), expect: doc.version };
         self.catalog.commit(vec![gone, doom(uid)]).await.map_err(VideoError::catalog(name))?;
         stream.deleted.store(true, Relaxed);
+        stream.live.low.lost();
         self.map().remove(name);
         self.destroy(uid, name).await?;
         tracing::info!(stream = name, "video stream deleted");

@@ -4,13 +4,13 @@ use access::{Action, Gate, Permit, Principal, actions};
 use bytes::Bytes;
 use catalog::Catalog;
 use log::{LogError, SharedLog, Unreadable};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use world::{Home, Timestamp, World};
 
 use crate::{
     Audio, By, Fragment, Frames, IngestStatus, KeyFrame, Mode, Playback, Rules, Session, Stills,
     StreamConfig, StreamInfo, Timeline, TrackView, VideoError, export,
-    hls::{self, Segment, Source},
+    hls::{self, Segment, Source, low::ask::Directives},
     index::InitHash,
     mp4,
     sound::{self, Sounds},
@@ -27,6 +27,8 @@ pub struct Config {
     pub rules: Rules,
     /// How far a live playlist reaches back.
     pub window: Duration,
+    /// How long a part of a fragment lasts in low-latency HLS; zero: there is none.
+    pub part: Duration,
     /// Most entries of a playlist that changes.
     pub max_entries: usize,
     /// Most fragments of an on-demand session.
@@ -44,6 +46,7 @@ impl Default for Config {
         Config {
             rules: Rules::default(),
             window: Duration::from_secs(600),
+            part: Duration::from_millis(200),
             max_entries: 5_000,
             max_range: 50_000,
             session: Duration::from_secs(12 * 3600),
@@ -52,6 +55,9 @@ impl Default for Config {
         }
     }
 }
+
+/// Requests for what is to come that wait at a time; a player has up to four.
+const MAX_WAITING: usize = 4096;
 
 /// What of a stream is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +117,9 @@ pub struct Video {
     pub(crate) rewriting: Semaphore,
     /// Exports under way.
     pub(crate) exports: Arc<Semaphore>,
+    /// Requests that wait for what is to come.
+    pub(crate) waiting: Semaphore,
+    pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl Video {
@@ -140,7 +149,19 @@ impl Video {
             sounds: Sounds::default(),
             rewriting: Semaphore::new(4),
             exports: Arc::new(Semaphore::new(export::AT_ONCE)),
+            waiting: Semaphore::new(MAX_WAITING),
+            stopping: watch::channel(false).0,
         }))
+    }
+
+    /// Answers all who wait for what is to come: the server stops.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Requests for what is to come that wait at present.
+    pub fn waiting(&self) -> usize {
+        MAX_WAITING - self.waiting.available_permits()
     }
 
     /// Whether a permit is for what it is used for.
@@ -446,7 +467,7 @@ impl Video {
         Source { stream, log: &self.log, config: &self.config }
     }
 
-    fn playback(&self, token: &str) -> Result<(Playback, Arc<Stream>), VideoError> {
+    pub(crate) fn playback(&self, token: &str) -> Result<(Playback, Arc<Stream>), VideoError> {
         let session = Playback::open(&self.gate, token, self.world.clock.now())?;
         let stream = self.streams.get(&session.stream)?;
         if !session.is_of(stream.info.uid) {
@@ -460,12 +481,25 @@ impl Video {
         &self,
         token: &str,
         track: Option<u8>,
+        query: Option<&str>,
     ) -> Result<(String, bool), VideoError> {
         let (session, stream) = self.playback(token)?;
         let (source, now) = (self.source(&stream), self.world.clock.now());
         let text = match track {
-            None => hls::multivariant_playlist(&source, &self.tables, &session, now).await?,
-            Some(track) => hls::media_playlist(&source, &self.tables, &session, track, now).await?,
+            None => {
+                if hls::low::serve::may_be(&source, &session) {
+                    stream.live.low.want(now);
+                }
+                hls::multivariant_playlist(&source, &self.tables, &session, now).await?
+            }
+            Some(track) => {
+                let asked = Directives::parse(query)?;
+                if hls::low::serve::may_be(&source, &session) {
+                    self.low_playlist(&stream, &session, track, asked).await?
+                } else {
+                    hls::media_playlist(&source, &self.tables, &session, track, now).await?
+                }
+            }
         };
         Ok((text, session.mode == Mode::OnDemand))
     }

@@ -4,6 +4,7 @@
 //! gives the same playlist. Media sequence numbers are a track's stored ordinals, discontinuity sequence numbers the
 //! stored counts.
 
+pub(crate) mod low;
 pub mod multivariant;
 pub mod playlist;
 mod segment;

@@ -79,6 +79,21 @@ impl Line<'_> {
 /// * Where fragments are missing in between (lost, or removed around something pinned) what follows continues nothing, and
 ///   a comment says from when to when; but in a sliding playlist, whose numbers have to last longer than it does.
 pub fn media(m: &Media) -> Option<String> {
+    let p = plan(m)?;
+    Some(write(&p.list, p.items.into_iter().map(|(item, _)| item)))
+}
+
+/// What a media playlist says, before it is written.
+pub(crate) struct Planned<'a> {
+    pub list: List,
+    /// Each with the fragment that it is made of.
+    pub items: Vec<(Item, &'a Fragment)>,
+    /// The configuration at the end.
+    pub init: Option<InitHash>,
+}
+
+/// The first half of [`media`].
+pub(crate) fn plan<'a>(m: &Media<'a>) -> Option<Planned<'a>> {
     let (mut holes, mut hole, mut before) = (0, None, None::<&Fragment>);
     let mut lines: Vec<Line> = Vec::with_capacity(m.fragments.len());
     for f in m.fragments {
@@ -118,16 +133,23 @@ pub fn media(m: &Media) -> Option<String> {
         let hole = l.hole.filter(|_| n > 0);
         let before = std::mem::replace(&mut discontinuities, count(l));
         let new = init.replace(l.track.init) != Some(l.track.init);
-        Item {
+        let item = Item {
             comment: hole.map(|from| format!("nothing from {} to {}", date(from), date(l.time(m.by)))),
             discontinuities: count(l).saturating_sub(before),
-            map: new.then(|| format!("{}/init-{}.mp4", m.track, l.track.init)),
+            map: new.then(|| init_uri(m.track, l.track.init)),
             date: Some(l.time(m.by)),
             seconds: l.seconds(),
             uri: format!("{}/{}.m4s", m.track, l.fragment.position()),
-        }
+        };
+        (item, l.fragment)
     });
-    Some(write(&list, items))
+    let items = items.collect();
+    Some(Planned { list, items, init })
+}
+
+/// Where a track's initialisation segment is.
+pub(crate) fn init_uri(track: u8, init: InitHash) -> String {
+    format!("{track}/init-{init}.mp4")
 }
 
 /// The head of a media playlist.
@@ -168,6 +190,19 @@ pub struct Item {
 pub fn write(list: &List, items: impl Iterator<Item = Item>) -> String {
     let mut out = String::with_capacity(256 + items.size_hint().0 * 112);
     out.push_str("#EXTM3U\n#EXT-X-VERSION:7\n");
+    write_head(&mut out, list);
+    for i in items {
+        write_before(&mut out, &i);
+        write_entry(&mut out, &i);
+    }
+    if matches!(list.growth, Growth::Fixed | Growth::Ended | Growth::Growing(true)) {
+        out.push_str("#EXT-X-ENDLIST\n");
+    }
+    out
+}
+
+/// What comes after the version.
+pub(crate) fn write_head(out: &mut String, list: &List) {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "#EXT-X-TARGETDURATION:{}", list.target);
     let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", list.sequence);
@@ -183,25 +218,27 @@ pub fn write(list: &List, items: impl Iterator<Item = Item>) -> String {
     if let Some(offset) = list.start {
         let _ = writeln!(out, "#EXT-X-START:TIME-OFFSET={offset:.3},PRECISE=YES");
     }
-    for i in items {
-        if let Some(c) = i.comment {
-            let _ = writeln!(out, "# {c}");
-        }
-        for _ in 0..i.discontinuities {
-            out.push_str("#EXT-X-DISCONTINUITY\n");
-        }
-        if let Some(uri) = i.map {
-            let _ = writeln!(out, "#EXT-X-MAP:URI=\"{uri}\"");
-        }
-        if let Some(t) = i.date {
-            let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date(t));
-        }
-        let _ = writeln!(out, "#EXTINF:{:.5},\n{}", i.seconds, i.uri);
+}
+
+/// What is said before a segment, and before its parts.
+pub(crate) fn write_before(out: &mut String, i: &Item) {
+    if let Some(c) = &i.comment {
+        let _ = writeln!(out, "# {c}");
     }
-    if matches!(list.growth, Growth::Fixed | Growth::Ended | Growth::Growing(true)) {
-        out.push_str("#EXT-X-ENDLIST\n");
+    for _ in 0..i.discontinuities {
+        out.push_str("#EXT-X-DISCONTINUITY\n");
     }
-    out
+    if let Some(uri) = &i.map {
+        let _ = writeln!(out, "#EXT-X-MAP:URI=\"{uri}\"");
+    }
+    if let Some(t) = i.date {
+        let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date(t));
+    }
+}
+
+/// A segment's own lines.
+pub(crate) fn write_entry(out: &mut String, i: &Item) {
+    let _ = writeln!(out, "#EXTINF:{:.5},\n{}", i.seconds, i.uri);
 }
 
 /// Seconds from the beginning (or, negative, from the end) where playing should begin; none: where a player likes.

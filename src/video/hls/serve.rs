@@ -271,7 +271,7 @@ async fn tail(s: &Source<'_>, from: u64, most: usize) -> Result<Vec<Arc<Fragment
     s.stream.page(s.log, begin, u64::MAX, most).await
 }
 
-fn nothing(s: &Source<'_>, session: &Session) -> VideoError {
+pub(crate) fn nothing(s: &Source<'_>, session: &Session) -> VideoError {
     let name = s.stream.name();
     VideoError::NoMedia(match session.from {
         None => format!("video stream {name:?} has nothing to play yet"),

@@ -157,11 +157,23 @@ export class Api {
     return { blob: await answer.blob(), time: Number.isFinite(time) ? time : null };
   }
 
+  /** The address of a range as a file. */
+  exportUrl(stream: string, from: Ms, to: Ms, format: 'mp4' | 'mkv', audio: NonNullable<SessionRequest['audio']>): string {
+    const query = new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(to).toISOString(), format, audio });
+    return `${streamPath(stream)}/export?${query}`;
+  }
+
   // Live by WebRTC (docs/webrtc.md).
 
   /** Offers a description; the answer, and where the session is. */
   async watch(stream: string, offer: string, signal?: AbortSignal): Promise<{ answer: string; resource: string }> {
     const answer = await this.call('POST', `/whep/${encodeURIComponent(stream)}`, { text: offer, type: 'application/sdp', signal });
+    return { answer: await answer.text(), resource: answer.headers.get('Location') ?? '' };
+  }
+
+  /** Offers to publish. */
+  async publish(stream: string, offer: string, signal?: AbortSignal): Promise<{ answer: string; resource: string }> {
+    const answer = await this.call('POST', `/whip/${encodeURIComponent(stream)}`, { text: offer, type: 'application/sdp', signal });
     return { answer: await answer.text(), resource: answer.headers.get('Location') ?? '' };
   }
 

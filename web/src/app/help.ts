@@ -15,6 +15,7 @@ const KEYS: [string[], string][] = [
   [['<', '>'], 'Slower, faster'],
   [['F'], 'Full screen'],
   [['M'], 'Sound on, off'],
+  [['S'], 'Save the picture'],
   [['Esc'], 'Back to the cameras'],
   [['?'], 'This list'],
 ];

@@ -8,6 +8,7 @@ import { openMenu } from '../ui/menu';
 import { openChange, openSub } from './add';
 import { openDelete } from './delete';
 import { openPublish } from './publish';
+import { openPublishHere } from './publish-here';
 
 export function cameraMenu(app: App, camera: Camera, anchor: HTMLElement): void {
   const items: MenuItem[] = [];
@@ -15,6 +16,7 @@ export function cameraMenu(app: App, camera: Camera, anchor: HTMLElement): void 
     return openMenu(anchor, [{ label: 'Delete recordings…', danger: true, run: () => openDelete(app, camera) }]);
   }
   if (camera.source.kind === 'push') {
+    items.push({ label: 'Publish from this browser…', run: () => openPublishHere(app, camera.name) });
     items.push({ label: 'New publish address…', run: () => openPublish(app, camera.name) });
   }
   if (camera.source.kind === 'pull') {

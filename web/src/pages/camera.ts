@@ -25,6 +25,7 @@ import { icon } from '../ui/icons';
 import { cameraDetails } from './camera-details';
 import { cameraMenu } from './camera-menu';
 import { keepPanel } from './keep';
+import { openExport, takeStill } from './take';
 
 export function cameraPage(app: App, name: string, at: Ms | null): View {
   const scope = new Scope();
@@ -80,6 +81,11 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   const badge = h('span', { class: 'badge' });
   const more = h('button', { type: 'button', class: 'button quiet icon-only', 'aria-label': `More about ${name}`, 'aria-haspopup': 'menu' }, icon('more'));
   more.addEventListener('click', () => camera && cameraMenu(app, camera, more));
+  const still = h('button', { type: 'button', class: 'button quiet icon-only', 'aria-label': 'Save this picture', title: 'Save this picture (S)', 'data-testid': 'take-still' }, icon('still'));
+  const take = (): void => void takeStill(app, name, stage.video, player.position);
+  still.addEventListener('click', take);
+  const clip = h('button', { type: 'button', class: 'button quiet icon-only', 'aria-label': 'Export a clip', title: 'Export a clip', 'data-testid': 'export-clip' }, icon('download'));
+  clip.addEventListener('click', () => openExport(app, player.source.stream, timeline.shown));
   const copyLink = h('button', { type: 'button', class: 'button quiet icon-only', 'aria-label': 'Copy a link to this moment', title: 'Copy a link to this moment' }, icon('link'));
   copyLink.addEventListener('click', () => {
     const link = new URL(formatRoute({ page: 'camera', name, at: player.position }), location.href).href;
@@ -92,7 +98,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   const element = h(
     'main',
     { class: 'page camera-page', id: 'main' },
-    h('header', { class: 'camera-head' }, h('a', { class: 'button quiet icon-only', href: '#/', 'aria-label': 'All cameras', title: 'All cameras (Esc)' }, icon('back')), h('h1', {}, name), badge, h('div', { class: 'head-end' }, copyLink, more)),
+    h('header', { class: 'camera-head' }, h('a', { class: 'button quiet icon-only', href: '#/', 'aria-label': 'All cameras', title: 'All cameras (Esc)' }, icon('back')), h('h1', {}, name), badge, h('div', { class: 'head-end' }, still, clip, copyLink, more)),
     theatre,
     h('div', { class: 'below' }, details.element, keep.element),
   );
@@ -185,6 +191,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     t: () => jump.focus(),
     f: fullscreen,
     m: () => sound.toggle(),
+    s: take,
     Escape: () => document.fullscreenElement === null && app.router.go({ page: 'cameras' }),
   });
   void begin();

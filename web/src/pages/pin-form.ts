@@ -3,11 +3,10 @@
 import { ApiError, inWords } from '../api/errors';
 import type { Ms } from '../api/types';
 import type { App } from '../app/context';
-import { parseLocal } from '../time/jump';
 import { openDialog } from '../ui/dialog';
 import { h, setText } from '../ui/dom';
-import type { Field } from '../ui/field';
 import { field } from '../ui/field';
+import { timesFields } from '../ui/times';
 
 /** Asks before a pin goes: what it alone kept goes with it. */
 export function openUnpin(range: string, unpin: () => Promise<void>): void {
@@ -25,13 +24,7 @@ export function openUnpin(range: string, unpin: () => Promise<void>): void {
 
 export function openPin(app: App, streams: readonly { name: string; title: string }[], range: { from: Ms; to: Ms }, done: () => void): void {
   const dialog = openDialog('Pin a range', { class: 'keep-open' });
-  const at = (label: string, moment: Ms): Field => {
-    const one = field(label, { type: 'datetime-local', step: '1', 'data-testid': `pin-${label.toLowerCase()}` });
-    one.input.value = app.time.inputValue(moment);
-    return one;
-  };
-  const from = at('From', range.from);
-  const to = at('To', range.to);
+  const times = timesFields(app, 'pin', range);
   const note = field('Note', { maxlength: '300', placeholder: 'The van', 'data-testid': 'pin-note' });
   const both = h('input', { type: 'checkbox', checked: true });
   const problem = h('p', { class: 'field-error', role: 'alert', hidden: true });
@@ -40,37 +33,20 @@ export function openPin(app: App, streams: readonly { name: string; title: strin
     'form',
     { class: 'form', novalidate: true },
     h('p', { class: 'hint' }, `What is recorded in this range stays until the pin is removed or the stream is deleted. Times are ${app.time.zone.name}’s.`),
-    h('div', { class: 'field-row times' }, from.element, to.element),
+    times.element,
     note.element,
     streams.length > 1 && h('label', { class: 'check' }, both, h('span', {}, 'The sub source, too')),
     problem,
     h('div', { class: 'form-actions' }, save, h('button', { type: 'button', class: 'button', on: { click: () => dialog.close() } }, 'Cancel')),
   );
-  for (const one of [from, to]) dialog.scope.listen(one.input, 'input', () => [from, to].forEach((each) => each.fail(null)));
-
-  /** The moment that was typed; where a reading came twice that night, the one that makes the range longer. */
-  const read = (one: Field, otherwise: Ms): Ms | null => {
-    if (one.input.value === app.time.inputValue(otherwise)) return otherwise;
-    const wall = parseLocal(one.input.value);
-    if (wall === null) {
-      one.fail('Enter a date and a time.');
-      one.input.focus();
-      return null;
-    }
-    const found = app.time.zone.instants(wall);
-    if (found.kind !== 'two') return found.at;
-    return one === from ? found.first : found.second;
-  };
-
   const submit = async (): Promise<void> => {
     problem.hidden = true;
-    const [begins, ends] = [read(from, range.from), read(to, range.to)];
-    if (begins === null || ends === null) return;
-    if (ends < begins) return to.fail('The range ends before it begins.');
+    const wanted = times.read();
+    if (wanted === null) return;
     save.disabled = true;
     try {
-      const wanted = streams.slice(0, both.checked ? undefined : 1);
-      const answers = await Promise.allSettled(wanted.map(({ name }) => app.api.pin(name, begins, ends, note.input.value.trim())));
+      const chosen = streams.slice(0, both.checked ? undefined : 1);
+      const answers = await Promise.allSettled(chosen.map(({ name }) => app.api.pin(name, wanted.from, wanted.to, note.input.value.trim())));
       const refused = answers.filter((answer) => answer.status === 'rejected').map(({ reason }): unknown => reason);
       // Where only one of the two has something, that is what is pinned.
       const empty = refused.every((error) => error instanceof ApiError && error.status === 404);

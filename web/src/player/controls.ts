@@ -7,8 +7,11 @@ import type { IconName } from '../ui/icons';
 import { icon } from '../ui/icons';
 import { select } from '../ui/select';
 import { SPEEDS } from './decide';
+import type { How } from './engine';
 import type { Player } from './player';
 import type { Sound } from './sound';
+
+const HOW: Record<How, string> = { webrtc: 'WebRTC', low: 'low-latency HLS', hls: 'HLS' };
 
 export interface ControlsOptions {
   app: App;
@@ -22,8 +25,9 @@ export class Controls {
   readonly element: HTMLElement;
   private readonly play: HTMLButtonElement;
   private readonly live = h('button', { type: 'button', class: 'live-button', 'data-testid': 'go-live' }, h('span', { class: 'live-dot' }), h('span', {}, 'Live'));
-  private readonly near = h('button', { type: 'button', class: 'live-button', 'data-testid': 'near-live', title: 'Live without delay (WebRTC)' }, 'No delay');
+  private readonly near = h('button', { type: 'button', class: 'live-button', 'data-testid': 'near-live' }, 'WebRTC');
   private readonly moment = h('time', { class: 'moment' });
+  private readonly how = h('span', { class: 'behind', 'data-testid': 'how' });
   private readonly behind = h('span', { class: 'behind', 'data-testid': 'behind-live' });
   private readonly speed = select({ 'aria-label': 'Speed', title: 'Speed (< and >)', 'data-testid': 'speed' }, SPEEDS.map((value) => [String(value), `${value}×`]));
   private readonly mute: HTMLButtonElement;
@@ -50,9 +54,8 @@ export class Controls {
       'div',
       { class: 'controls', role: 'group', 'aria-label': 'Playback' },
       h('div', { class: 'controls-play' }, button('back10', '10 seconds back (J)', () => player.step(-10_000)), this.play, button('forward10', '10 seconds on (L)', () => player.step(10_000))),
-      this.live,
-      this.near,
-      h('div', { class: 'where' }, this.moment, this.behind),
+      h('div', { class: 'live-buttons' }, this.live, this.near),
+      h('div', { class: 'where' }, this.moment, this.how, this.behind),
       h('div', { class: 'controls-end' }, this.speed.element, this.soundBox, this.pip, this.full),
     );
     this.update();
@@ -72,6 +75,8 @@ export class Controls {
     this.near.hidden = !possible;
     this.near.classList.toggle('on', wanted);
     setAttribute(this.near, 'aria-pressed', String(wanted));
+    setAttribute(this.near, 'title', wanted ? 'Live comes by WebRTC; press for HLS' : 'Live comes by HLS; press for WebRTC, which is nearer');
+    setText(this.how, player.how === null ? '' : `by ${HOW[player.how]}`);
 
     setText(this.moment, position === null ? '' : app.time.full(position, app.api.clock.now()));
     setAttribute(this.moment, 'datetime', position === null ? null : new Date(position).toISOString());

@@ -29,10 +29,12 @@ export interface LoadOptions {
   /** Where to begin: `live`, or a moment at or after the session's start. */
   at: 'live' | Ms;
   speed: number;
+  /** Live as near as HLS gets: by parts of segments, at the price of requests that wait. */
+  low?: boolean;
 }
 
-/** About what lies between a camera's picture and its being seen, without a playlist. */
-const NEAR: Ms = 300;
+/** By what the picture comes. */
+export type How = 'webrtc' | 'low' | 'hls';
 
 /** Seconds of media to hold ahead at normal speed. */
 const AHEAD = 15;
@@ -71,6 +73,9 @@ export class Engine {
 
     const pLoader = patientLoader(HlsClass.DefaultConfig.loader as never, () => (this.pictured ? patience(this.ahead, this.video.playbackRate) : 0));
     const hls = new HlsClass({ ...this.config(options), pLoader: pLoader as never });
+    // Two fragments behind the edge where there are no parts; a stall puts one second more in between, up to a fragment. (Set
+    // here, since what is given at the beginning would hold for playlists with parts, too, which say it themselves.)
+    hls.config.liveSyncDurationCount = 2;
     this.hls = hls;
     const { Events } = HlsClass;
     const known = (details: LevelDetails): void => {
@@ -99,8 +104,16 @@ export class Engine {
     const near = await Near.open(api, stream, this.video, signal);
     if (generation !== this.generation) return near.close();
     this.near = near;
-    this.nearNow = () => api.clock.now() - NEAR;
+    this.nearNow = () => api.clock.now() - near.latency;
     near.onLost = () => this.events.fault({ kind: 'network', words: 'The connection was lost.' });
+  }
+
+  /** By what the picture comes; null before anything was loaded. */
+  get how(): How | null {
+    if (this.near !== null) return 'webrtc';
+    if (this.native) return 'hls';
+    if (this.details === null) return null;
+    return this.hls?.config.lowLatencyMode === true && this.details.partTarget > 0 ? 'low' : 'hls';
   }
 
   /** Whether what is shown comes without delay. */
@@ -209,11 +222,13 @@ export class Engine {
     if (this.hls !== null) this.hls.config.maxBufferLength = AHEAD * Math.max(1, speed);
   }
 
-  private config({ at, speed }: LoadOptions): Partial<HlsConfig> {
+  private config({ at, speed, low = false }: LoadOptions): Partial<HlsConfig> {
     return {
       // Fragments are fMP4 already and pass through: a worker would only add a start-up.
       enableWorker: false,
-      lowLatencyMode: false,
+      lowLatencyMode: low && at === 'live',
+      // What was lost by a stall is caught up with, unnoticed.
+      maxLiveSyncPlaybackRate: low && at === 'live' ? 1.05 : 1,
       startFragPrefetch: true,
       testBandwidth: false,
       startLevel: 0,
@@ -221,8 +236,6 @@ export class Engine {
       // Half a second in, not 0: the first frame may come a little after the start of its fragment, and a position before
       // that would send the audio to the live edge, which may lie in another discontinuity and never meet the video.
       startPosition: at === 'live' ? -1 : 0.5,
-      // Two fragments behind the edge; a stall puts one second more in between, up to a fragment.
-      liveSyncDurationCount: 2,
       maxBufferLength: AHEAD * Math.max(1, speed),
       // By time alone: the bytes would allow minutes ahead, loaded for nothing when somebody looks around.
       maxBufferSize: 0,

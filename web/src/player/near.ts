@@ -1,7 +1,7 @@
-// Live without delay: a WHEP session (docs/webrtc.md) in place of a playlist, where the viewer wants it and the browser can.
+// Live without delay: a WHEP session (docs/webrtc.md) in place of a playlist, where the browser can and the viewer lets it.
 
 import type { Api } from '../api/client';
-import type { Track } from '../api/types';
+import type { Ms, Track } from '../api/types';
 import { isAudio, isVideo } from '../app/words';
 
 const KEY = 'rushes.near';
@@ -9,12 +9,12 @@ const KEY = 'rushes.near';
 /** No picture after this long: by HLS, then. */
 const PATIENCE = 4000;
 
-/** Whether the viewer wants it, on whatever camera. */
+/** Whether the viewer wants it, on whatever camera: unless told otherwise. */
 export function nearWanted(): boolean {
   try {
-    return localStorage.getItem(KEY) === '1';
+    return localStorage.getItem(KEY) !== '0';
   } catch {
-    return false;
+    return true;
   }
 }
 
@@ -34,6 +34,18 @@ export function nearPossible(tracks: readonly Track[], browserHas = typeof RTCPe
   return browserHas && tracks.some(isVideo) && tracks.every((track) => (isVideo(track) ? PICTURES.has(track.codecName) : !isAudio(track) || SOUNDS.has(track.codecName)));
 }
 
+/** What of the browser's reports is read. */
+interface Report {
+  type: string;
+  kind?: string;
+  nominated?: boolean;
+  jitterBufferDelay?: number;
+  jitterBufferEmittedCount?: number;
+  totalDecodeTime?: number;
+  framesDecoded?: number;
+  currentRoundTripTime?: number;
+}
+
 /** A session; `close` ends it, here and at the server. */
 export class Near {
   /** It has ended by itself. */
@@ -41,6 +53,9 @@ export class Near {
   private readonly connection = new RTCPeerConnection();
   private resource: string | null = null;
   private closed = false;
+  private timer: ReturnType<typeof setInterval> | undefined;
+  /** About what lies between the camera's picture and its being seen: the way here, and the wait for the order of packets. */
+  latency: Ms = 200;
 
   private constructor(private readonly api: Api) {
     this.connection.addEventListener('connectionstatechange', () => {
@@ -87,11 +102,25 @@ export class Near {
       if (signal.aborted) gone();
     });
     this.onLost = () => undefined;
+    this.timer = setInterval(() => void this.measure(), 1000);
+  }
+
+  private async measure(): Promise<void> {
+    if (this.closed) return;
+    let [wait, way] = [0, 0];
+    for (const report of (await this.connection.getStats()).values() as Iterable<Report>) {
+      if (report.type === 'inbound-rtp' && report.kind === 'video' && report.jitterBufferEmittedCount) {
+        wait = (report.jitterBufferDelay ?? 0) / report.jitterBufferEmittedCount + (report.totalDecodeTime ?? 0) / (report.framesDecoded || 1);
+      }
+      if (report.type === 'candidate-pair' && report.nominated) way = (report.currentRoundTripTime ?? 0) / 2;
+    }
+    if (wait > 0) this.latency = Math.max(50, Math.round((wait + way) * 1000));
   }
 
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    clearInterval(this.timer);
     this.connection.close();
     // A session that is left is ended by the server, too, a little later.
     if (this.resource !== null) void this.api.unwatch(this.resource).catch(() => undefined);

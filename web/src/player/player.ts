@@ -8,7 +8,7 @@ import type { Span } from '../timeline/spans';
 import { spanFromApi } from '../timeline/spans';
 import type { Situation } from './decide';
 import { framesFor, planContinue, planSeek, stepTarget, tailOf } from './decide';
-import type { Fault } from './engine';
+import type { Fault, How } from './engine';
 import { Engine } from './engine';
 import { markPicture, markSeek } from './measure';
 import { nearPossible, nearWanted, wantNear } from './near';
@@ -158,7 +158,13 @@ export class Player {
     return { possible: nearPossible(tracks) && !this.notNear.has(this.around.source(null).stream), wanted: nearWanted() };
   }
 
+  /** By what the picture comes, where it is live. */
+  get how(): How | null {
+    return this.live && this.phase !== 'opening' ? this.engine.how : null;
+  }
+
   setNear(wanted: boolean): void {
+    this.notNear.clear();
     wantNear(wanted);
     if (this.live || this.engine.isNear) void this.open(null);
     else this.around.changed();
@@ -295,7 +301,7 @@ export class Player {
       const session = await this.keeper.open(this.asked, calling.signal);
       if (calling.signal.aborted) return;
       this.session = this.asked;
-      await this.engine.load(session.url, { at: at ?? 'live', speed: this.speed });
+      await this.engine.load(session.url, { at: at ?? 'live', speed: this.speed, low: true });
       if (calling.signal.aborted) return;
       if (this.wantsPlay) await this.begin();
     } catch (error) {
@@ -356,6 +362,11 @@ export class Player {
     if (fault.kind === 'codec') {
       if (this.around.failed(this.asked.stream)) return void this.open(this.followsLive ? null : this.asked.at);
       return this.stop(playability(this.of(this.source)?.tracks ?? []).words ?? fault.words, false);
+    }
+    // What was lost on the way of WebRTC may come by HLS.
+    if (this.engine.isNear) {
+      this.notNear.add(this.asked.stream);
+      return void this.open(null);
     }
     if (fault.kind === 'expired' && this.attempt === 0) {
       this.attempt += 1;

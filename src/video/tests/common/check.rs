@@ -21,6 +21,8 @@ pub struct Playlist {
     pub ended: bool,
     pub independent: bool,
     pub start: Option<f64>,
+    /// Partial segments of all of them, and of the one that is being made.
+    pub parts: usize,
     pub entries: Vec<Entry>,
 }
 
@@ -30,7 +32,7 @@ pub fn media(text: &str) -> Playlist {
     let mut seen: HashMap<&str, u32> = HashMap::new();
     let (mut sequence, mut discontinuity) = (0, 0);
     let (mut seconds, mut map, mut date) = (None, None, None);
-    let mut broken = false;
+    let (mut broken, mut whole) = (false, 0);
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("#EXTM3U"));
     for line in lines {
@@ -40,7 +42,7 @@ pub fn media(text: &str) -> Playlist {
             *seen.entry(tag).or_default() += 1;
         }
         match tag {
-            "#EXT-X-VERSION" => assert_eq!(value, "7"),
+            "#EXT-X-VERSION" => assert!(matches!(value, "7" | "9")),
             "#EXT-X-TARGETDURATION" => p.target = value.parse().unwrap(),
             "#EXT-X-MEDIA-SEQUENCE" | "#EXT-X-DISCONTINUITY-SEQUENCE" => {
                 assert!(p.entries.is_empty() && seconds.is_none() && !broken, "{tag} after the first entry");
@@ -63,6 +65,11 @@ pub fn media(text: &str) -> Playlist {
             "#EXT-X-PROGRAM-DATE-TIME" => date = Some(wire::time::parse(value).unwrap().millis()),
             "#EXTINF" => seconds = Some(value.strip_suffix(',').unwrap().parse::<f64>().unwrap()),
             "#EXT-X-ENDLIST" => p.ended = true,
+            "#EXT-X-SERVER-CONTROL"
+            | "#EXT-X-PART-INF"
+            | "#EXT-X-RENDITION-REPORT"
+            | "#EXT-X-PRELOAD-HINT" => {}
+            "#EXT-X-PART" => p.parts += 1,
             _ if line.starts_with("# ") => {}
             _ if line.starts_with('#') => panic!("an unknown tag: {line}"),
             uri => {
@@ -72,11 +79,11 @@ pub fn media(text: &str) -> Playlist {
                 let date = date.take();
                 p.entries.push(Entry { uri: uri.into(), seconds, sequence, discontinuity, map, date });
                 sequence += 1;
-                broken = false;
+                (broken, whole) = (false, p.parts);
             }
         }
     }
-    assert!(seconds.is_none() && !broken, "tags after the last entry");
+    assert!(seconds.is_none() && (!broken || p.parts > whole), "tags after the last entry");
     for once in
         ["#EXT-X-VERSION", "#EXT-X-TARGETDURATION", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-DISCONTINUITY-SEQUENCE"]
     {

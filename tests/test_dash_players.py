@@ -1,0 +1,131 @@
+"""Kinesis Video's DASH sessions by dash.js and Shaka Player, in Chromium."""
+
+import pathlib
+import subprocess
+
+import pytest
+
+from support.browser import quality
+from support.kvs import T0, archived, put_clip, starts
+from support.media import ffmpeg_publisher, running
+from support.server import Server
+from support.wait import wait_until
+from test_kvs import client
+
+HERE = pathlib.Path(__file__).parent / "clients" / "players"
+SECONDS = 8
+
+DASHJS = """([url]) => {
+  const video = document.body.appendChild(document.createElement('video'));
+  video.muted = true;
+  window.failed = [];
+  const player = window.dashjs.MediaPlayer().create();
+  player.on('error', (e) => window.failed.push(JSON.stringify(e.error ?? e)));
+  player.initialize(video, url, true);
+  window.player = player;
+  window.behind = () => player.isDynamic() ? player.getCurrentLiveLatency() : null;
+}"""
+
+SHAKA = """async ([url]) => {
+  const video = document.body.appendChild(document.createElement('video'));
+  video.muted = true;
+  window.failed = [];
+  const player = new shaka.Player();
+  await player.attach(video);
+  player.addEventListener('error', (e) => window.failed.push(`${e.detail.code} ${e.detail.data}`));
+  window.player = player;
+  window.behind = () => player.isLive() ? player.getStats().liveLatency : null;
+  try { await player.load(url); await video.play(); } catch (e) { window.failed.push(`${e.code} ${e.data} ${e.message}`); }
+}"""
+
+PLAYERS = {"dash.js": ("dashjs/dist/modern/umd/dash.all.min.js", DASHJS), "Shaka Player": ("shaka-player/dist/shaka-player.compiled.js", SHAKA)}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, clips):
+    """`s` has a clip with sound, in fragments of a second; `door` is published to."""
+    if not (HERE / "node_modules").exists():
+        subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=HERE, check=True, timeout=300)
+    with Server(tmp_path_factory.mktemp("dash") / "data", "--set", "video.target_seconds=1") as server:
+        client(server).create_stream(StreamName="s", DataRetentionInHours=24)
+        server.clip = clips(seconds=SECONDS, audio=True)
+        put_clip(server, "s", server.clip)
+        server.starts = starts(server, "s")
+        with running(ffmpeg_publisher(clips(seconds=60, audio=True), server.publish_url("door"), loop=True)):
+            wait_until("some is recorded", lambda: any(s["name"] == "door" for s in server.call("GET", "/v1/streams")["streams"]) and len(server.fragments("door")) > 5)
+            yield server
+
+
+@pytest.fixture(params=PLAYERS)
+def player(request, chromium, world):
+    """Opens a manifest in a page of its own."""
+    script, run = PLAYERS[request.param]
+    context = chromium.new_context()
+
+    def open(url):
+        page = context.new_page()
+        page.goto(world.url + "/healthz")
+        page.add_script_tag(path=HERE / "node_modules" / script)
+        page.evaluate(run, [url])
+        return page
+
+    yield open
+    context.close()
+
+
+def dash(server, stream, **asked):
+    return archived(server).get_dash_streaming_session_url(StreamName=stream, **asked)["DASHStreamingSessionURL"]
+
+
+def failed(page):
+    return page.evaluate("window.failed")
+
+
+STATE = "(() => { const v = document.querySelector('video'); return v.ended ? null : [v.currentTime, v.duration, v.paused, v.readyState, v.buffered.length && v.buffered.end(0)]; })()"
+
+
+def ended(page):
+    states = []
+    wait_until("it plays to its end", lambda: failed(page) or states.append(page.evaluate(STATE)) or states[-1] is None or len(states) > 1000, 60)
+    assert failed(page) == [] and states[-1] is None, states[-1]
+
+
+def whole(start=-10, end=1000):
+    times = {"StartTimestamp": T0 / 1000 + start, "EndTimestamp": T0 / 1000 + end}
+    return {"PlaybackMode": "ON_DEMAND", "DASHFragmentSelector": {"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": times}}
+
+
+def test_on_demand_to_its_end(world, player):
+    page = player(dash(world, "s", **whole()))
+    ended(page)
+    assert quality(page, "video")["frames"] >= SECONDS * 25 - 5
+    assert abs(page.evaluate("document.querySelector('video').duration") - SECONDS) < 0.3
+
+
+def test_a_seek_on_demand(world, player):
+    page = player(dash(world, "s", **whole()))
+    wait_until("it plays", lambda: failed(page) or quality(page, "video")["frames"] > 10)
+    page.evaluate("document.querySelector('video').currentTime = 6")
+    ended(page)
+
+
+@pytest.mark.parametrize("clock", ["PRODUCER_TIMESTAMP", "SERVER_TIMESTAMP"])
+def test_live_goes_on(world, player, clock):
+    page = player(dash(world, "door", PlaybackMode="LIVE", DASHFragmentSelector={"FragmentSelectorType": clock}))
+    state = lambda: quality(page, "video")
+    wait_until("it plays", lambda: failed(page) or state()["frames"] > 25, 60)
+    assert failed(page) == []
+    before = state()
+    # Longer than the manifest's window: it is read again and again.
+    wait_until("it goes on", lambda: failed(page) or state()["at"] > before["at"] + 8, 60)
+    assert failed(page) == []
+    behind = page.evaluate("window.behind()")
+    print(f"{behind} s behind live")
+    assert behind is None or behind < 15
+
+
+def test_a_replay(world, player):
+    times = {"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": {"StartTimestamp": world.starts[0] / 1000, "EndTimestamp": world.starts[-1] / 1000 + 5}}
+    page = player(dash(world, "s", PlaybackMode="LIVE_REPLAY", DASHFragmentSelector=times))
+    wait_until("it plays", lambda: failed(page) or quality(page, "video")["frames"] > 75, 60)
+    assert failed(page) == []
