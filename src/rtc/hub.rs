@@ -20,7 +20,7 @@ use world::{Home, World};
 use crate::{
     Publish, Source,
     clock::Instants,
-    peer::{Ground, Refused},
+    peer::{Ground, Peer, Refused},
     play, publish, sdp,
     session::{Role, Session},
     sockets,
@@ -189,17 +189,7 @@ impl Hub {
         offer: &str,
         asked: Option<IpAddr>,
     ) -> Result<Agreed, ApiError> {
-        let tracks = self.source.tracks(stream)?;
-        if tracks.is_empty() {
-            return Err(ApiError::new(
-                axum::http::StatusCode::CONFLICT,
-                "NotLive",
-                format!("nobody publishes to {stream:?}"),
-            ));
-        }
-        if self.reordered(stream).is_some_and(|c| tracks.iter().any(|t| t.is_video() && t.config == c)) {
-            return Err(refused(Refused::Nothing(REORDERED.into())));
-        }
+        let tracks = self.live(stream)?;
         let (peer, play) =
             play::negotiate(&self.ground, offer, &tracks, &self.addresses(asked), self.instants.now())
                 .map_err(refused)?;
@@ -224,13 +214,103 @@ impl Hub {
         self.begin(Way::In, stream, offer, peer, |_| Role::publish(publishing, feed))
     }
 
+    /// Offers to receive what will be published to a stream.
+    pub(crate) fn propose_to_take(
+        self: &Arc<Self>,
+        asked: Option<IpAddr>,
+    ) -> Result<(Peer, String), ApiError> {
+        self.room()?;
+        publish::propose(&self.ground, &self.addresses(asked), self.instants.now()).map_err(refused)
+    }
+
+    /// The answer to that: it begins.
+    pub(crate) fn take_proposed(
+        self: &Arc<Self>,
+        permit: Permit,
+        stream: &str,
+        mut peer: Peer,
+        answer: &str,
+    ) -> Result<Agreed, ApiError> {
+        let now = self.instants.now();
+        let (publishing, description) = publish::agreed(&mut peer, answer, now).map_err(refused)?;
+        let feed = self.publish.open(permit, stream, &description)?;
+        self.begin(Way::In, stream, answer, peer, |_| Role::publish(publishing, feed))
+    }
+
+    /// Offers to send what is published to a stream.
+    pub(crate) fn propose_to_play(
+        self: &Arc<Self>,
+        stream: &str,
+        asked: Option<IpAddr>,
+    ) -> Result<Proposed, ApiError> {
+        self.room()?;
+        let tracks = self.live(stream)?;
+        let (peer, offer) = play::propose(&self.ground, &tracks, &self.addresses(asked), self.instants.now())
+            .map_err(refused)?;
+        Ok(Proposed { peer, offer, tracks })
+    }
+
+    /// The answer to that: it begins.
+    pub(crate) fn play_proposed(
+        self: &Arc<Self>,
+        permit: Permit,
+        stream: &str,
+        proposed: Proposed,
+        answer: &str,
+    ) -> Result<Agreed, ApiError> {
+        let Proposed { mut peer, tracks, .. } = proposed;
+        let now = self.instants.now();
+        let play = play::agreed(&self.ground, &mut peer, &tracks, answer, now).map_err(refused)?;
+        self.begin(Way::Out, stream, answer, peer, |peer| Role::play(peer, play, permit))
+    }
+
+    /// Ends a session. Everything that was published by it is durable when this returns.
+    pub(crate) async fn end(&self, id: &str) {
+        if let Some(e) = self.table.get(id) {
+            // Fails when it ends by itself.
+            let _ = e.control.send(Control::End).await;
+            e.control.closed().await;
+        }
+    }
+
+    /// Returns once a session is no more.
+    pub(crate) async fn ended(&self, id: &str) {
+        if let Some(e) = self.table.get(id) {
+            e.control.closed().await;
+        }
+    }
+
+    /// What is published to a stream, as far as it can be sent at all.
+    fn live(&self, stream: &str) -> Result<Arc<[Arc<media::Track>]>, ApiError> {
+        let tracks = self.source.tracks(stream)?;
+        if tracks.is_empty() {
+            let m = format!("nobody publishes to {stream:?}");
+            return Err(ApiError::new(axum::http::StatusCode::CONFLICT, "NotLive", m));
+        }
+        if self.reordered(stream).is_some_and(|c| tracks.iter().any(|t| t.is_video() && t.config == c)) {
+            return Err(refused(Refused::Nothing(REORDERED.into())));
+        }
+        Ok(tracks)
+    }
+
+    /// Whether one more session may be.
+    fn room(&self) -> Result<(), ApiError> {
+        if *self.stop.borrow() {
+            return Err(ApiError::unavailable("the server is stopping"));
+        }
+        if self.table.len() >= self.config.sessions {
+            return Err(full(self.config.sessions));
+        }
+        Ok(())
+    }
+
     fn begin(
         self: &Arc<Self>,
         way: Way,
         stream: &str,
         offer: &str,
-        peer: crate::peer::Peer,
-        role: impl FnOnce(&crate::peer::Peer) -> Role,
+        peer: Peer,
+        role: impl FnOnce(&Peer) -> Role,
     ) -> Result<Agreed, ApiError> {
         let id: String = self.world.random16().iter().map(|b| format!("{b:02x}")).collect();
         let (packets, incoming) = mpsc::channel(WAITING);
@@ -247,10 +327,7 @@ impl Hub {
             return Err(ApiError::unavailable("the server is stopping"));
         }
         if !self.table.insert(&id, entry, self.config.sessions) {
-            return Err(ApiError::unavailable(format!(
-                "there are {} WebRTC sessions, as many as webrtc.sessions allows",
-                self.config.sessions
-            )));
+            return Err(full(self.config.sessions));
         }
         let agreed = Agreed { id: id.clone(), ufrag: peer.ufrag.clone(), answer: peer.answer.clone() };
         let role = role(&peer);
@@ -279,6 +356,17 @@ impl Hub {
             let _ = back.try_send(data.into());
         }
     }
+}
+
+/// What was offered to a viewer.
+pub(crate) struct Proposed {
+    peer: Peer,
+    pub(crate) offer: String,
+    tracks: Arc<[Arc<media::Track>]>,
+}
+
+fn full(sessions: usize) -> ApiError {
+    ApiError::unavailable(format!("there are {sessions} WebRTC sessions, as many as webrtc.sessions allows"))
 }
 
 /// However a session ends, it is gone.

@@ -21,6 +21,7 @@ mod play;
 mod publish;
 mod sdp;
 mod session;
+pub mod signaling;
 mod sockets;
 mod source;
 mod table;

@@ -18,6 +18,7 @@ use catalog::{Catalog, SqliteCatalog};
 use console::Console;
 use frames::Frames;
 use log::{LocalLog, Log};
+use rtc::signaling::Signaling;
 use seal::KeyProvider;
 use streams::DataStreams;
 use tokio::{
@@ -42,7 +43,7 @@ use crate::{
     snapshots::Snapshots,
     storage::Gauge,
     stores, tls, visit,
-    wiring::{IntoFeeds, IntoStreams, LiveStreams, Pictures, Publishers},
+    wiring::{IntoFeeds, IntoStreams, LiveStreams, Pictures, Publishers, TheChannels},
 };
 
 /// How long captures may take to hand over what they received.
@@ -259,6 +260,8 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     });
     let kvs =
         Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
+    let channels = Arc::new(TheChannels(kvs.clone()));
+    let signaling = Signaling::new(world.clone(), channels, running.rtc.clone(), config.kvs.limits);
     let router = Router::new()
         .merge(health(stopped.clone()))
         .merge(metrics.router())
@@ -273,7 +276,8 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         .merge(running.rtc.clone().map(rtc::router).unwrap_or_default())
         .merge(video::kvs::router(&kvs))
         .merge(console);
-    let front = Front(Arc::new((aws(&world, &config, &running.gate, &running.streams, &kvs), router)));
+    let front =
+        Front(Arc::new((aws(&world, &config, &running.gate, &running.streams, &kvs, &signaling), router)));
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());
     tokio::spawn(running.streams.clone().keep());
@@ -288,13 +292,20 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     tracing::info!("stopping: finishing what was accepted (once more to stop at once)");
     folder.remove_address();
     tokio::select! {
-        r = drain(&world, running, &kvs, stop, serving) => r,
+        r = drain(&world, running, &kvs, &signaling, stop, serving) => r,
         () = signals.next() => Err(Failure("stopped at once; what was acknowledged is safe".into())),
     }
 }
 
 /// AWS's services, which share the address with everything else.
-fn aws(world: &World, config: &Config, gate: &Gate, streams: &DataStreams, kvs: &Kvs) -> Services {
+fn aws(
+    world: &World,
+    config: &Config,
+    gate: &Gate,
+    streams: &DataStreams,
+    kvs: &Kvs,
+    signaling: &Signaling,
+) -> Services {
     let gate = if config.any_signature {
         tracing::warn!(
             "aws.auth = \"any\": whoever reaches {} may do everything through AWS's APIs, with any key; for tests only",
@@ -307,6 +318,7 @@ fn aws(world: &World, config: &Config, gate: &Gate, streams: &DataStreams, kvs: 
     Services::new(world.clone(), gate, config.home.clone())
         .with(streams::service(streams))
         .with(video::kvs::service(kvs))
+        .with(rtc::signaling::service(signaling))
 }
 
 /// On SIGHUP: reads the configuration again and applies what can change while running, which is `[retention]`. A
@@ -366,10 +378,12 @@ async fn drain(
     world: &World,
     running: Running,
     kvs: &Kvs,
+    signaling: &Signaling,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
 ) -> Result<(), Failure> {
     let sources = async {
+        signaling.stop().await;
         if let Some(p) = &running.push {
             p.stop().await;
         }
