@@ -13,6 +13,7 @@
 mod checks;
 mod clock;
 mod crypto;
+pub mod hostile;
 mod http;
 mod hub;
 mod out;

@@ -77,11 +77,6 @@ impl Signaling {
         }))
     }
 
-    /// How many are connected.
-    pub fn connections(&self) -> usize {
-        *self.0.running.borrow()
-    }
-
     /// Tells all to come back later, and ends their connections.
     pub async fn stop(&self) {
         self.0.stop.send_replace(true);
@@ -114,6 +109,23 @@ impl From<Fault> for AwsError {
     }
 }
 
+/// What is read of a client's message.
+pub(crate) fn hostile(text: &str) {
+    for limits in [true, false] {
+        let Ok(m) = message::read(text, limits) else { continue };
+        let event = message::Event { kind: m.kind, payload: m.payload.clone(), sender: m.recipient.clone() };
+        let written: Result<serde_json::Value, _> = serde_json::from_str(&event.write());
+        assert_eq!(
+            written.ok().and_then(|v| v["messagePayload"].as_str().map(str::to_owned)),
+            Some(m.payload.to_string())
+        );
+        if let Some(c) = &m.correlation {
+            assert!(message::is_id(c));
+            assert!(message::status(c, &Fault::argument("x")).contains(c.as_str()));
+        }
+        let _ = storage::described(&event);
+    }
+}
 
 /// A seat at a channel, given up when this is dropped.
 struct Seat {
