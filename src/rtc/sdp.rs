@@ -226,9 +226,13 @@ mod tests {
     fn a_restart_changes_credentials_and_nothing_else() {
         let text = "v=0\r\na=ice-lite\r\na=group:BUNDLE 0 1\r\nm=audio 9 X 111\r\na=mid:0\r\na=ice-ufrag:aaaa\r\na=ice-pwd:bbbb\r\n\
                     a=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\na=rtpmap:111 opus/48000/2\r\nm=video 9 X 97\r\na=ice-ufrag:aaaa\r\n";
-        let new = restarted(text, "cccc", "dddd");
+        let new = restarted(text, "cccc", "dddddddddddddddddddddddd");
         assert_eq!(fragment(&new).map(|f| (f.ufrag, f.candidates)), Ok((Some("cccc".into()), 0)));
-        assert!(!new.contains("aaaa") && new.contains("a=ice-pwd:dddd") && new.contains("a=rtpmap:111"));
+        assert!(
+            !new.contains("aaaa")
+                && new.contains("a=ice-pwd:dddddddddddddddddddddddd")
+                && new.contains("a=rtpmap:111")
+        );
         assert_eq!(
             ice_of(text),
             "a=ice-lite\r\na=group:BUNDLE 0 1\r\nm=audio 9 X 111\r\na=mid:0\r\na=ice-ufrag:aaaa\r\na=ice-pwd:bbbb\r\n\

@@ -383,7 +383,6 @@ async fn drain(
     serving: tokio::task::JoinHandle<()>,
 ) -> Result<(), Failure> {
     let sources = async {
-        signaling.stop().await;
         if let Some(p) = &running.push {
             p.stop().await;
         }
@@ -393,7 +392,7 @@ async fn drain(
         running.cameras.shutdown().await;
     };
     tokio::select! {
-        () = sources => {}
+        _ = async { tokio::join!(sources, signaling.stop()) } => {}
         () = world.clock.sleep(DRAIN) => tracing::warn!("some cameras did not end in time"),
     }
     running.streams.stop();

@@ -18,6 +18,8 @@ const HELD_PAIR: usize = 40;
 const HELD_BYTES: usize = 64 << 20;
 /// Viewers at a channel (service quotas).
 const VIEWERS: usize = 10;
+/// Sessions of the server's own at a channel, begun or waiting for an answer, whether or not limits hold.
+const OWN: usize = 16;
 /// In a second (service quotas): connections as master and as viewer, each; calls of an operation for a channel.
 const CONNECTS: u32 = 3;
 const CALLS: u32 = 5;
@@ -141,6 +143,11 @@ impl Board {
         if let Who::Storage(_) = who {
             // The newest is the one that counts.
             c.seats.retain(|w, s| !matches!(w, Who::Storage(_)) || s.of.as_deref() != of);
+            if c.seats.keys().filter(|w| matches!(w, Who::Storage(_))).count() >= OWN {
+                return Err(Fault::limit(format!(
+                    "The channel has {OWN} storage sessions, which are the most."
+                )));
+            }
         }
         self.serial += 1;
         let (out, events) = mpsc::channel(QUEUE);
@@ -407,6 +414,18 @@ mod tests {
         assert!(got(&mut for_viewer).is_some() && got(&mut m).is_none() && got(&mut seat).is_none());
         let _third = b.enter("a", &Who::Storage("s3".into()), None, true, at(0)).unwrap();
         assert_eq!(seat.events.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn so_many_sessions_of_the_servers_own() {
+        let mut b = Board::default();
+        let mut join =
+            |n: usize, of: &str| b.enter("a", &Who::Storage(format!("s{n}")), Some(of), false, at(0));
+        let seats: Vec<_> = (0..OWN).map(|n| join(n, &n.to_string()).unwrap()).collect();
+        assert_eq!(join(99, "another").err().unwrap().code, "ClientLimitExceededException");
+        // In place of one that there is.
+        assert!(join(100, "0").is_ok());
+        assert_eq!(seats.len(), OWN);
     }
 
     proptest! {

@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn an_hour_ten_minutes_of_silence_and_a_warning() {
-        let s = |n| Duration::from_secs(1000 + n);
+        let s = |n: u64| Duration::from_secs(1000 + n);
         let age = |heard, told, limits| Age { began: s(0), heard: s(heard), told, limits };
         assert_eq!(age(0, false, true).due(s(0)), Due::Wait(s(600)));
         assert_eq!(age(0, false, true).due(s(600)), Due::End("idle"));

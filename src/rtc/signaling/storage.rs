@@ -20,7 +20,7 @@ use crate::hub::{Hub, Proposed};
 /// What was offered, and what is wanted.
 enum Offered {
     /// The master's media.
-    Master(crate::peer::Peer),
+    Master(Box<crate::peer::Peer>),
     /// A viewer's eyes.
     Viewer(Box<Proposed>),
 }
@@ -67,7 +67,7 @@ impl Signaling {
         let (offered, sdp) = match viewer {
             None => {
                 let (peer, offer) = hub.propose_to_take(asked).map_err(in_aws_words)?;
-                (Offered::Master(peer), offer)
+                (Offered::Master(Box::new(peer)), offer)
             }
             Some(_) => {
                 let mut p = hub.propose_to_play(&stream, asked).map_err(in_aws_words)?;
@@ -118,7 +118,7 @@ async fn run(
         let resource = hub.home.video_stream(&stream);
         let begun = match offered {
             Offered::Master(peer) => {
-                hub.take_proposed(hub.gate.internal(actions::PUT_MEDIA, &resource), &stream, peer, &sdp)
+                hub.take_proposed(hub.gate.internal(actions::PUT_MEDIA, &resource), &stream, *peer, &sdp)
             }
             Offered::Viewer(p) => {
                 hub.play_proposed(hub.gate.internal(actions::GET_MEDIA, &resource), &stream, *p, &sdp)
