@@ -160,7 +160,23 @@ async fn endpoint(
         (HeaderName::from_static("accept-patch"), FRAGMENT.to_owned()),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((StatusCode::CREATED, head, answer).into_response())
+    let mut response = (StatusCode::CREATED, head, answer).into_response();
+    for link in links(&hub, asked) {
+        response.headers_mut().append(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// The TURN server, as RFC 9725 §4.6 has it.
+fn links(hub: &Hub, asked: Option<std::net::IpAddr>) -> Vec<HeaderValue> {
+    let Some(servers) = hub.ice_servers(asked) else { return Vec::new() };
+    let (user, password) = (&servers.grant.username, &servers.grant.password);
+    let link = |uri: &String| {
+        format!(
+            "<{uri}>; rel=\"ice-server\"; username=\"{user}\"; credential=\"{password}\"; credential-type=\"password\""
+        )
+    };
+    servers.uris.iter().filter_map(|u| HeaderValue::try_from(link(u)).ok()).collect()
 }
 
 /// A session. Its URL is a secret that only its owner was told.

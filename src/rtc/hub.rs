@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -25,6 +25,7 @@ use crate::{
     session::{Role, Session},
     sockets,
     table::{Control, Entry, Table, Way},
+    turn::{self, Grant, Turn},
 };
 
 /// Packets that wait for a session: a key frame's worth.
@@ -41,6 +42,8 @@ pub struct Config {
     pub sessions: usize,
     /// How often a publisher is asked for a key frame.
     pub key_frames: Duration,
+    /// The TURN server, where there is one.
+    pub turn: turn::Config,
 }
 
 /// What a hub is made of.
@@ -59,6 +62,8 @@ pub struct Parts {
     pub udp: UdpSocket,
     /// The TCP port, of the same number.
     pub tcp: TcpListener,
+    /// The TURN server's port, if there is to be one.
+    pub turn: Option<UdpSocket>,
 }
 
 /// All sessions.
@@ -76,6 +81,7 @@ pub struct Hub {
     pub(crate) table: Table,
     /// Streams whose pictures come in another order than they are shown in, with the configuration that says so.
     reordered: Mutex<HashMap<String, Bytes>>,
+    turn: OnceLock<Turn>,
     stop: watch::Sender<bool>,
     /// How many sessions have not ended.
     running: watch::Sender<usize>,
@@ -91,7 +97,7 @@ pub(crate) struct Agreed {
 impl Hub {
     /// Begins to serve.
     pub fn open(parts: Parts, config: Config) -> Result<Arc<Hub>, String> {
-        let Parts { world, gate, home, source, publish, udp, tcp } = parts;
+        let Parts { world, gate, home, source, publish, udp, tcp, turn } = parts;
         let local = udp.local_addr().map_err(|e| e.to_string())?;
         sockets::widen(&udp);
         let most = config.sessions.saturating_mul(2);
@@ -108,9 +114,19 @@ impl Hub {
             local,
             table: Table::default(),
             reordered: Mutex::default(),
+            turn: OnceLock::new(),
             stop: watch::channel(false).0,
             running: watch::channel(0).0,
         });
+        if let Some(socket) = turn {
+            let own = hub.addresses(None);
+            let address = own.first().map(SocketAddr::ip).ok_or("no address of this server is known")?;
+            let (world, config) = (hub.world.clone(), hub.config.turn.clone());
+            let stop = hub.stop.subscribe();
+            let turn = Turn::open(turn::Parts { world, socket, address, own, config, stop })?;
+            // It is empty until here.
+            let _ = hub.turn.set(turn);
+        }
         tokio::spawn(sockets::udp(hub.clone()));
         tokio::spawn(sockets::tcp(hub.clone(), tcp, most));
         Ok(hub)
@@ -119,6 +135,14 @@ impl Hub {
     /// The address of the ports.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// The servers that help peers reach each other, for an hour; none where TURN is off.
+    pub(crate) fn ice_servers(&self, asked: Option<IpAddr>) -> Option<IceServers> {
+        let turn = self.turn.get()?;
+        let at = |a: SocketAddr| format!("turn:{}?transport=udp", SocketAddr::new(a.ip(), turn.port()));
+        let uris = self.addresses(asked).into_iter().map(at).collect();
+        Some(IceServers { uris, grant: turn.grant() })
     }
 
     /// Publishers and viewers that there are now.
@@ -356,6 +380,12 @@ impl Hub {
             let _ = back.try_send(data.into());
         }
     }
+}
+
+/// Where the TURN server is, and who may use it.
+pub(crate) struct IceServers {
+    pub(crate) uris: Vec<String>,
+    pub(crate) grant: Grant,
 }
 
 /// What was offered to a viewer.

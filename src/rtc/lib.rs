@@ -26,6 +26,7 @@ pub mod signaling;
 mod sockets;
 mod source;
 mod table;
+pub mod turn;
 
 pub use http::router;
 pub use hub::{Config, Hub, Parts};

@@ -82,6 +82,7 @@ async fn open(
     config: &Config,
     rtsp: Option<TcpListener>,
     webrtc: Option<(UdpSocket, TcpListener)>,
+    turn: Option<UdpSocket>,
 ) -> Result<(Running, Arc<Pictures>), Failure> {
     let at = |e: &dyn std::fmt::Display| Failure(format!("{}: {e}", folder.path.display()));
     folder.check_catalog()?;
@@ -168,6 +169,7 @@ async fn open(
                 publish: Arc::new(IntoFeeds(feeds.clone())),
                 udp,
                 tcp,
+                turn,
             };
             Some(rtc::Hub::open(parts, config.rtc.clone()).map_err(Failure)?)
         }
@@ -224,6 +226,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         None => None,
     };
     let webrtc = listen::bind_webrtc(config.webrtc).await?;
+    let turn = listen::bind_turn(config.turn).await?;
     // From here on a signal drains, however early it comes.
     let mut signals = Signals::new()?;
     let store = match &config.store {
@@ -231,7 +234,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         None => None,
     };
     world.store = store.clone().map(|s| s as Arc<dyn Store>);
-    let (running, pictures) = open(&world, &folder, &config, rtsp, webrtc).await?;
+    let (running, pictures) = open(&world, &folder, &config, rtsp, webrtc, turn).await?;
     let (stop, stopped) = watch::channel(false);
     let rtsp = running.push.as_ref().map(|p| p.local_addr());
     let webrtc = running.rtc.as_ref().map(|h| h.local_addr());

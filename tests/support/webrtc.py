@@ -3,7 +3,7 @@
 from .wait import wait_until
 
 WATCH = """async ([url, token, sound, wanted, tcp]) => {
-  const pc = new RTCPeerConnection();
+  const pc = new RTCPeerConnection(window.rtcConfig);
   window.pc = pc;
   const video = document.createElement('video');
   video.muted = true; video.autoplay = true; video.playsInline = true;
@@ -38,7 +38,7 @@ AGREE = """() => { window.agree = async (pc, url, token, tcp) => {
     const keep = (line) => !line.startsWith('a=candidate:') || !tcp || / tcp /i.test(line);
     await pc.setRemoteDescription({ type: 'answer', sdp: text.split('\\r\\n').filter(keep).join('\\r\\n') });
   }
-  return { status: r.status, text, etag: r.headers.get('ETag'), location: window.resource };
+  return { status: r.status, text, etag: r.headers.get('ETag'), location: window.resource, link: r.headers.get('Link') };
 }; }"""
 
 # As RFC 9725 §4.3.3 has it: new credentials of ours in a fragment, the server's in the answer.

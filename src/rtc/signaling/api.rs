@@ -237,7 +237,7 @@ impl Signaling {
 
     async fn ice_servers(
         &self,
-        _: Call,
+        call: Call,
         permit: Permit,
         i: GetIceServerConfig,
     ) -> Result<IceServers, AwsError> {
@@ -246,7 +246,14 @@ impl Signaling {
         if self.0.limits {
             self.board().call(&channel.arn, "GetIceServerConfig", self.now())?;
         }
-        Ok(IceServers { ice_server_list: Vec::new() })
+        let servers = self.0.hub.as_ref().and_then(|h| h.ice_servers(call.local));
+        let server = servers.map(|s| IceServer {
+            uris: s.uris,
+            username: s.grant.username,
+            password: s.grant.password,
+            ttl: s.grant.ttl,
+        });
+        Ok(IceServers { ice_server_list: server.into_iter().collect() })
     }
 
     async fn join_storage(
