@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 WEB := web/index.html web/package.json web/package-lock.json web/tsconfig.json web/vite.config.ts web/compress.mjs \
   $(shell find web/src web/public -type f 2>/dev/null)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients build web lint fmt audit bench soak clean
+.PHONY: help demo test test-clients build web lint fmt audit bench fuzz soak clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,7 +61,11 @@ bench: ## the figures: a table and target/bench.json
 	cargo install --locked --version 0.7.0 ferrokinesis --root $(TARGET)/bench-tools
 	npm --prefix tests/bench ci
 	python=$$(deploy/venv.sh) && $$python tests/bench/bench.py $(TARGET)/release/rushes \
-	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json --tools $(TARGET)/bench-tools/bin $(BENCH)
+	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json --tools $(TARGET)/bench-tools/bin --nginx $$(deploy/nginx.sh) $(BENCH)
+
+fuzz: ## a minute of each fuzz target; SECONDS=N for another time, FUZZ=NAME for one
+	@deploy/install.sh build
+	@deploy/fuzz.sh $(or $(SECONDS),60) $(FUZZ)
 
 soak: ## hours: a thousand cycles of load, kill -9, restart, compare; simulated histories by the hundred thousand
 	@deploy/install.sh test

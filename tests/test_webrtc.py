@@ -143,11 +143,38 @@ def test_noise_on_the_ports_and_trickling(server, clips, context, token):
         candidate = "a=mid:0\r\na=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\n"
         ask = lambda body, **more: requests.patch(resource, body, headers={**trickle, **more}, timeout=10).status_code
         assert ask(candidate) == 204
-        assert ask("a=ice-ufrag:other\r\na=ice-pwd:0123456789abcdef01234567\r\n") == 422
+        assert ask("a=ice-ufrag:other\r\n") == 400
+        assert requests.patch(resource, candidate, headers={"Content-Type": trickle["Content-Type"]}, timeout=10).status_code == 428
         assert ask("nonsense") == 400
         assert ask(candidate, **{"If-Match": '"x"'}) == 412
         assert ask(candidate, **{"Content-Type": "text/plain"}) == 415
         webrtc.decodes(page, 10)
+
+
+def test_ice_is_restarted(server, clips, context, token):
+    """By a viewer and by a publisher, each with new credentials on both sides; media go on, in the same session."""
+    with running(ffmpeg_publisher(clips(seconds=30), server.publish_url("yard"), loop=True)):
+        live(server, "yard")
+        viewer, camera = webrtc.page(context, server), webrtc.page(context, server)
+        assert webrtc.watch(viewer, server, "yard", token("yard"))["status"] == 201
+        webrtc.decodes(viewer, 10)
+        server.add_push("door")
+        assert webrtc.publish(camera, server, "door", f"{server.key}:{server.secret}", "video/H264")["status"] == 201
+        live(server, "door")
+        for page in (viewer, camera):
+            for _ in range(2):
+                answer = webrtc.restart(page)
+                assert answer["status"] == 200 and answer["type"] == "application/trickle-ice-sdpfrag", answer
+                assert answer["etag"] and answer["etag"] != answer["before"] and "a=candidate:" in answer["text"]
+                wait_until("it is connected", lambda: page.evaluate("['connected', 'completed'].includes(pc.iceConnectionState)"))
+        webrtc.decodes(viewer)
+        before = len(server.fragments("door"))
+        wait_until("it is recorded on", lambda: len(server.fragments("door")) >= before + 2)
+        # An ETag of before is none any more.
+        stale = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": answer["before"]}
+        resource = server.url + camera.evaluate("window.resource")
+        assert requests.patch(resource, "a=mid:0\r\n", headers=stale, timeout=10).status_code == 412
+        assert server.metric("rushes_webrtc_sessions", way="out") == 1 and server.metric("rushes_webrtc_sessions", way="in") == 1
 
 
 def test_so_many_sessions_and_no_more(serve, clips, context):

@@ -52,6 +52,12 @@ pub mod actions {
         UPDATE_IMAGE_GENERATION_CONFIGURATION = "kinesisvideo:UpdateImageGenerationConfiguration";
         UPDATE_NOTIFICATION_CONFIGURATION = "kinesisvideo:UpdateNotificationConfiguration";
         UPDATE_STREAM_STORAGE_CONFIGURATION = "kinesisvideo:UpdateStreamStorageConfiguration";
+        CONNECT_AS_MASTER = "kinesisvideo:ConnectAsMaster";
+        CONNECT_AS_VIEWER = "kinesisvideo:ConnectAsViewer";
+        GET_ICE_SERVER_CONFIG = "kinesisvideo:GetIceServerConfig";
+        SEND_ALEXA_OFFER_TO_MASTER = "kinesisvideo:SendAlexaOfferToMaster";
+        JOIN_STORAGE_SESSION = "kinesisvideo:JoinStorageSession";
+        JOIN_STORAGE_SESSION_AS_VIEWER = "kinesisvideo:JoinStorageSessionAsViewer";
         CREATE_SIGNALING_CHANNEL = "kinesisvideo:CreateSignalingChannel";
         DELETE_EDGE_CONFIGURATION = "kinesisvideo:DeleteEdgeConfiguration";
         DELETE_SIGNALING_CHANNEL = "kinesisvideo:DeleteSignalingChannel";

@@ -14,12 +14,13 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 use wire::v1::{self, ApiError, Caller, Local};
 
 use crate::{
     hub::{Agreed, Hub},
     sdp,
-    table::{Control, Entry, Way},
+    table::{Control, Entry, Restart, Way},
 };
 
 type Answer = Result<Response, ApiError>;
@@ -159,7 +160,23 @@ async fn endpoint(
         (HeaderName::from_static("accept-patch"), FRAGMENT.to_owned()),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((StatusCode::CREATED, head, answer).into_response())
+    let mut response = (StatusCode::CREATED, head, answer).into_response();
+    for link in links(&hub, asked) {
+        response.headers_mut().append(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// The TURN server, as RFC 9725 §4.6 has it.
+fn links(hub: &Hub, asked: Option<std::net::IpAddr>) -> Vec<HeaderValue> {
+    let Some(servers) = hub.ice_servers(asked) else { return Vec::new() };
+    let (user, password) = (&servers.grant.username, &servers.grant.password);
+    let link = |uri: &String| {
+        format!(
+            "<{uri}>; rel=\"ice-server\"; username=\"{user}\"; credential=\"{password}\"; credential-type=\"password\""
+        )
+    };
+    servers.uris.iter().filter_map(|u| HeaderValue::try_from(link(u)).ok()).collect()
 }
 
 /// A session. Its URL is a secret that only its owner was told.
@@ -178,33 +195,43 @@ async fn resource(
     let entry = entry.ok_or_else(|| ApiError::not_found("there is no such session, or it has ended"))?;
     match method {
         Method::DELETE => {
-            // Fails when it ends by itself.
-            let _ = entry.control.send(Control::End).await;
-            entry.control.closed().await;
+            hub.end(&id).await;
             Ok(StatusCode::OK.into_response())
         }
-        Method::PATCH => patch(&entry, &headers, &body),
+        Method::PATCH => patch(&hub, &id, &entry, &headers, &body).await,
         _ => Ok(not_allowed("PATCH, DELETE, OPTIONS")),
     }
 }
 
-/// Candidates of a peer that come later: an ICE-lite server has no use for them, since it is the peer that checks.
-fn patch(entry: &Entry, headers: &HeaderMap, body: &Bytes) -> Answer {
+/// Candidates of a peer that come later (RFC 9725 §4.3.2): an ICE-lite server has no use for them, since it is the peer that
+/// checks. Or new credentials of the peer, by which it restarts ICE (§4.3.3).
+async fn patch(hub: &Hub, id: &str, entry: &Entry, headers: &HeaderMap, body: &Bytes) -> Answer {
     expect_type(headers, FRAGMENT)?;
     let etag = format!("\"{}\"", entry.ufrag);
-    if let Some(tag) = headers.get(header::IF_MATCH).and_then(|v| v.to_str().ok())
-        && tag != etag
-        && tag != "*"
-    {
+    let Some(tag) = headers.get(header::IF_MATCH) else {
+        let m = "If-Match has to say which ICE session this is for: its ETag, or * for a restart";
+        return Err(ApiError::new(StatusCode::PRECONDITION_REQUIRED, "PreconditionRequired", m));
+    };
+    if !tag.to_str().is_ok_and(|t| t == "*" || t.split(',').any(|t| t.trim() == etag)) {
         let m = "the session's ETag is another one";
         return Err(ApiError::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", m));
     }
     let fragment = sdp::fragment(text(body)?).map_err(ApiError::bad_request)?;
-    if fragment.ufrag.is_some() && fragment.ufrag != entry.remote_ufrag {
-        let m = "ICE is not restarted here: begin a new session";
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "NoRestart", m));
-    }
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let Some(ufrag) = fragment.ufrag.filter(|u| Some(u) != entry.remote_ufrag.as_ref()) else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let pwd =
+        fragment.pwd.ok_or_else(|| ApiError::bad_request("there is an ice-ufrag without an ice-pwd"))?;
+    let gone = || ApiError::not_found("there is no such session, or it has ended");
+    let (answer, told) = oneshot::channel();
+    let restart = Control::Restart(Restart { ufrag, pwd, answer });
+    entry.control.send(restart).await.map_err(|_| gone())?;
+    let fragment = told.await.map_err(|_| gone())?;
+    let refuse = |m| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "NoRestart", m);
+    let fragment = fragment.map_err(refuse)?;
+    let ufrag = hub.table.get(id).ok_or_else(gone)?.ufrag;
+    let head = [(header::CONTENT_TYPE, FRAGMENT.to_owned()), (header::ETAG, format!("\"{ufrag}\""))];
+    Ok((StatusCode::OK, head, fragment).into_response())
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -20,11 +20,12 @@ use world::{Home, World};
 use crate::{
     Publish, Source,
     clock::Instants,
-    peer::{Ground, Refused},
+    peer::{Ground, Peer, Refused},
     play, publish, sdp,
     session::{Role, Session},
     sockets,
     table::{Control, Entry, Table, Way},
+    turn::{self, Grant, Turn},
 };
 
 /// Packets that wait for a session: a key frame's worth.
@@ -41,6 +42,8 @@ pub struct Config {
     pub sessions: usize,
     /// How often a publisher is asked for a key frame.
     pub key_frames: Duration,
+    /// The TURN server, where there is one.
+    pub turn: turn::Config,
 }
 
 /// What a hub is made of.
@@ -59,6 +62,8 @@ pub struct Parts {
     pub udp: UdpSocket,
     /// The TCP port, of the same number.
     pub tcp: TcpListener,
+    /// The TURN server's port, if there is to be one.
+    pub turn: Option<UdpSocket>,
 }
 
 /// All sessions.
@@ -76,6 +81,7 @@ pub struct Hub {
     pub(crate) table: Table,
     /// Streams whose pictures come in another order than they are shown in, with the configuration that says so.
     reordered: Mutex<HashMap<String, Bytes>>,
+    turn: OnceLock<Turn>,
     stop: watch::Sender<bool>,
     /// How many sessions have not ended.
     running: watch::Sender<usize>,
@@ -91,7 +97,7 @@ pub(crate) struct Agreed {
 impl Hub {
     /// Begins to serve.
     pub fn open(parts: Parts, config: Config) -> Result<Arc<Hub>, String> {
-        let Parts { world, gate, home, source, publish, udp, tcp } = parts;
+        let Parts { world, gate, home, source, publish, udp, tcp, turn } = parts;
         let local = udp.local_addr().map_err(|e| e.to_string())?;
         sockets::widen(&udp);
         let most = config.sessions.saturating_mul(2);
@@ -108,9 +114,19 @@ impl Hub {
             local,
             table: Table::default(),
             reordered: Mutex::default(),
+            turn: OnceLock::new(),
             stop: watch::channel(false).0,
             running: watch::channel(0).0,
         });
+        if let Some(socket) = turn {
+            let own = hub.addresses(None);
+            let address = own.first().map(SocketAddr::ip).ok_or("no address of this server is known")?;
+            let (world, config) = (hub.world.clone(), hub.config.turn.clone());
+            let stop = hub.stop.subscribe();
+            let turn = Turn::open(turn::Parts { world, socket, address, own, config, stop })?;
+            // It is empty until here.
+            let _ = hub.turn.set(turn);
+        }
         tokio::spawn(sockets::udp(hub.clone()));
         tokio::spawn(sockets::tcp(hub.clone(), tcp, most));
         Ok(hub)
@@ -119,6 +135,14 @@ impl Hub {
     /// The address of the ports.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// The servers that help peers reach each other, for an hour; none where TURN is off.
+    pub(crate) fn ice_servers(&self, asked: Option<IpAddr>) -> Option<IceServers> {
+        let turn = self.turn.get()?;
+        let at = |a: SocketAddr| format!("turn:{}?transport=udp", SocketAddr::new(a.ip(), turn.port()));
+        let uris = self.addresses(asked).into_iter().map(at).collect();
+        Some(IceServers { uris, grant: turn.grant() })
     }
 
     /// Publishers and viewers that there are now.
@@ -189,17 +213,7 @@ impl Hub {
         offer: &str,
         asked: Option<IpAddr>,
     ) -> Result<Agreed, ApiError> {
-        let tracks = self.source.tracks(stream)?;
-        if tracks.is_empty() {
-            return Err(ApiError::new(
-                axum::http::StatusCode::CONFLICT,
-                "NotLive",
-                format!("nobody publishes to {stream:?}"),
-            ));
-        }
-        if self.reordered(stream).is_some_and(|c| tracks.iter().any(|t| t.is_video() && t.config == c)) {
-            return Err(refused(Refused::Nothing(REORDERED.into())));
-        }
+        let tracks = self.live(stream)?;
         let (peer, play) =
             play::negotiate(&self.ground, offer, &tracks, &self.addresses(asked), self.instants.now())
                 .map_err(refused)?;
@@ -224,13 +238,103 @@ impl Hub {
         self.begin(Way::In, stream, offer, peer, |_| Role::publish(publishing, feed))
     }
 
+    /// Offers to receive what will be published to a stream.
+    pub(crate) fn propose_to_take(
+        self: &Arc<Self>,
+        asked: Option<IpAddr>,
+    ) -> Result<(Peer, String), ApiError> {
+        self.room()?;
+        publish::propose(&self.ground, &self.addresses(asked), self.instants.now()).map_err(refused)
+    }
+
+    /// The answer to that: it begins.
+    pub(crate) fn take_proposed(
+        self: &Arc<Self>,
+        permit: Permit,
+        stream: &str,
+        mut peer: Peer,
+        answer: &str,
+    ) -> Result<Agreed, ApiError> {
+        let now = self.instants.now();
+        let (publishing, description) = publish::agreed(&mut peer, answer, now).map_err(refused)?;
+        let feed = self.publish.open(permit, stream, &description)?;
+        self.begin(Way::In, stream, answer, peer, |_| Role::publish(publishing, feed))
+    }
+
+    /// Offers to send what is published to a stream.
+    pub(crate) fn propose_to_play(
+        self: &Arc<Self>,
+        stream: &str,
+        asked: Option<IpAddr>,
+    ) -> Result<Proposed, ApiError> {
+        self.room()?;
+        let tracks = self.live(stream)?;
+        let (peer, offer) = play::propose(&self.ground, &tracks, &self.addresses(asked), self.instants.now())
+            .map_err(refused)?;
+        Ok(Proposed { peer, offer, tracks })
+    }
+
+    /// The answer to that: it begins.
+    pub(crate) fn play_proposed(
+        self: &Arc<Self>,
+        permit: Permit,
+        stream: &str,
+        proposed: Proposed,
+        answer: &str,
+    ) -> Result<Agreed, ApiError> {
+        let Proposed { mut peer, tracks, .. } = proposed;
+        let now = self.instants.now();
+        let play = play::agreed(&self.ground, &mut peer, &tracks, answer, now).map_err(refused)?;
+        self.begin(Way::Out, stream, answer, peer, |peer| Role::play(peer, play, permit))
+    }
+
+    /// Ends a session. Everything that was published by it is durable when this returns.
+    pub(crate) async fn end(&self, id: &str) {
+        if let Some(e) = self.table.get(id) {
+            // Fails when it ends by itself.
+            let _ = e.control.send(Control::End).await;
+            e.control.closed().await;
+        }
+    }
+
+    /// Returns once a session is no more.
+    pub(crate) async fn ended(&self, id: &str) {
+        if let Some(e) = self.table.get(id) {
+            e.control.closed().await;
+        }
+    }
+
+    /// What is published to a stream, as far as it can be sent at all.
+    fn live(&self, stream: &str) -> Result<Arc<[Arc<media::Track>]>, ApiError> {
+        let tracks = self.source.tracks(stream)?;
+        if tracks.is_empty() {
+            let m = format!("nobody publishes to {stream:?}");
+            return Err(ApiError::new(axum::http::StatusCode::CONFLICT, "NotLive", m));
+        }
+        if self.reordered(stream).is_some_and(|c| tracks.iter().any(|t| t.is_video() && t.config == c)) {
+            return Err(refused(Refused::Nothing(REORDERED.into())));
+        }
+        Ok(tracks)
+    }
+
+    /// Whether one more session may be.
+    fn room(&self) -> Result<(), ApiError> {
+        if *self.stop.borrow() {
+            return Err(ApiError::unavailable("the server is stopping"));
+        }
+        if self.table.len() >= self.config.sessions {
+            return Err(full(self.config.sessions));
+        }
+        Ok(())
+    }
+
     fn begin(
         self: &Arc<Self>,
         way: Way,
         stream: &str,
         offer: &str,
-        peer: crate::peer::Peer,
-        role: impl FnOnce(&crate::peer::Peer) -> Role,
+        peer: Peer,
+        role: impl FnOnce(&Peer) -> Role,
     ) -> Result<Agreed, ApiError> {
         let id: String = self.world.random16().iter().map(|b| format!("{b:02x}")).collect();
         let (packets, incoming) = mpsc::channel(WAITING);
@@ -247,10 +351,7 @@ impl Hub {
             return Err(ApiError::unavailable("the server is stopping"));
         }
         if !self.table.insert(&id, entry, self.config.sessions) {
-            return Err(ApiError::unavailable(format!(
-                "there are {} WebRTC sessions, as many as webrtc.sessions allows",
-                self.config.sessions
-            )));
+            return Err(full(self.config.sessions));
         }
         let agreed = Agreed { id: id.clone(), ufrag: peer.ufrag.clone(), answer: peer.answer.clone() };
         let role = role(&peer);
@@ -279,6 +380,23 @@ impl Hub {
             let _ = back.try_send(data.into());
         }
     }
+}
+
+/// Where the TURN server is, and who may use it.
+pub(crate) struct IceServers {
+    pub(crate) uris: Vec<String>,
+    pub(crate) grant: Grant,
+}
+
+/// What was offered to a viewer.
+pub(crate) struct Proposed {
+    peer: Peer,
+    pub(crate) offer: String,
+    tracks: Arc<[Arc<media::Track>]>,
+}
+
+fn full(sessions: usize) -> ApiError {
+    ApiError::unavailable(format!("there are {sessions} WebRTC sessions, as many as webrtc.sessions allows"))
 }
 
 /// However a session ends, it is gone.

@@ -13,6 +13,7 @@
 mod checks;
 mod clock;
 mod crypto;
+pub mod hostile;
 mod http;
 mod hub;
 mod out;
@@ -21,9 +22,11 @@ mod play;
 mod publish;
 mod sdp;
 mod session;
+pub mod signaling;
 mod sockets;
 mod source;
 mod table;
+pub mod turn;
 
 pub use http::router;
 pub use hub::{Config, Hub, Parts};

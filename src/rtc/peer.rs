@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use str0m::{
     Candidate, Event, Input, Output, Rtc, RtcConfig,
-    change::SdpOffer,
+    change::{SdpAnswer, SdpOffer, SdpPendingOffer},
     config::{CryptoProvider, DtlsCert, DtlsVersion},
-    media::{MediaKind, Mid},
+    media::{Direction, MediaKind, Mid},
     net::{Protocol, Receive, TcpType},
 };
 
@@ -52,9 +52,13 @@ pub(crate) struct Peer {
     local: SocketAddr,
     /// By which its first packets are known.
     pub(crate) ufrag: String,
-    /// The answer to its offer.
+    /// What was answered, whoever offered.
     pub(crate) answer: String,
-    /// The media that it offered, in order; what is neither a picture nor a sound, too.
+    /// What it offered.
+    offer: String,
+    /// What was offered to it, until it answers.
+    pending: Option<SdpPendingOffer>,
+    /// The media that were offered, in order; what is neither a picture nor a sound, too.
     pub(crate) media: Vec<(Mid, Option<MediaKind>)>,
 }
 
@@ -77,6 +81,74 @@ impl Ground {
 }
 
 impl Peer {
+    /// Offers: the peer, and the offer. Until [`Peer::answered`] it does nothing.
+    pub(crate) fn offer(
+        config: RtcConfig,
+        kinds: &[(MediaKind, Direction)],
+        addresses: &[SocketAddr],
+        now: Instant,
+    ) -> Result<(Peer, String), Refused> {
+        let (mut rtc, local) = Self::begin(config, addresses, now)?;
+        let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
+        let mut api = rtc.sdp_api();
+        let media = kinds.iter().map(|(k, way)| (api.add_media(*k, *way, None, None, None), Some(*k)));
+        let media = media.collect();
+        let (offer, pending) = api.apply().ok_or_else(|| Refused::Own("there is nothing to offer".into()))?;
+        let pending = Some(pending);
+        let peer = Peer { rtc, local, ufrag, answer: String::new(), offer: String::new(), pending, media };
+        Ok((peer, offer.to_sdp_string()))
+    }
+
+    /// Takes the answer to what was offered.
+    pub(crate) fn answered(&mut self, answer: &str, now: Instant) -> Result<(), Refused> {
+        sdp::check(answer).map_err(Refused::Offer)?;
+        let bad = |e: &dyn std::fmt::Display| Refused::Offer(e.to_string());
+        let pending = self.pending.take().ok_or_else(|| bad(&"nothing was offered"))?;
+        let parsed = SdpAnswer::from_sdp_string(answer).map_err(|e| bad(&e))?;
+        self.rtc.sdp_api().accept_answer(pending, parsed).map_err(|e| bad(&e))?;
+        self.answer = answer.into();
+        self.settle(now)
+    }
+
+    /// The peer restarts ICE (RFC 8445 §9), with new credentials: a fragment with the server's. What was agreed upon stays.
+    pub(crate) fn restart(&mut self, ufrag: &str, pwd: &str, now: Instant) -> Result<String, Refused> {
+        let bad = |e: &dyn std::fmt::Display| Refused::Offer(e.to_string());
+        let text = sdp::restarted(&self.offer, ufrag, pwd);
+        let offer = SdpOffer::from_sdp_string(&text).map_err(|e| bad(&e))?;
+        let answer = self.rtc.sdp_api().accept_offer(offer).map_err(|e| bad(&e))?;
+        self.ufrag = self.rtc.direct_api().local_ice_credentials().ufrag;
+        self.timeout(now);
+        Ok(sdp::ice_of(&answer.to_sdp_string()))
+    }
+
+    fn begin(
+        config: RtcConfig,
+        addresses: &[SocketAddr],
+        now: Instant,
+    ) -> Result<(Rtc, SocketAddr), Refused> {
+        let mut rtc = config.set_ice_lite(true).build(now);
+        let own = |e: &dyn std::fmt::Display| Refused::Own(e.to_string());
+        let local = *addresses.first().ok_or_else(|| own(&"no address of this server is known"))?;
+        for a in addresses {
+            rtc.add_local_candidate(Candidate::host(*a, "udp").map_err(|e| own(&e))?);
+            let tcp = Candidate::builder().tcp().host(*a).tcptype(TcpType::Passive).build();
+            rtc.add_local_candidate(tcp.map_err(|e| own(&e))?);
+        }
+        Ok((rtc, local))
+    }
+
+    /// Until there is nothing but to wait.
+    fn settle(&mut self, now: Instant) -> Result<(), Refused> {
+        self.timeout(now);
+        loop {
+            match self.turn() {
+                Turn::Event(_) | Turn::Send { .. } => {}
+                Turn::Wait(_) => return Ok(()),
+                Turn::Over(why) => return Err(Refused::Offer(why)),
+            }
+        }
+    }
+
     /// Accepts an offer. `addresses` is where the server can be reached, by UDP and by TCP.
     pub(crate) fn accept(
         config: RtcConfig,
@@ -93,26 +165,14 @@ impl Peer {
         let media = sdp::media(offer).into_iter().map(|(k, mid)| (Mid::from(mid), kind(k))).collect();
         let text = offer;
         let offer = SdpOffer::from_sdp_string(offer).map_err(|e| Refused::Offer(e.to_string()))?;
-        let mut rtc = config.set_ice_lite(true).build(now);
-        let own = |e: &dyn std::fmt::Display| Refused::Own(e.to_string());
-        let local = *addresses.first().ok_or_else(|| own(&"no address of this server is known"))?;
-        for a in addresses {
-            rtc.add_local_candidate(Candidate::host(*a, "udp").map_err(|e| own(&e))?);
-            let tcp = Candidate::builder().tcp().host(*a).tcptype(TcpType::Passive).build();
-            rtc.add_local_candidate(tcp.map_err(|e| own(&e))?);
-        }
+        let (mut rtc, local) = Self::begin(config, addresses, now)?;
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| Refused::Offer(e.to_string()))?;
         let answer = sdp::complete(&answer.to_sdp_string(), text);
-        let mut peer = Peer { rtc, local, ufrag, answer, media };
-        peer.timeout(now);
-        loop {
-            match peer.turn() {
-                Turn::Event(_) | Turn::Send { .. } => {}
-                Turn::Wait(_) => return Ok(peer),
-                Turn::Over(why) => return Err(Refused::Offer(why)),
-            }
-        }
+        let offer = text.to_owned();
+        let mut peer = Peer { rtc, local, ufrag, answer, offer, pending: None, media };
+        peer.settle(now)?;
+        Ok(peer)
     }
 
     /// Takes a packet. What is none of WebRTC's, or not for this peer, is passed over.

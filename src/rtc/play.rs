@@ -4,8 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use media::{Codec, Kind, Track};
 use str0m::{
+    RtcConfig,
     format::PayloadParams,
-    media::{Frequency, MediaKind, Mid, Pt},
+    media::{Direction, Frequency, MediaKind, Mid, Pt},
 };
 
 use crate::{
@@ -70,20 +71,23 @@ fn odd_g711(track: &Track) -> bool {
     g711 && track.kind != (Kind::Audio { rate: 8_000, channels: 1 })
 }
 
-/// Answers a viewer's offer.
-pub(crate) fn negotiate(
-    ground: &Ground,
-    offer: &str,
-    tracks: &[Arc<Track>],
-    addresses: &[SocketAddr],
-    now: Instant,
-) -> Result<(Peer, Play), Refused> {
+const INSTEAD: &str = "watch it by HLS";
+
+/// What is to be sent of a stream.
+struct Chosen<'a> {
+    video: Option<&'a Track>,
+    audio: Option<&'a Track>,
+    left_out: Vec<String>,
+    config: RtcConfig,
+}
+
+/// Chooses, or says why nothing can be sent.
+fn chosen<'a>(ground: &Ground, tracks: &'a [Arc<Track>]) -> Result<Chosen<'a>, Refused> {
     let (video, audio, left_out) = choose(tracks);
     let has_video = tracks.iter().any(|t| t.is_video());
-    let instead = "watch it by HLS";
     if video.is_none() && (has_video || audio.is_none()) {
         return Err(Refused::Nothing(format!(
-            "{} cannot be sent by WebRTC: {instead}",
+            "{} cannot be sent by WebRTC: {INSTEAD}",
             if left_out.is_empty() { "this".into() } else { left_out.join(" and ") }
         )));
     }
@@ -98,29 +102,74 @@ pub(crate) fn negotiate(
             Codec::Aac | Codec::Other(_) => config,
         };
     }
+    Ok(Chosen { video, audio, left_out, config })
+}
+
+/// Answers a viewer's offer.
+pub(crate) fn negotiate(
+    ground: &Ground,
+    offer: &str,
+    tracks: &[Arc<Track>],
+    addresses: &[SocketAddr],
+    now: Instant,
+) -> Result<(Peer, Play), Refused> {
+    let mut chosen = chosen(ground, tracks)?;
+    let config = std::mem::replace(&mut chosen.config, ground.config());
     let mut peer = Peer::accept(config, offer, addresses, now)?;
+    let play = play(&mut peer, chosen, offer)?;
+    Ok((peer, play))
+}
+
+/// Offers a viewer what there is.
+pub(crate) fn propose(
+    ground: &Ground,
+    tracks: &[Arc<Track>],
+    addresses: &[SocketAddr],
+    now: Instant,
+) -> Result<(Peer, String), Refused> {
+    let Chosen { video, audio, config, .. } = chosen(ground, tracks)?;
+    let kinds = [(MediaKind::Video, video), (MediaKind::Audio, audio)];
+    let kinds: Vec<_> = kinds.iter().filter(|k| k.1.is_some()).map(|k| (k.0, Direction::SendOnly)).collect();
+    Peer::offer(config, &kinds, addresses, now)
+}
+
+/// Takes the answer to that. The tracks are those that were offered.
+pub(crate) fn agreed(
+    ground: &Ground,
+    peer: &mut Peer,
+    tracks: &[Arc<Track>],
+    answer: &str,
+    now: Instant,
+) -> Result<Play, Refused> {
+    peer.answered(answer, now)?;
+    play(peer, chosen(ground, tracks)?, answer)
+}
+
+/// The lanes for what both sides have. `said`: the peer's description.
+fn play(peer: &mut Peer, chosen: Chosen<'_>, said: &str) -> Result<Play, Refused> {
+    let Chosen { video, audio, left_out, .. } = chosen;
     let mut play = Play { lanes: Vec::new(), times: Times::default(), left_out };
     let media = peer.media.clone();
     for (track, kind) in [(video, MediaKind::Video), (audio, MediaKind::Audio)] {
         let Some(track) = track else { continue };
-        let lane = media.iter().filter(|m| m.1 == Some(kind)).find_map(|m| lane(&mut peer, m.0, track));
+        let lane = media.iter().filter(|m| m.1 == Some(kind)).find_map(|m| lane(peer, m.0, track));
         match lane {
             Some(lane) => play.lanes.push(lane),
             None if kind == MediaKind::Video || video.is_none() => {
                 let name = if kind == MediaKind::Video { "video" } else { "audio" };
-                let has = match &sdp::offered(offer, name)[..] {
+                let has = match &sdp::offered(said, name)[..] {
                     [] => format!("no {name}"),
                     some => some.join(", "),
                 };
                 let wanted = media::codec_name(track);
                 return Err(Refused::Nothing(format!(
-                    "the stream is {wanted}; the offer has {has} to receive: offer {wanted}, or {instead}"
+                    "the stream is {wanted}; the offer has {has} to receive: offer {wanted}, or {INSTEAD}"
                 )));
             }
             None => play.left_out.push(media::codec_name(track).to_owned()),
         }
     }
-    Ok((peer, play))
+    Ok(play)
 }
 
 fn lane(peer: &mut Peer, mid: Mid, track: &Track) -> Option<Lane> {

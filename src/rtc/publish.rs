@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use str0m::{
-    media::{KeyframeRequestKind, MediaKind, Mid, SenderFeedback},
+    media::{Direction, KeyframeRequestKind, MediaKind, Mid, SenderFeedback},
     rtp::RtpPacket,
 };
 
@@ -63,6 +63,30 @@ pub(crate) fn negotiate(
         return Err(Refused::Nothing("the offer sends neither video nor audio".into()));
     }
     Ok((peer, Publishing { media }))
+}
+
+/// Offers to receive a picture in H.264 and sound in Opus (Kinesis Video Streams with WebRTC, "media codecs" of ingestion).
+pub(crate) fn propose(
+    ground: &Ground,
+    addresses: &[SocketAddr],
+    now: Instant,
+) -> Result<(Peer, String), Refused> {
+    let config = ground.config().enable_h264(true).enable_opus(true, false).set_rtp_mode(true);
+    let kinds = [MediaKind::Video, MediaKind::Audio].map(|k| (k, Direction::RecvOnly));
+    Peer::offer(config, &kinds, addresses, now)
+}
+
+/// Takes the answer to that: what will come, and a description of it.
+pub(crate) fn agreed(peer: &mut Peer, answer: &str, now: Instant) -> Result<(Publishing, String), Refused> {
+    peer.answered(answer, now)?;
+    let comes = |m: &Mid| peer.rtc.media(*m).is_some_and(|m| m.direction().is_receiving() && !m.disabled());
+    let there: Vec<bool> = peer.media.iter().map(|m| comes(&m.0)).collect();
+    let description = sdp::only(answer, |n| there.get(n).copied().unwrap_or(false));
+    let media: Vec<_> = peer.media.iter().zip(&there).filter(|(_, there)| **there).map(|(m, _)| *m).collect();
+    if media.is_empty() {
+        return Err(Refused::Nothing("the answer sends neither video nor audio".into()));
+    }
+    Ok((Publishing { media }, description))
 }
 
 impl Publishing {

@@ -55,6 +55,54 @@ pub(crate) fn media(text: &str) -> Vec<(&str, &str)> {
     out
 }
 
+/// The same description with other ICE credentials, and none of the candidates that went with those before.
+pub(crate) fn restarted(text: &str, ufrag: &str, pwd: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines().map(str::trim_end) {
+        match line.split_once(':').map(|l| l.0) {
+            Some("a=ice-ufrag") => out.push_str(&format!("a=ice-ufrag:{ufrag}")),
+            Some("a=ice-pwd") => out.push_str(&format!("a=ice-pwd:{pwd}")),
+            Some("a=candidate") => continue,
+            _ if line == "a=end-of-candidates" => continue,
+            _ => out.push_str(line),
+        }
+        out.push_str("\r\n");
+    }
+    out
+}
+
+/// What of a description a fragment has that answers a restart (RFC 9725 §4.3.3): how the server does ICE, its first
+/// medium, its credentials and candidates.
+pub(crate) fn ice_of(text: &str) -> String {
+    let (mut out, mut media) = (String::new(), 0);
+    for line in text.lines().map(str::trim_end) {
+        let medium = line.starts_with("m=");
+        media += usize::from(medium);
+        if media > 1 {
+            break;
+        }
+        let wanted = ["a=ice-", "a=group:BUNDLE", "a=mid:", "a=candidate:", "a=end-of-candidates"];
+        if medium || wanted.iter().any(|w| line.starts_with(w)) {
+            out.push_str(line);
+            out.push_str("\r\n");
+        }
+    }
+    out
+}
+
+/// A description of some of its media, by their places.
+pub(crate) fn only(text: &str, keep: impl Fn(usize) -> bool) -> String {
+    let (mut out, mut seen) = (String::with_capacity(text.len()), 0);
+    for line in text.lines().map(str::trim_end) {
+        seen += usize::from(line.starts_with("m="));
+        if seen == 0 || keep(seen - 1) {
+            out.push_str(line);
+            out.push_str("\r\n");
+        }
+    }
+    out
+}
+
 /// An answer as browsers take it: a medium that is declined names a format all the same (RFC 3264 §6), the offer's first.
 pub(crate) fn complete(answer: &str, offer: &str) -> String {
     let first = |m: &str| m.split_ascii_whitespace().nth(3).unwrap_or("0").to_owned();
@@ -93,6 +141,8 @@ pub(crate) fn complete(answer: &str, offer: &str) -> String {
 pub(crate) struct Fragment {
     /// Whose candidates they are; another one than before asks for a restart.
     pub(crate) ufrag: Option<String>,
+    /// The password that goes with it.
+    pub(crate) pwd: Option<String>,
     /// How many there are.
     pub(crate) candidates: usize,
 }
@@ -100,7 +150,7 @@ pub(crate) struct Fragment {
 /// Reads one. The error is for people.
 pub(crate) fn fragment(text: &str) -> Result<Fragment, String> {
     check(text)?;
-    let mut out = Fragment { ufrag: None, candidates: 0 };
+    let mut out = Fragment { ufrag: None, pwd: None, candidates: 0 };
     for line in text.lines().map(str::trim_end).filter(|l| !l.is_empty()) {
         let Some((key, value)) = line.split_once('=') else {
             return Err("a line is not KEY=VALUE".into());
@@ -108,6 +158,8 @@ pub(crate) fn fragment(text: &str) -> Result<Fragment, String> {
         match (key, value.split_once(':').unwrap_or((value, ""))) {
             ("a", ("ice-ufrag", v)) if (4..=256).contains(&v.len()) => out.ufrag = Some(v.into()),
             ("a", ("ice-ufrag", _)) => return Err("ice-ufrag has 4 to 256 characters".into()),
+            ("a", ("ice-pwd", v)) if (22..=256).contains(&v.len()) => out.pwd = Some(v.into()),
+            ("a", ("ice-pwd", _)) => return Err("ice-pwd has 22 to 256 characters".into()),
             ("a", ("candidate", v)) => {
                 if v.split_ascii_whitespace().count() < 8 {
                     return Err("a candidate has fewer than eight parts".into());
@@ -144,9 +196,17 @@ mod tests {
     fn fragments() {
         let text = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n\
                     a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host\r\na=end-of-candidates\r\n";
-        assert_eq!(fragment(text), Ok(Fragment { ufrag: Some("EsAw".into()), candidates: 1 }));
+        assert_eq!(
+            fragment(text),
+            Ok(Fragment {
+                ufrag: Some("EsAw".into()),
+                pwd: Some("P2uYro0UCOQ4zxjKXaWCBui1".into()),
+                candidates: 1
+            })
+        );
         assert!(fragment("a=candidate:1 1 udp").is_err());
         assert!(fragment("a=ice-ufrag:x").is_err());
+        assert!(fragment("a=ice-pwd:short").is_err());
         assert!(fragment("hello").is_err());
     }
 
@@ -163,6 +223,31 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_changes_credentials_and_nothing_else() {
+        let text = "v=0\r\na=ice-lite\r\na=group:BUNDLE 0 1\r\nm=audio 9 X 111\r\na=mid:0\r\na=ice-ufrag:aaaa\r\na=ice-pwd:bbbb\r\n\
+                    a=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\na=rtpmap:111 opus/48000/2\r\nm=video 9 X 97\r\na=ice-ufrag:aaaa\r\n";
+        let new = restarted(text, "cccc", "dddddddddddddddddddddddd");
+        assert_eq!(fragment(&new).map(|f| (f.ufrag, f.candidates)), Ok((Some("cccc".into()), 0)));
+        assert!(
+            !new.contains("aaaa")
+                && new.contains("a=ice-pwd:dddddddddddddddddddddddd")
+                && new.contains("a=rtpmap:111")
+        );
+        assert_eq!(
+            ice_of(text),
+            "a=ice-lite\r\na=group:BUNDLE 0 1\r\nm=audio 9 X 111\r\na=mid:0\r\na=ice-ufrag:aaaa\r\na=ice-pwd:bbbb\r\n\
+             a=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n"
+        );
+    }
+
+    #[test]
+    fn some_of_the_media() {
+        let text = "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\nm=video 9 X 97\r\na=mid:1\r\n";
+        assert_eq!(only(text, |n| n == 1), "v=0\r\nm=video 9 X 97\r\na=mid:1\r\n");
+        assert_eq!(only(text, |_| true), text);
+    }
+
+    #[test]
     fn what_is_too_long_is_not_looked_at() {
         assert!(check(&"a=b\n".repeat(2001)).is_err());
         assert!(check(&"x".repeat(MAX_BYTES + 1)).is_err());
@@ -172,7 +257,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_survived(text in "([avm]=[ -~]{0,40}(\r\n|\n)?){0,20}|\\PC{0,200}") {
-            let _ = (media(&text), complete(&text, "m=video 9 X 96"), check(&text), fragment(&text), offered(&text, "video"));
+            let _ = (restarted(&text, "aaaa", "b"), ice_of(&text));
+            let _ = (media(&text), only(&text, |n| n % 2 == 0), complete(&text, "m=video 9 X 96"), check(&text), fragment(&text), offered(&text, "video"));
         }
     }
 }

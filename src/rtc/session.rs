@@ -19,7 +19,7 @@ use crate::{
     peer::{Peer, Turn},
     play::{Play, Sent},
     publish::{self, Publishing},
-    table::{Control, Packet},
+    table::{Control, Packet, Restart},
 };
 
 /// From the answer to the first media.
@@ -143,12 +143,27 @@ impl Session {
                 self.ask_key_frame();
                 Ok(())
             }
+            Happened::Told(Some(Control::Restart(r))) => {
+                self.restart(r);
+                Ok(())
+            }
             Happened::Told(Some(Control::End) | None) => Err("it was ended".into()),
             Happened::Packet(None) => Err("the server has no more".into()),
             Happened::Packet(Some(first)) => self.packets(first).await,
             Happened::Next(n) => self.media(n),
             Happened::Time => self.time().await,
         }
+    }
+
+    fn restart(&mut self, r: Restart) {
+        let now = self.hub.instants.now();
+        let answer = self.peer.restart(&r.ufrag, &r.pwd, now).map_err(|e| e.to_string());
+        if answer.is_ok() {
+            self.hub.table.renamed(&self.id, &self.peer.ufrag, &r.ufrag);
+            tracing::debug!(stream = self.stream, id = &self.id[..8], "ICE is restarted");
+        }
+        // Fails when nobody waits any more.
+        let _ = r.answer.send(answer);
     }
 
     /// Sends and notes all that there is, until there is nothing but to wait.

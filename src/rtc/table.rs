@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use world::Timestamp;
 
 /// Addresses that a session may be reached from; a browser uses a few.
@@ -24,9 +24,20 @@ pub(crate) struct Packet {
     pub(crate) received: Timestamp,
 }
 
+/// New ICE credentials of a peer, and where to say what comes of them.
+#[derive(Debug)]
+pub(crate) struct Restart {
+    pub(crate) ufrag: String,
+    pub(crate) pwd: String,
+    /// A fragment with the server's new ones; the error is for people.
+    pub(crate) answer: oneshot::Sender<Result<String, String>>,
+}
+
 /// What a session is told by others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Control {
+    /// ICE is restarted.
+    Restart(Restart),
     /// Somebody needs a key frame.
     KeyFrame,
     /// It is to end.
@@ -81,6 +92,16 @@ impl Table {
         true
     }
 
+    /// A session's credentials are others from now on.
+    pub(crate) fn renamed(&self, id: &str, ufrag: &str, remote_ufrag: &str) {
+        let mut t = self.lock();
+        let Some(e) = t.sessions.get_mut(id) else { return };
+        let before = std::mem::replace(&mut e.ufrag, ufrag.into());
+        e.remote_ufrag = Some(remote_ufrag.into());
+        t.by_ufrag.remove(&before);
+        t.by_ufrag.insert(ufrag.into(), id.into());
+    }
+
     pub(crate) fn remove(&self, id: &str) {
         let mut t = self.lock();
         if let Some(e) = t.sessions.remove(id) {
@@ -99,6 +120,10 @@ impl Table {
 
     pub(crate) fn count(&self, way: Way) -> usize {
         self.lock().sessions.values().filter(|e| e.way == way).count()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().sessions.len()
     }
 
     /// The sessions that publish to a stream.
@@ -201,6 +226,19 @@ mod tests {
         assert!(goes(&[22]).is_none() && goes(&binding("bbbb:zz")).is_none());
         let inner = t.lock();
         assert!(inner.by_address.is_empty() && inner.by_ufrag.is_empty() && inner.addresses.is_empty());
+    }
+
+    #[test]
+    fn a_restarted_session_has_another_name() {
+        let t = Table::default();
+        let (a, _ra) = entry("aaaa");
+        t.insert("1", a, 1);
+        t.renamed("1", "bbbb", "cccc");
+        let from: SocketAddr = "192.0.2.7:5000".parse().unwrap();
+        assert!(t.route(false, from, &binding("aaaa:zz")).is_none());
+        assert!(t.route(false, from, &binding("bbbb:cccc")).is_some());
+        t.remove("1");
+        assert!(t.lock().by_ufrag.is_empty());
     }
 
     #[test]

@@ -147,6 +147,17 @@ const KEYS: &[Key] = &[
     ),
     key("webrtc.sessions", "256", "Publishers and viewers by WebRTC at once."),
     key(
+        "turn.listen",
+        r#""off""#,
+        "A TURN server's UDP port, such as \"0.0.0.0:3478\", for peers of signaling channels, publishers and viewers whose packets find no other way.",
+    ),
+    key(
+        "turn.peers",
+        r#""""#,
+        "Networks that it relays to besides the Internet, such as \"192.168.0.0/16, 10.0.0.9\". This server's own WebRTC port and other relayed addresses are always among them.",
+    ),
+    key("turn.allocations", "100", "Addresses that it relays at once."),
+    key(
         "retention.total",
         r#""unlimited""#,
         "What all recordings together may take, such as \"2TB\". This table is read again on SIGHUP.",
@@ -221,6 +232,7 @@ pub struct Config {
     pub rtsp: Option<SocketAddr>,
     pub webrtc: WebRtc,
     pub rtc: rtc::Config,
+    pub turn: Option<SocketAddr>,
     pub home: world::Home,
     pub public_host: Option<String>,
     pub tls: Option<TlsConfig>,
@@ -482,6 +494,18 @@ fn read(r: &Reader) -> Result<Config, Failure> {
     let addresses = addresses
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| r.wrong("webrtc.addresses", "IP addresses with commas between them"))?;
+    let peers = r.text("turn.peers")?;
+    let peers = peers.split(',').map(str::trim).filter(|a| !a.is_empty()).map(str::parse);
+    let peers = peers
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| r.wrong("turn.peers", "networks such as 192.168.0.0/16, with commas between them"))?;
+    let turn = match r.text("turn.listen")?.as_str() {
+        "off" => None,
+        _ => Some(r.address("turn.listen")?),
+    };
+    if turn.is_some() && webrtc == WebRtc::Off {
+        return Err(Failure("turn.listen: WebRTC is off (webrtc.listen), and TURN with it".into()));
+    }
     let some = |s: String| (!s.is_empty()).then_some(s);
     let tls = match (some(r.text("tls.certificate")?), some(r.text("tls.key")?), r.flag("tls.self_signed")?) {
         (Some(c), Some(k), false) => Some(TlsConfig::Files { certificate: c.into(), key: k.into() }),
@@ -512,7 +536,9 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             addresses,
             sessions: r.number("webrtc.sessions", 1, 100_000)? as usize,
             key_frames: target,
+            turn: rtc::turn::Config { peers, allocations: r.number("turn.allocations", 1, 10_000)? as usize },
         },
+        turn,
         home: world::Home { account, region: r.text("region")? },
         public_host: some(r.text("public_host")?),
         tls,

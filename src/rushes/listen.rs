@@ -111,6 +111,15 @@ pub async fn bind_webrtc(wanted: WebRtc) -> Result<Option<(UdpSocket, TcpListene
     }
 }
 
+/// Binds the TURN server's port.
+pub async fn bind_turn(wanted: Option<SocketAddr>) -> Result<Option<UdpSocket>, Failure> {
+    let Some(a) = wanted else { return Ok(None) };
+    let bound = UdpSocket::bind(a).await;
+    bound
+        .map(Some)
+        .map_err(|e| Failure(format!("cannot listen on {a} (UDP): {e}; give another as turn.listen")))
+}
+
 /// Serves until `stop` turns true, then drains.
 pub async fn serve(
     world: World,

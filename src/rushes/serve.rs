@@ -18,6 +18,7 @@ use catalog::{Catalog, SqliteCatalog};
 use console::Console;
 use frames::Frames;
 use log::{LocalLog, Log};
+use rtc::signaling::Signaling;
 use seal::KeyProvider;
 use streams::DataStreams;
 use tokio::{
@@ -42,7 +43,7 @@ use crate::{
     snapshots::Snapshots,
     storage::Gauge,
     stores, tls, visit,
-    wiring::{IntoFeeds, IntoStreams, LiveStreams, Pictures, Publishers},
+    wiring::{IntoFeeds, IntoStreams, LiveStreams, Pictures, Publishers, TheChannels},
 };
 
 /// How long captures may take to hand over what they received.
@@ -81,6 +82,7 @@ async fn open(
     config: &Config,
     rtsp: Option<TcpListener>,
     webrtc: Option<(UdpSocket, TcpListener)>,
+    turn: Option<UdpSocket>,
 ) -> Result<(Running, Arc<Pictures>), Failure> {
     let at = |e: &dyn std::fmt::Display| Failure(format!("{}: {e}", folder.path.display()));
     folder.check_catalog()?;
@@ -167,6 +169,7 @@ async fn open(
                 publish: Arc::new(IntoFeeds(feeds.clone())),
                 udp,
                 tcp,
+                turn,
             };
             Some(rtc::Hub::open(parts, config.rtc.clone()).map_err(Failure)?)
         }
@@ -223,6 +226,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         None => None,
     };
     let webrtc = listen::bind_webrtc(config.webrtc).await?;
+    let turn = listen::bind_turn(config.turn).await?;
     // From here on a signal drains, however early it comes.
     let mut signals = Signals::new()?;
     let store = match &config.store {
@@ -230,7 +234,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         None => None,
     };
     world.store = store.clone().map(|s| s as Arc<dyn Store>);
-    let (running, pictures) = open(&world, &folder, &config, rtsp, webrtc).await?;
+    let (running, pictures) = open(&world, &folder, &config, rtsp, webrtc, turn).await?;
     let (stop, stopped) = watch::channel(false);
     let rtsp = running.push.as_ref().map(|p| p.local_addr());
     let webrtc = running.rtc.as_ref().map(|h| h.local_addr());
@@ -259,6 +263,8 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     });
     let kvs =
         Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
+    let channels = Arc::new(TheChannels(kvs.clone()));
+    let signaling = Signaling::new(world.clone(), channels, running.rtc.clone(), config.kvs.limits);
     let router = Router::new()
         .merge(health(stopped.clone()))
         .merge(metrics.router())
@@ -273,7 +279,8 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
         .merge(running.rtc.clone().map(rtc::router).unwrap_or_default())
         .merge(video::kvs::router(&kvs))
         .merge(console);
-    let front = Front(Arc::new((aws(&world, &config, &running.gate, &running.streams, &kvs), router)));
+    let front =
+        Front(Arc::new((aws(&world, &config, &running.gate, &running.streams, &kvs, &signaling), router)));
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());
     tokio::spawn(running.streams.clone().keep());
@@ -288,13 +295,20 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     tracing::info!("stopping: finishing what was accepted (once more to stop at once)");
     folder.remove_address();
     tokio::select! {
-        r = drain(&world, running, &kvs, stop, serving) => r,
+        r = drain(&world, running, &kvs, &signaling, stop, serving) => r,
         () = signals.next() => Err(Failure("stopped at once; what was acknowledged is safe".into())),
     }
 }
 
 /// AWS's services, which share the address with everything else.
-fn aws(world: &World, config: &Config, gate: &Gate, streams: &DataStreams, kvs: &Kvs) -> Services {
+fn aws(
+    world: &World,
+    config: &Config,
+    gate: &Gate,
+    streams: &DataStreams,
+    kvs: &Kvs,
+    signaling: &Signaling,
+) -> Services {
     let gate = if config.any_signature {
         tracing::warn!(
             "aws.auth = \"any\": whoever reaches {} may do everything through AWS's APIs, with any key; for tests only",
@@ -307,6 +321,7 @@ fn aws(world: &World, config: &Config, gate: &Gate, streams: &DataStreams, kvs: 
     Services::new(world.clone(), gate, config.home.clone())
         .with(streams::service(streams))
         .with(video::kvs::service(kvs))
+        .with(rtc::signaling::service(signaling))
 }
 
 /// On SIGHUP: reads the configuration again and applies what can change while running, which is `[retention]`. A
@@ -366,6 +381,7 @@ async fn drain(
     world: &World,
     running: Running,
     kvs: &Kvs,
+    signaling: &Signaling,
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
 ) -> Result<(), Failure> {
@@ -379,7 +395,7 @@ async fn drain(
         running.cameras.shutdown().await;
     };
     tokio::select! {
-        () = sources => {}
+        _ = async { tokio::join!(sources, signaling.stop()) } => {}
         () = world.clock.sleep(DRAIN) => tracing::warn!("some cameras did not end in time"),
     }
     running.streams.stop();

@@ -1,6 +1,6 @@
 //! Where services meet: what one declares and another provides.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use access::{Credentials, Denied, Gate, Permit, actions};
 use base64::Engine as _;
@@ -8,8 +8,9 @@ use bytes::Bytes;
 use capture::SinkError;
 use frames::{Format, Frames, Job};
 use media::{AccessUnit, Track};
-use video::Video;
-use wire::v1::ApiError;
+use rtc::signaling::{Channel, Channels};
+use video::{Video, kvs::Kvs};
+use wire::{aws::AwsError, v1::ApiError};
 use world::{Home, Timestamp};
 
 /// Received media goes into video streams.
@@ -124,6 +125,22 @@ impl rtc::Follow for Following {
                 }),
             },
         }
+    }
+}
+
+/// The signaling channels, for those who serve them.
+pub struct TheChannels(pub Kvs);
+
+#[async_trait::async_trait]
+impl Channels for TheChannels {
+    async fn channel(&self, arn: &str) -> Result<Channel, AwsError> {
+        let c = self.0.channel(arn).await?;
+        let name = |arn: String| arn.split('/').nth(1).map(str::to_owned);
+        Ok(Channel {
+            arn: c.arn.0,
+            message_ttl: Duration::from_secs(c.message_ttl.unsigned_abs()),
+            stores_in: c.stores_in.and_then(name),
+        })
     }
 }
 

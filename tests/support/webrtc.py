@@ -3,7 +3,7 @@
 from .wait import wait_until
 
 WATCH = """async ([url, token, sound, wanted, tcp]) => {
-  const pc = new RTCPeerConnection();
+  const pc = new RTCPeerConnection(window.rtcConfig);
   window.pc = pc;
   const video = document.createElement('video');
   video.muted = true; video.autoplay = true; video.playsInline = true;
@@ -33,13 +33,31 @@ PUBLISH = """async ([url, token, wanted, sound, tcp]) => {
 AGREE = """() => { window.agree = async (pc, url, token, tcp) => {
   const r = await fetch(url, { method: 'POST', headers: { 'Content-Type': 'application/sdp', Authorization: `Bearer ${token}` }, body: pc.localDescription.sdp });
   const text = await r.text();
-  window.resource = r.headers.get('Location');
+  window.resource = r.headers.get('Location'); window.answer = text; window.etag = r.headers.get('ETag');
   if (r.status === 201) {
     const keep = (line) => !line.startsWith('a=candidate:') || !tcp || / tcp /i.test(line);
     await pc.setRemoteDescription({ type: 'answer', sdp: text.split('\\r\\n').filter(keep).join('\\r\\n') });
   }
-  return { status: r.status, text, etag: r.headers.get('ETag'), location: window.resource };
+  return { status: r.status, text, etag: r.headers.get('ETag'), location: window.resource, link: r.headers.get('Link') };
 }; }"""
+
+# As RFC 9725 §4.3.3 has it: new credentials of ours in a fragment, the server's in the answer.
+RESTART = """async () => {
+  const pc = window.pc;
+  pc.restartIce();
+  await pc.setLocalDescription();
+  const of = (sdp, name) => sdp.match(new RegExp(`a=${name}:(.*?)\\r?\\n`))[1];
+  const mine = pc.localDescription.sdp;
+  const body = `a=ice-ufrag:${of(mine, 'ice-ufrag')}\\r\\na=ice-pwd:${of(mine, 'ice-pwd')}\\r\\n`;
+  const r = await fetch(window.resource, { method: 'PATCH', headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' }, body });
+  const text = await r.text();
+  if (r.status !== 200) return { status: r.status, text };
+  const next = window.answer.replace(/a=ice-ufrag:.*/g, `a=ice-ufrag:${of(text, 'ice-ufrag')}`.trim()).replace(/a=ice-pwd:.*/g, `a=ice-pwd:${of(text, 'ice-pwd')}`.trim());
+  await pc.setRemoteDescription({ type: 'answer', sdp: next.split(/\\r?\\n/).join('\\r\\n') });
+  window.answer = next;
+  const before = window.etag; window.etag = r.headers.get('ETag');
+  return { status: r.status, text, type: r.headers.get('Content-Type'), before, etag: window.etag };
+}"""
 
 STATS = """async () => {
   const out = { connection: window.pc.connectionState, frames: 0, sound: 0, sent: 0, protocol: null, codec: null, plis: 0 };
@@ -68,6 +86,11 @@ def watch(page, server, name, token, sound=False, codec=None, tcp=False):
 
 def publish(page, server, name, token, codec=None, sound=True, tcp=False):
     return page.evaluate(PUBLISH, [f"{server.url}/whip/{name}", token, codec, sound, tcp])
+
+
+def restart(page):
+    """ICE is restarted; what the server answered."""
+    return page.evaluate(RESTART)
 
 
 def stats(page):

@@ -7,7 +7,7 @@ use str0m::{
 };
 
 use super::*;
-use crate::{peer::Refused, play, publish};
+use crate::{hostile, peer::Refused, play, publish};
 
 fn offer(config: RtcConfig, kinds: &[MediaKind], direction: Direction) -> String {
     Client::new(config, kinds, direction, instants().now()).offer
@@ -73,6 +73,24 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn any_bytes_are_survived(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        hostile::description(&data);
+        hostile::packets(&data);
+        hostile::signaling(&data);
+    }
+
+    #[test]
+    fn a_description_with_bytes_changed_is_survived(changes in prop::collection::vec((0usize..4000, any::<u8>()), 0..6)) {
+        let config = ground().config().enable_h264(true).enable_opus(true, false);
+        let mut text = offer(config, &[MediaKind::Video, MediaKind::Audio], Direction::SendRecv).into_bytes();
+        for (at, with) in changes {
+            let at = at % text.len();
+            text[at] = with;
+        }
+        hostile::description(&text);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, net::IpAddr, pin::Pin, sync::Arc};
 
 use access::{Action, Gate, Known, Permit};
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    http::{HeaderMap, Uri, request::Parts},
+    response::Response,
+};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::{Serialize, de::DeserializeOwned};
@@ -48,6 +52,8 @@ pub struct Call {
     pub protocol: Protocol,
     /// From where.
     pub remote: Option<IpAddr>,
+    /// To which address of this machine.
+    pub local: Option<IpAddr>,
     /// The region that the signature's scope names. Any is accepted; resources are in [`Call::home`]'s.
     pub region: String,
     /// Account and region of resources.
@@ -81,6 +87,19 @@ pub(crate) enum Came {
     Whole(Buffer),
     /// Nobody has read it yet.
     Stream(Body),
+    /// There is none; what the request's head says is the operation's to see.
+    Head(Box<Parts>),
+}
+
+/// How an operation takes its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Whole, as its input.
+    Whole,
+    /// As a stream of bytes that is its own to read.
+    Stream,
+    /// Not at all: it takes the connection.
+    Connection,
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Answer, AwsError>> + Send>>;
@@ -88,10 +107,11 @@ type Running = Pin<Box<dyn Future<Output = Result<Answer, AwsError>> + Send>>;
 pub(crate) struct Operation {
     pub(crate) action: Action,
     pub(crate) max_body: usize,
-    /// The body is the operation's own to read, and not part of the input.
-    pub(crate) streams: bool,
+    pub(crate) takes: Takes,
     /// In REST-JSON.
     pub(crate) route: Option<Route>,
+    /// Beside the route: which requests are for it.
+    pub(crate) when: Option<fn(&Uri, &HeaderMap) -> bool>,
     pub(crate) run: Box<dyn Fn(Incoming) -> Running + Send + Sync>,
 }
 
@@ -104,17 +124,27 @@ pub struct Service {
     invalid: &'static str,
 }
 
+/// What of a request is not its input.
+#[derive(Default)]
+struct Rest {
+    body: Body,
+    head: Option<Box<Parts>>,
+}
+
 /// Reads the input, checks it, and passes the gate.
 fn admit<I: Input>(
     incoming: Incoming,
     action: Action,
     invalid: &'static str,
-) -> Result<(Call, Permit, I, Body), AwsError> {
+) -> Result<(Call, Permit, I, Rest), AwsError> {
     let Incoming { call, gate, known, body, bound, room: _ } = incoming;
-    let (input, body): (I, Body) = match body {
+    let (input, body): (I, Rest) = match body {
         // The buffer is free for the next request after this.
-        Came::Whole(b) => (call.protocol.decode_with(&b, bound)?, Body::empty()),
-        Came::Stream(b) => (call.protocol.decode_with(b"{}", bound)?, b),
+        Came::Whole(b) => (call.protocol.decode_with(&b, bound)?, Rest::default()),
+        Came::Stream(b) => (call.protocol.decode_with(b"{}", bound)?, Rest { body: b, head: None }),
+        Came::Head(h) => {
+            (call.protocol.decode_with(b"{}", bound)?, Rest { body: Body::empty(), head: Some(h) })
+        }
     };
     let mut violations = Violations::default();
     input.check(&mut violations);
@@ -258,10 +288,44 @@ impl Service {
         F: Fn(Call, Permit, I, Body) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Response, AwsError>> + Send + 'static,
     {
+        let handler = move |call, permit, input, rest: Rest| handler(call, permit, input, rest.body);
         let mut service =
             self.add(name, action, 0, handler, |_, whole| Ok(Answer::Raw(whole))).route(name, uri, binds);
         if let Some(o) = service.operations.get_mut(name) {
-            o.streams = true;
+            o.takes = Takes::Stream;
+        }
+        service
+    }
+
+    /// The same for one that takes the connection over (RFC 9110 §7.8): the handler is given the request's head, of which
+    /// `when` said that it is for this operation and no other of the same method and path.
+    #[must_use]
+    pub fn upgrade<I, F, Fut>(
+        self,
+        name: &'static str,
+        action: Action,
+        (uri, binds): (&'static str, &'static [Bind]),
+        when: fn(&Uri, &HeaderMap) -> bool,
+        handler: F,
+    ) -> Self
+    where
+        I: Input,
+        F: Fn(Call, Permit, I, Parts) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, AwsError>> + Send + 'static,
+    {
+        let handler = move |call, permit, input, rest: Rest| {
+            let running = rest.head.map(|head| handler(call, permit, input, *head));
+            async move {
+                match running {
+                    Some(r) => r.await,
+                    None => Err(AwsError::internal("there is no connection")),
+                }
+            }
+        };
+        let mut service =
+            self.add(name, action, 0, handler, |_, whole| Ok(Answer::Raw(whole))).route(name, uri, binds);
+        if let Some(o) = service.operations.get_mut(name) {
+            (o.takes, o.when) = (Takes::Connection, Some(when));
         }
         service
     }
@@ -285,7 +349,7 @@ impl Service {
     where
         I: Input,
         R: 'static,
-        F: Fn(Call, Permit, I, Body) -> Fut + Send + Sync + 'static,
+        F: Fn(Call, Permit, I, Rest) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, AwsError>> + Send + 'static,
     {
         let invalid = self.invalid;
@@ -310,8 +374,9 @@ impl Service {
                 Ok(Answer::Body(part.hold(bytes)))
             })
         };
-        self.operations
-            .insert(name, Operation { action, max_body, streams: false, route: None, run: Box::new(run) });
+        let run = Box::new(run);
+        let takes = Takes::Whole;
+        self.operations.insert(name, Operation { action, max_body, takes, route: None, when: None, run });
         self
     }
 }

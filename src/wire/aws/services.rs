@@ -18,12 +18,14 @@ use base64::engine::general_purpose::STANDARD;
 use tower::ServiceExt as _;
 use world::{Home, World};
 
+use crate::v1::Local;
+
 use super::{
     AwsError, Call, Protocol, Service,
     body::Bodies,
     event,
     room::Room,
-    service::{Answer, Came, Incoming, Operation},
+    service::{Answer, Came, Incoming, Operation, Takes},
     signature::{self, Signed},
 };
 
@@ -156,7 +158,7 @@ impl Services {
         }
         let method = Method::from_bytes(wanted.as_bytes()).ok()?;
         let path = r.uri().path();
-        let all = self.services.iter().flat_map(|s| s.operations.values());
+        let all = self.services.iter().flat_map(|s| s.operations.values()).filter(|o| o.when.is_none());
         let ours = all.filter_map(|o| o.route.as_ref()).any(|route| route.matches(&method, path));
         if !ours && (path != "/" || method != Method::POST) {
             return None;
@@ -190,7 +192,7 @@ impl Services {
         };
         let Form::In(protocol) = form else { return Err(AwsError::internal("no protocol")) };
         let bound = operation.route.as_ref().map(|r| r.members(parts)).unwrap_or_default();
-        if !operation.streams {
+        if operation.takes == Takes::Whole {
             let body = self.bodies.read(body, operation.max_body).await?;
             let hash = signature::payload(&body.hash);
             let (call, gate, known) =
@@ -207,8 +209,12 @@ impl Services {
         };
         match self.authenticate(id, protocol, operation, signed, parts, payloads).await {
             Ok((call, gate, known)) => {
+                let body = match operation.takes {
+                    Takes::Connection => Came::Head(Box::new(parts.clone())),
+                    _ => Came::Stream(body),
+                };
                 let room = self.answers.clone();
-                let incoming = Incoming { call, gate, known, body: Came::Stream(body), room, bound };
+                let incoming = Incoming { call, gate, known, body, room, bound };
                 Ok(respond(protocol, (operation.run)(incoming).await?))
             }
             Err(e) => {
@@ -222,7 +228,7 @@ impl Services {
     async fn refuse(&self, body: Body, route: Option<(&Service, &Operation)>) {
         let bodies = self.bodies.clone();
         match route {
-            Some((_, o)) if o.streams => {
+            Some((_, o)) if o.takes != Takes::Whole => {
                 tokio::spawn(async move { bodies.drain(body).await });
             }
             _ => bodies.drain(body).await,
@@ -235,7 +241,10 @@ impl Services {
             return None;
         }
         let mut all = self.services.iter().flat_map(|s| s.operations.values().map(move |o| (s, o)));
-        all.find(|(_, o)| o.route.as_ref().is_some_and(|route| route.matches(r.method(), r.uri().path())))
+        all.find(|(_, o)| {
+            o.route.as_ref().is_some_and(|route| route.matches(r.method(), r.uri().path()))
+                && o.when.is_none_or(|when| when(r.uri(), r.headers()))
+        })
     }
 
     /// Whether it is worth reading the body: the operation is there, and the signature may be somebody's.
@@ -304,6 +313,7 @@ impl Services {
                         request_id: id.to_owned(),
                         protocol,
                         remote: source(parts),
+                        local: parts.extensions.get::<Local>().map(|l| l.0.ip()),
                         region: request.region.to_owned(),
                         home: self.home.clone(),
                         host: host.map(str::to_owned),

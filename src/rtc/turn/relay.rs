@@ -1,0 +1,143 @@
+//! The sockets: the server's, and one for each relayed address.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use tokio::{net::UdpSocket, sync::mpsc, task::AbortHandle};
+
+use super::{
+    Credentials, Parts,
+    allow::is_public,
+    server::{Do, Out, Server, Wanted},
+};
+
+/// Packets that wait from relayed addresses; more are dropped, as on a network.
+const WAITING: usize = 1024;
+/// No packet is longer.
+const MAX_PACKET: usize = 2048;
+
+struct Socket {
+    socket: Arc<UdpSocket>,
+    reading: AbortHandle,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+/// From a relayed address: which, from whom, what.
+type Came = (SocketAddr, SocketAddr, Bytes);
+
+struct Relay {
+    parts: Parts,
+    local: SocketAddr,
+    server: Server,
+    sockets: HashMap<SocketAddr, Socket>,
+    back: mpsc::Sender<Came>,
+}
+
+/// Serves until the hub stops.
+pub(super) async fn run(parts: Parts, local: SocketAddr, credentials: Arc<Credentials>) {
+    let (back, mut came) = mpsc::channel(WAITING);
+    let mut stop = parts.stop.clone();
+    let mut r = Relay { parts, local, server: Server::new(local), sockets: HashMap::new(), back };
+    let mut buf = [0; MAX_PACKET];
+    loop {
+        let now = r.parts.world.clock.monotonic();
+        let (todo, until) = r.server.turn(now);
+        let more = todo.iter().any(|d| matches!(d, Do::Allocate(_)));
+        for d in todo {
+            r.carry_out(d).await;
+        }
+        if more {
+            // The answers to those who asked.
+            continue;
+        }
+        let clock = r.parts.world.clock.clone();
+        let out = tokio::select! {
+            _ = stop.wait_for(|s| *s) => return,
+            got = r.parts.socket.recv_from(&mut buf) => match got {
+                Ok((n, from)) => {
+                    let (time, now) = (clock.now(), clock.monotonic());
+                    r.server.client(from, buf.get(..n).unwrap_or_default(), &credentials, time, now)
+                }
+                // What an earlier packet met (ICMP) is told here.
+                Err(_) => None,
+            },
+            Some((relay, from, data)) = came.recv() => r.server.peer(relay, from, &data, clock.monotonic()),
+            () = clock.sleep(until.saturating_sub(now)) => None,
+        };
+        if let Some(out) = out {
+            r.send(out).await;
+        }
+    }
+}
+
+impl Relay {
+    async fn carry_out(&mut self, d: Do) {
+        match d {
+            Do::Send(out) => self.send(out).await,
+            Do::Close(relay) => {
+                self.sockets.remove(&relay);
+            }
+            Do::Allocate(wanted) => {
+                let relay = self.allocate(wanted).await;
+                let now = self.parts.world.clock.monotonic();
+                self.server.allocated(wanted, relay, now);
+            }
+        }
+    }
+
+    async fn send(&self, out: Out) {
+        let sent = if out.from == self.local {
+            self.parts.socket.send_to(&out.data, out.to).await
+        } else if let Some(s) = self.sockets.get(&out.from).filter(|_| self.may(out.to)) {
+            s.socket.send_to(&out.data, out.to).await
+        } else {
+            tracing::debug!(from = %out.from, to = %out.to, "not relayed: turn.peers does not have it");
+            return;
+        };
+        if let Err(e) = sent {
+            tracing::debug!(error = %e, to = %out.to, "a packet was not relayed");
+        }
+    }
+
+    /// Whether an address may be relayed to.
+    fn may(&self, to: SocketAddr) -> bool {
+        let ip = to.ip().to_canonical();
+        is_public(ip)
+            // Another client's relayed address.
+            || self.sockets.contains_key(&to)
+            || self.parts.own.contains(&SocketAddr::new(ip, to.port()))
+            || self.parts.config.peers.iter().any(|n| n.has(ip))
+    }
+
+    async fn allocate(&mut self, wanted: Wanted) -> Option<SocketAddr> {
+        let address = self.parts.address;
+        if wanted.v6 != address.is_ipv6() || self.server.relays() >= self.parts.config.allocations {
+            return None;
+        }
+        let socket = Arc::new(UdpSocket::bind((self.local.ip(), 0)).await.ok()?);
+        let relay = SocketAddr::new(address, socket.local_addr().ok()?.port());
+        let (back, from) = (self.back.clone(), socket.clone());
+        let reading = tokio::spawn(async move {
+            let mut buf = [0; MAX_PACKET];
+            loop {
+                match from.recv_from(&mut buf).await {
+                    Ok((n, peer)) => {
+                        let _ = back.try_send((
+                            relay,
+                            peer,
+                            Bytes::copy_from_slice(buf.get(..n).unwrap_or_default()),
+                        ));
+                    }
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+        self.sockets.insert(relay, Socket { socket, reading: reading.abort_handle() });
+        Some(relay)
+    }
+}

@@ -1,0 +1,105 @@
+"""WebRTC in, fragments out: the JavaScript SDK's master in Chromium, whose media the server stores, and a viewer of them."""
+
+import json
+import re
+
+import pytest
+import requests
+
+from support import media, signaling, webrtc
+from support.signaling import connect, message, told
+from support.wait import wait_until
+from test_kvs import client, refused
+from test_signaling import browser, client_of, context  # noqa: F401: fixtures
+
+
+def storing(server, of=client, stream="recordings", **how):
+    """A channel whose media are stored: its ARN."""
+    video = of(server, **how)
+    stream_arn = video.create_stream(StreamName=stream, DataRetentionInHours=1)["StreamARN"]
+    arn = video.create_signaling_channel(ChannelName="door")["ChannelARN"]
+    video.update_media_storage_configuration(ChannelARN=arn, MediaStorageConfiguration={"StreamARN": stream_arn, "Status": "ENABLED"})
+    return arn
+
+
+def test_what_a_page_sends_is_stored_and_played(serve, context):  # noqa: F811
+    server = serve("tls", "--tls-self-signed")
+    verify = server.data / "self-signed.pem"
+    server.http.verify, server.http.trust_env = str(verify), False
+    arn = storing(server, client_of, verify=verify)
+    camera = signaling.page(context, server)
+    found = signaling.where(server, arn, client_of, "MASTER")
+    signaling.master(camera, server, found)
+    storage = client_of(server, "kinesis-video-webrtc-storage", endpoint=found[0]["WEBRTC"], verify=verify)
+    storage.join_storage_session(channelArn=arn)
+    signaling.has(camera, "offer", "the server offers")
+    archived = client_of(server, "kinesis-video-archived-media", verify=verify)
+    fragments = lambda: archived.list_fragments(StreamName="recordings")["Fragments"]
+    wait_until("there are fragments", lambda: len(fragments()) >= 3)
+    tracks = server.call("GET", "/v1/streams/recordings")["tracks"]
+    assert sorted(t["codecName"] for t in tracks) == ["H.264", "Opus"], tracks
+
+    # A viewer sees what is stored, as it comes.
+    watcher = signaling.page(context, server)
+    signaling.viewer(watcher, server, signaling.where(server, arn, client_of, "VIEWER"), "viewer-1", offers=False)
+    storage.join_storage_session_as_viewer(channelArn=arn, clientId="viewer-1")
+    seen = webrtc.decodes(watcher)
+    assert seen["codec"] == "video/H264" and server.metric("rushes_webrtc_sessions", way="out") == 1
+
+    # Joining again begins anew.
+    storage.join_storage_session(channelArn=arn)
+    wait_until("the server offers again", lambda: signaling.log(camera).count("offer") == 2)
+    before = len(fragments())
+    wait_until("it goes on", lambda: len(fragments()) >= before + 2)
+    wait_until("there is one publisher", lambda: server.metric("rushes_webrtc_sessions", way="in") == 1)
+    camera.evaluate("window.peers.forEach((p) => p.close())")
+    wait_until("it is over", lambda: server.metric("rushes_webrtc_sessions", way="in") == 0)
+
+    # FFmpeg decodes every frame of it.
+    stored = sorted(fragments(), key=lambda f: f["ProducerTimestamp"])
+    span = {"StartTimestamp": stored[0]["ProducerTimestamp"], "EndTimestamp": stored[-1]["ProducerTimestamp"]}
+    clip = archived.get_clip(StreamName="recordings", ClipFragmentSelector={"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": span})
+    file = server.data.parent / "clip.mp4"
+    file.write_bytes(clip["Payload"].read())
+    assert media.packets(file) > 60 and media.packets(file, "a") > 60
+    media.ffmpeg("-xerror", "-err_detect", "explode", "-i", file, "-map", "0:v", "-f", "null", "-")
+    hls = archived.get_hls_streaming_session_url(StreamName="recordings", PlaybackMode="ON_DEMAND", HLSFragmentSelector={
+        "FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": span})["HLSStreamingSessionURL"]
+    master = requests.get(hls, verify=str(verify), timeout=20).text
+    assert "avc1" in master and "opus" in master.lower(), master
+
+
+def test_what_is_refused(server):
+    video = client(server)
+    storage = client(server, "kinesis-video-webrtc-storage")
+    none = video.create_signaling_channel(ChannelName="none")["ChannelARN"]
+    assert refused(storage.join_storage_session, channelArn=none)[:2] == ("InvalidArgumentException", 400)
+    assert refused(storage.join_storage_session, channelArn=none.replace("none", "nothing"))[:2] == ("ResourceNotFoundException", 404)
+    arn = storing(server)
+    nobody = refused(storage.join_storage_session_as_viewer, channelArn=arn, clientId="v")
+    assert nobody[:2] == ("ResourceNotFoundException", 404) and "publishes" in nobody[2]
+    loose = requests.post(f"{server.url}/joinStorageSessionAsViewer", json={"channelArn": arn}, timeout=10)
+    assert loose.status_code == 403
+
+
+def test_the_offer_waits_for_the_master_and_nonsense_ends_it(server):
+    arn = storing(server)
+    storage = client(server, "kinesis-video-webrtc-storage")
+    storage.join_storage_session(channelArn=arn)
+    with connect(server, arn) as master:
+        offer = told(master)
+        sdp = offer["messagePayload"]["sdp"]
+        assert offer["messageType"] == "SDP_OFFER" and offer["messagePayload"]["type"] == "offer"
+        assert re.findall(r"^m=(\w+)", sdp, re.M) == ["video", "audio"] and "a=recvonly" in sdp and "a=ice-lite" in sdp
+        assert "H264/90000" in sdp and "opus/48000/2" in sdp and "VP8" not in sdp
+        # A candidate, then an answer that is none: the session is over, the channel is not.
+        master.send(message("ICE_CANDIDATE", {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host"}))
+        master.send(json.dumps({"action": "SDP_ANSWER", "messagePayload": "AAAA"}))
+        storage.join_storage_session(channelArn=arn)
+        assert told(master)["senderClientId"] != offer["senderClientId"]
+        # An answer that takes nothing.
+        none = re.sub(r"^m=(\w+) \d+", r"m=\1 0", sdp, flags=re.M).replace("recvonly", "inactive")
+        master.send(message("SDP_ANSWER", {"type": "answer", "sdp": none}))
+        storage.join_storage_session(channelArn=arn)
+        assert told(master)["messageType"] == "SDP_OFFER"
+    assert server.metric("rushes_webrtc_sessions", way="in") == 0

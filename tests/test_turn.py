@@ -1,0 +1,99 @@
+"""The TURN server: by Chromium where nothing but the relay may be used, by hand for what it must not do."""
+
+import os
+import re
+import socket
+import struct
+
+import pytest
+import requests
+
+from support import signaling, webrtc
+from support.media import ffmpeg_publisher, running
+from support.wait import wait_until
+from test_kvs import client
+from test_signaling import browser, client_of, context  # noqa: F401: fixtures
+from test_webrtc import live
+
+RELAY = "window.rtcConfig = { iceTransportPolicy: 'relay' }"
+#: What a page's connection goes through, by its own account.
+PAIRS = """async () => {
+  const out = [];
+  const report = await window.pc.getStats();
+  for (const s of report.values()) if (s.type === 'candidate-pair' && s.nominated) out.push([report.get(s.localCandidateId)?.candidateType, s.state]);
+  return out;
+}"""
+
+
+@pytest.fixture
+def relaying(serve):
+    return lambda *flags: serve("relaying", "--tls-self-signed", "--set", "turn.listen=127.0.0.1:0", *flags)
+
+
+def test_two_pages_by_the_relay_alone(relaying, context):  # noqa: F811
+    server = relaying()
+    video = client_of(server, verify=server.data / "self-signed.pem")
+    arn = video.create_signaling_channel(ChannelName="door")["ChannelARN"]
+    camera, watcher = signaling.page(context, server), signaling.page(context, server)
+    camera.evaluate(RELAY)
+    watcher.evaluate(RELAY)
+    asked = signaling.where(server, arn, client_of, "MASTER")
+    assert len(asked[1]) == 1 and asked[1][0]["urls"][0].startswith("turn:127.0.0.1:"), asked
+    signaling.master(camera, server, asked)
+    signaling.viewer(watcher, server, signaling.where(server, arn, client_of, "VIEWER"), "viewer-1")
+    webrtc.decodes(watcher)
+    assert ["relay", "succeeded"] in watcher.evaluate(PAIRS) and ["relay", "succeeded"] in camera.evaluate(PAIRS)
+
+
+def test_a_viewer_by_the_relay_alone(serve, clips, context):  # noqa: F811
+    """The server's own port may always be relayed to; WHEP's answer says where the relay is."""
+    server = serve("relaying", "--set", "turn.listen=127.0.0.1:0")
+    with running(ffmpeg_publisher(clips(seconds=30), server.publish_url("yard"), loop=True)):
+        live(server, "yard")
+        page = webrtc.page(context, server)
+        first = webrtc.watch(page, server, "yard", f"{server.key}:{server.secret}")
+        requests.delete(server.url + first["location"], timeout=20).raise_for_status()
+        uri, said = re.match("<(turn:[^>]+)>; (.*)", first["link"]).groups()
+        link = dict(re.findall('([a-z-]+)="([^"]*)"', said))
+        assert link["rel"] == "ice-server" and link["credential-type"] == "password", link
+        ice = [{"urls": uri, "username": link["username"], "credential": link["credential"]}]
+        page = webrtc.page(context, server)
+        page.evaluate("(ice) => { window.rtcConfig = { iceServers: ice, iceTransportPolicy: 'relay' } }", ice)
+        assert webrtc.watch(page, server, "yard", f"{server.key}:{server.secret}")["status"] == 201
+        webrtc.decodes(page)
+        assert ["relay", "succeeded"] in page.evaluate(PAIRS)
+
+
+class Stun:
+    """Requests by hand (RFC 8489 §5, RFC 8656), unsigned but where a user is said."""
+
+    def __init__(self, uri):
+        self.to = ("127.0.0.1", int(uri.split(":")[2].split("?")[0]))
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.settimeout(10)
+
+    def ask(self, method, attributes=b""):
+        self.socket.sendto(struct.pack("!HHI", method, len(attributes), 0x2112A442) + os.urandom(12) + attributes, self.to)
+        return struct.unpack("!H", self.socket.recv(2048)[:2])[0]
+
+
+def test_strangers(serve):
+    server = serve("relaying", "--set", "turn.listen=127.0.0.1:0")
+    arn = client(server).create_signaling_channel(ChannelName="c")["ChannelARN"]
+    found = client(server, "kinesis-video-signaling").get_ice_server_config(ChannelARN=arn)["IceServerList"]
+    assert len(found) == 1 and 30 <= found[0]["Ttl"] <= 86_400 and found[0]["Username"].endswith(":rushes")
+    stun = Stun(found[0]["Uris"][0])
+    assert stun.ask(0x0001) == 0x0101, "a binding request is answered"
+    udp = struct.pack("!HHI", 0x0019, 4, 17 << 24)
+    assert stun.ask(0x0003, udp) == 0x0113, "an allocation wants a user"
+    for n in range(500):
+        stun.socket.sendto(os.urandom(n % 300), stun.to)
+    assert stun.ask(0x0001) == 0x0101
+
+
+def test_what_goes_wrong_in_the_configuration(tmp_path):
+    from support.server import run
+
+    for setting, word in [("turn.peers=10.0.0.0/40", "turn.peers"), ("turn.listen=here", "turn.listen"), ("turn.allocations=0", "turn.allocations")]:
+        r = run("serve", "--data", tmp_path / "d", "--set", setting)
+        assert r.returncode and word in r.stderr, (setting, r.stderr)
