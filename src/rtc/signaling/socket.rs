@@ -26,6 +26,10 @@ const IDLE: Duration = Duration::from_secs(600);
 /// How long a client may take to read what it is sent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What is read of a message: more than it may have, so that who sends one too large is told so and not cut off in the
+/// middle of it. Beyond, the connection breaks.
+const READ: usize = 2 << 20;
+
 /// What a connection's age asks for. Times are monotonic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Age {
@@ -103,8 +107,8 @@ pub(super) async fn connect(
     let running = Running::begin(signaling)?;
     let seat = seat()?;
     let upgrade = upgrade
-        .max_message_size(MAX_MESSAGE)
-        .max_frame_size(MAX_MESSAGE)
+        .max_message_size(READ)
+        .max_frame_size(READ)
         .write_buffer_size(0)
         .max_write_buffer_size(MAX_MESSAGE * 4);
     Ok(upgrade.on_upgrade(move |socket| async move {
@@ -191,6 +195,10 @@ impl Connection {
             Frame::Close(_) => return Err(None),
             Frame::Ping(_) | Frame::Pong(_) => return Ok(()),
         };
+        if text.len() > MAX_MESSAGE {
+            let why = format!("a message of {} bytes: {MAX_MESSAGE} are the most", text.len());
+            return Err(Some((close_code::SIZE, why)));
+        }
         let signaling = &self.seat.signaling;
         let done = message::read(text, signaling.0.limits).and_then(|m| {
             let sends = signaling.0.limits.then_some(&mut self.sends);
