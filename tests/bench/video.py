@@ -1,5 +1,6 @@
 """The figures of Kinesis Video and of playback: producers beside the bare limits, players beside nginx, stills beside FFmpeg."""
 
+import getpass
 import json
 import pathlib
 import shutil
@@ -16,7 +17,7 @@ PLAYERS = 500
 FILM_SECONDS, STILLS, EVERY = 300, 100, 3
 
 NGINX = """
-daemon off; error_log /dev/null; pid {root}/nginx.pid; worker_processes 2;
+user {user}; daemon off; error_log /dev/null; pid {root}/nginx.pid; worker_processes 2;
 events {{ worker_connections 2048; }}
 http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; client_body_temp_path {root}/t; proxy_temp_path {root}/t;
   fastcgi_temp_path {root}/t; uwsgi_temp_path {root}/t; scgi_temp_path {root}/t;
@@ -81,7 +82,7 @@ class Bench:
         listed = lambda: server.call("GET", "/v1/streams/cam/fragments?limit=1000")["fragments"]
         self.wait("ten fragments", lambda: len(listed()) >= 10, 90)
         session = server.call("POST", "/v1/streams/cam/sessions", {"protocol": "hls", "mode": "live"})
-        master = session["url"]
+        master = urllib.parse.urljoin(server.url, session["url"])
         read = lambda url: urllib.request.urlopen(url, timeout=10).read()
         uris = lambda text: [line for line in text.decode().splitlines() if line and not line.startswith("#")]
         media = urllib.parse.urljoin(master, uris(read(master))[0])
@@ -112,7 +113,7 @@ class Bench:
         thread.start()
         self.wait("the mirror", lambda: (root / "www" / "live.m3u8").exists())
         port = free_port()
-        (root / "nginx.conf").write_text(NGINX.format(root=root, port=port))
+        (root / "nginx.conf").write_text(NGINX.format(root=root, port=port, user=getpass.getuser()))
         nginx = Peer(self.args.nginx, "-c", root / "nginx.conf", "-p", root, port=port)
         before = self.cpu(nginx.process.pid)
         theirs = output(self.bin / "players", f"{nginx.url}/live.m3u8", PLAYERS, self.args.seconds)
