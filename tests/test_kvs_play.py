@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+from fractions import Fraction
 from urllib.parse import urljoin
 
 import pytest
@@ -138,6 +139,12 @@ def test_dash_manifests(kvs):
     assert 'type="static"' in text and text.count("<Period ") == 1 and text.count("<AdaptationSet ") == 2
     assert re.findall(r'kvs:fn="(\d+)"', text) == kvs.numbers * 2
     assert re.findall(r'kvs:ts="([\d.]+)"', text)[:2] == ["%d.%03d" % divmod(t, 1000) for t in kvs.starts[:2]]
+    # The last segment of each track ends no later than the whole is said to: players stop there.
+    whole_of = Fraction(re.search(r'mediaPresentationDuration="PT([\d.]+)S"', text)[1])
+    for track in text.split("<AdaptationSet ")[1:]:
+        scale, offset = (int(re.search(rf'{name}="(\d+)"', track)[1]) for name in ("timescale", "presentationTimeOffset"))
+        at, lasts = re.findall(r'<S t="(\d+)" d="(\d+)"', track)[-1]
+        assert Fraction(int(at) - offset + int(lasts), scale) <= whole_of
     text = requests.get(dash(kvs, **whole("DASH", MaxManifestFragmentResults=2)), timeout=30).text
     assert "kvs:" not in text.replace("xmlns:kvs", "") and text.count("<S ") == 4
 

@@ -57,6 +57,24 @@ fn begins(f: &Fragment) -> Timestamp {
     first.unwrap_or_else(|| f.start(By::Producer))
 }
 
+/// How long a Period lasts. Never shorter than its segments: dash.js, once it has played on beyond the end that it was
+/// told, goes back half a second and stays there.
+fn lasts(first: &Fragment, last: &Fragment) -> Duration {
+    let from = begins(first);
+    let tracks = last.entry.tracks.iter().map(|t| {
+        let ticks =
+            t.first_dts.saturating_add_unsigned(t.duration).saturating_sub(ticks_of(from, t.timescale));
+        microseconds(u64::try_from(ticks).unwrap_or(0), t.timescale)
+    });
+    tracks.max().unwrap_or_default().max(last.end(By::Producer).since(from))
+}
+
+/// Rounded up.
+fn microseconds(ticks: u64, timescale: u32) -> Duration {
+    let us = (u128::from(ticks) * 1_000_000).div_ceil(timescale.max(1).into());
+    Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
+}
+
 /// Renders it; `renditions` describe the tracks. `None` without anything to play.
 pub(super) fn manifest(
     session: &Session,
@@ -75,7 +93,7 @@ pub(super) fn manifest(
     for p in &periods {
         let (first, last) = (&p.run.first, p.items.last()?);
         starts.push(if live { there(first).since(session.origin).max(at) } else { at });
-        at = *starts.last()? + last.end(By::Producer).since(begins(first));
+        at = *starts.last()? + lasts(first, last);
     }
     let mut out = String::with_capacity(2048 + shown.items.len() * 600);
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -188,11 +206,25 @@ fn set(out: &mut String, session: &Session, stream: &Stream, token: &str, r: &Re
     out.push_str("    </SegmentList>\n   </Representation>\n  </AdaptationSet>\n");
 }
 
-/// `PT1.500S`
+/// `PT1.500000S`
 fn iso(d: Duration) -> impl Display {
-    format!("PT{}.{:03}S", d.as_secs(), d.subsec_millis())
+    format!("PT{}.{:06}S", d.as_secs(), d.subsec_micros())
 }
 
 fn xml(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_never_said_to_be_shorter_than_it_is() {
+        let said = |ticks, timescale| iso(microseconds(ticks, timescale)).to_string();
+        assert_eq!(said(0, 48_000), "PT0.000000S");
+        assert_eq!(said(72_000, 48_000), "PT1.500000S");
+        assert_eq!(said(385_024, 48_000), "PT8.021334S");
+        assert_eq!(said(u64::from(u32::MAX), u32::MAX), "PT1.000000S");
+    }
 }
