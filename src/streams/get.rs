@@ -15,7 +15,7 @@ use crate::{
     page::{ChildShard, GetRecordsOutput, HashKeyRange, Page, RecordOutput},
     quota::{Rate, Ration},
     record,
-    sequence::SequenceNumber,
+    sequence::{InOrder, SequenceNumber},
     service::{DataStreams, named, stream_arn},
     stream::Stream,
     token::Iterator,
@@ -253,6 +253,7 @@ impl DataStreams {
             behind: 0,
         };
         let (mut last_arrival, mut keys) = (None, Vec::<String>::new());
+        let mut numbers = InOrder::default();
         for item in page.items {
             let Item::Record(r) = item else { continue };
             let d = record::decode(&r.data)
@@ -268,7 +269,7 @@ impl DataStreams {
             out.last = Some(number);
             last_arrival = Some(r.arrival);
             out.records.push(RecordOutput {
-                sequence_number: number.digits(),
+                sequence_number: numbers.digits(number),
                 approximate_arrival_timestamp: Time(r.arrival),
                 data: Blob(d.data),
                 partition_key: d.partition_key,

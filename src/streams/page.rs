@@ -35,7 +35,7 @@ impl Written for RecordOutput {
 
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"SequenceNumber\":\"");
-        out.extend_from_slice(self.sequence_number.as_bytes());
+        out.extend_from_slice(self.sequence_number.ascii());
         out.extend_from_slice(b"\",\"ApproximateArrivalTimestamp\":");
         written::time(out, self.approximate_arrival_timestamp);
         out.extend_from_slice(b",\"Data\":");

@@ -122,6 +122,48 @@ impl SequenceNumber {
     }
 }
 
+/// One step of the sequence index: 2⁸⁰, in digits.
+const STEP: &[u8; 25] = b"1208925819614629174706176";
+
+impl Digits {
+    /// Those of the number whose sequence index is one higher.
+    fn next(mut self) -> Digits {
+        let mut carry = 0;
+        let mut step = STEP.iter().rev();
+        for digit in self.0.iter_mut().rev() {
+            let Some(d) = step.next().map(|s| s - b'0').or((carry > 0).then_some(0)) else { break };
+            let sum = *digit + d + carry;
+            carry = u8::from(sum > b'9');
+            *digit = sum - 10 * carry;
+        }
+        self
+    }
+    /// In ASCII.
+    pub fn ascii(&self) -> &[u8; DIGITS] {
+        &self.0
+    }
+}
+
+/// Numbers one after the other, as records are read: the digits of most are had from those of the one before.
+#[derive(Default)]
+pub struct InOrder(Option<(SequenceNumber, Digits)>);
+
+impl InOrder {
+    /// Those of any number.
+    pub fn digits(&mut self, n: SequenceNumber) -> Digits {
+        let digits = match self.0 {
+            Some((last, digits))
+                if last.index < END && (SequenceNumber { index: last.index + 1, ..last }) == n =>
+            {
+                digits.next()
+            }
+            _ => n.digits(),
+        };
+        self.0 = Some((n, digits));
+        digits
+    }
+}
+
 impl Deref for Digits {
     type Target = str;
     fn deref(&self) -> &str {
@@ -170,6 +212,16 @@ mod tests {
             prop_assume!(n.index + step < END && n.arrived + later <= SECONDS);
             let next = SequenceNumber { index: n.index + step, arrived: n.arrived + later, ..n };
             prop_assert!(next.to_string() > n.to_string());
+        }
+        #[test]
+        fn digits_in_order_are_those_of_each(n in number(), steps in prop::collection::vec((0u64..3, 0u64..2), 0..20)) {
+            let mut in_order = InOrder::default();
+            let mut n = n;
+            for (step, later) in steps {
+                n.index = n.index.saturating_add(step).min(END);
+                n.arrived = (n.arrived + later).min(SECONDS);
+                prop_assert_eq!(&in_order.digits(n), &n.digits());
+            }
         }
         #[test]
         fn any_text_is_a_number_or_none(s in "[0-9]{0,60}|\\PC{0,60}") {
