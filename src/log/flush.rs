@@ -59,7 +59,7 @@ const OPEN_SEGMENTS: usize = 4096;
 
 impl Shared {
     /// Journal bytes at which records are moved on.
-    fn flush_at(&self) -> u64 {
+    pub(crate) fn flush_at(&self) -> u64 {
         (4 * self.limits.journal_file).min(self.limits.journal_backlog / 4)
     }
 

@@ -42,7 +42,7 @@ pub(crate) struct Tiered {
 pub(crate) struct Tier<'s> {
     shared: &'s Shared,
     /// The shared segment that is being filled.
-    current: Option<Sink>,
+    current: Option<Sink<'s>>,
     out: Tiered,
     /// Files that did not exist before.
     made: RefCell<Vec<SegmentId>>,
@@ -55,19 +55,25 @@ fn io(e: io::Error) -> LogError {
 }
 
 /// Bytes gathered before they are written.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 256 << 10;
+/// Bytes written before they are made durable: a whole segment at once would be a second's work for many a disk, and the
+/// journal's next frame would have to wait for that.
+const PIECE: u64 = 256 << 10;
 
 /// A segment that is being written.
-struct Sink {
+struct Sink<'s> {
+    shared: &'s Shared,
     id: SegmentId,
     file: Arc<dyn DiskFile>,
     /// Where `buf` goes.
     at: u64,
     buf: Vec<u8>,
+    /// Written since the last sync.
+    unsynced: u64,
     index: IndexWriter,
 }
 
-impl Sink {
+impl Sink<'_> {
     fn end(&self) -> u64 {
         self.at + self.buf.len() as u64
     }
@@ -104,8 +110,19 @@ impl Sink {
     fn write(&mut self) -> Result<(), LogError> {
         self.file.write_all_at(&self.buf, self.at).map_err(io)?;
         self.at += self.buf.len() as u64;
+        self.unsynced += self.buf.len() as u64;
         self.buf.clear();
+        if self.unsynced >= PIECE && !self.behind() {
+            self.file.sync_data().map_err(io)?;
+            self.unsynced = 0;
+        }
         Ok(())
+    }
+
+    /// Whether the journal grows faster than it is moved on: then it is as well that it has to wait.
+    fn behind(&self) -> bool {
+        let begins = self.shared.flush_at();
+        self.shared.counters.journal_bytes.load(Ordering::Relaxed) >= begins + begins / 2
     }
 
     fn batch(&mut self, file: &JournalFile, mut b: Batch) -> Result<(), LogError> {
@@ -145,12 +162,12 @@ impl<'s> Tier<'s> {
     }
 
     /// A new file.
-    fn fresh(&self) -> Result<Sink, LogError> {
+    fn fresh(&self) -> Result<Sink<'s>, LogError> {
         let id = self.ids.borrow_mut().pop().unwrap_or_else(|| new_id(&self.shared.world));
         let file = self.shared.world.disk.open(&open_name(&id), Mode::CreateNew).map_err(io)?;
         self.made.borrow_mut().push(id);
         let buf = segment::header(&id, self.shared.world.clock.now());
-        Ok(Sink { id, file, at: 0, buf, index: self.index(id) })
+        Ok(Sink { shared: self.shared, id, file, at: 0, buf, unsynced: 0, index: self.index(id) })
     }
 
     /// Writes a run, into the segment that its payloads are in or, if it has none, into the shared one.
@@ -186,7 +203,15 @@ impl<'s> Tier<'s> {
                 r => r.map_err(io)?,
             };
             let at = open.as_ref().map_or(segment::HEADER, |s| s.end.load(Ordering::Acquire));
-            Sink { id: own, file, at, buf: Vec::new(), index: self.index(own) }
+            Sink {
+                shared: self.shared,
+                id: own,
+                file,
+                at,
+                buf: Vec::new(),
+                unsynced: 0,
+                index: self.index(own),
+            }
         };
         sink.index.run(shard);
         for p in pieces {
@@ -272,7 +297,7 @@ impl<'s> Tier<'s> {
     }
 
     /// Writes the footer and makes the file a finished one.
-    fn close(&mut self, mut sink: Sink) -> Result<(), LogError> {
+    fn close(&mut self, mut sink: Sink<'s>) -> Result<(), LogError> {
         let footer_at = sink.end();
         let index = std::mem::replace(&mut sink.index, self.index(sink.id));
         let footer = index.finish(footer_at);
