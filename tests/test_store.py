@@ -11,6 +11,8 @@ from support.media import ffmpeg_publisher, publish, running
 from support.s3 import S3, SECRET, Proxy
 from support.server import ApiError, run
 from support.wait import stays, wait_until
+from test_streams import client as streams_of
+from test_streams import make
 
 # Segments close soon, and a store that is away is given up soon.
 SOON = [x for kv in ("video.target_seconds=0.5", "shard_log.segment_seconds=1", "store.request_seconds=3", "store.connect_seconds=1")
@@ -129,12 +131,21 @@ def test_a_full_backlog_refuses_and_recovers(serve, clips, s3):
     clip = clips(seconds=10, gop=12, size="1280x720", extra=("-b:v", "4M", "-minrate", "4M"))
     with Proxy(s3.port) as proxy:
         server = serve("data", *s3.flags(endpoint=proxy.endpoint), *BARE, "--set", "shard_log.upload_backlog_mib=1")
+        kinesis = streams_of(server)
+        make(kinesis, "events")
         proxy.mode = "503"
         with running(ffmpeg_publisher(clip, server.publish_url("door"), loop=True)):
             wait_until("the backlog is full", lambda: server.metric("rushes_log_upload_backlog_bytes") > 1 << 20)
             full = wait_until("nothing more is taken", lambda: settled(server))
+        # Whoever puts is told so each time; the server's own log is not filled with it.
+        for _ in range(30):
+            with pytest.raises(kinesis.exceptions.ClientError, match="of segments wait for the store"):
+                kinesis.put_record(StreamName="events", PartitionKey="k", Data=b"x")
+        said = server.log.read_bytes().decode().splitlines()
+        assert 1 <= sum("are refused" in line for line in said) < 10 and sum("refused" in line for line in said) < 15, said
         proxy.mode = "through"
         server.stored()
+        kinesis.put_record(StreamName="events", PartitionKey="k", Data=b"x")
         with contextlib.suppress(AssertionError):
             server.quiet("door")
         with running(ffmpeg_publisher(clip, server.publish_url("door"), loop=True)):

@@ -239,7 +239,9 @@ impl Committer {
         let (file, at, seq) = match self.place(size) {
             Ok(c) => (c.file.clone(), c.offset, c.seq),
             Err(e) => {
-                self.fail(staged, |_| LogError::Refused(format!("the journal: {e}")));
+                let why = LogError::Refused(format!("the journal: {e}"));
+                self.shared.say_refused(&why);
+                self.fail(staged, |_| why.clone());
                 return later;
             }
         };

@@ -40,8 +40,10 @@ pub(crate) async fn keep_enforcing(shared: Arc<Shared>) {
     shared.sweep_rules().await;
     shared.finish_trims().await;
     loop {
-        if let Err(e) = shared.enforce().await {
-            tracing::warn!(error = %e, "retention could not do all it has to; trying again");
+        match shared.enforce().await {
+            Err(LogError::Down) => return,
+            Err(e) => tracing::warn!(error = %e, "retention could not do all it has to; trying again"),
+            Ok(()) => {}
         }
         let soon = shared.world.clock.monotonic() + SOON;
         tokio::select! {
@@ -92,6 +94,7 @@ impl Shared {
                     refused.streams.insert(stream, why.into());
                 }
                 Ok(None) => {}
+                Err(LogError::Down) => return Err(LogError::Down),
                 Err(e) => {
                     tracing::warn!(error = %e, %stream, "retention of a stream");
                     failed = Err(e);

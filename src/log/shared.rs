@@ -6,6 +6,7 @@ use std::{
         Arc, Condvar, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use catalog::Catalog;
@@ -100,6 +101,9 @@ impl Queue {
     }
 }
 
+/// How long nothing is said of refused writes once it was.
+const REFUSALS: Duration = Duration::from_secs(10);
+
 pub(crate) struct Shared {
     pub world: World,
     pub limits: Limits,
@@ -144,6 +148,8 @@ pub(crate) struct Shared {
     pub down: AtomicBool,
     /// Another process took the lease: nothing may be written any more.
     pub lost: AtomicBool,
+    /// When it was last said that there is no room for more.
+    refused: Mutex<Option<Duration>>,
     /// Dropped: nothing may touch the folder any more.
     pub dead: AtomicBool,
     /// Held by whoever rearranges files.
@@ -197,6 +203,7 @@ impl Shared {
             flush: Notify::new(),
             down: AtomicBool::new(false),
             lost: AtomicBool::new(false),
+            refused: Mutex::default(),
             dead: AtomicBool::new(false),
             busy: Mutex::new(()),
             inline,
@@ -243,9 +250,22 @@ impl Shared {
         }
         Ok(())
     }
-    /// Whether the journal has room.
+    /// Whether there is room for more.
     pub fn admit_bytes(&self) -> Result<(), LogError> {
         self.admit()?;
+        let full = self.admit_journal().and_then(|()| self.admit_backlog());
+        full.inspect_err(|e| self.say_refused(e))
+    }
+    /// Says that there is no room for more; seldom, however many writes are refused.
+    pub fn say_refused(&self, why: &LogError) {
+        let now = self.world.clock.monotonic();
+        let mut said = lock(&self.refused);
+        if said.is_none_or(|at| now.saturating_sub(at) >= REFUSALS) {
+            *said = Some(now);
+            tracing::warn!(%why, "writes are refused");
+        }
+    }
+    fn admit_journal(&self) -> Result<(), LogError> {
         let held = self.counters.journal_bytes.load(Ordering::Relaxed);
         if held > self.limits.journal_backlog {
             return Err(LogError::Refused(format!(
@@ -253,7 +273,7 @@ impl Shared {
                 self.limits.journal_backlog
             )));
         }
-        self.admit_backlog()
+        Ok(())
     }
 
     /// Runs something that blocks, off the runtime.

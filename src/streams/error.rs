@@ -86,7 +86,8 @@ pub fn key(fault: KeyFault) -> AwsError {
 pub fn log(e: LogError) -> AwsError {
     match e {
         LogError::Refused(why) => {
-            tracing::warn!(%why, "data streams: refused");
+            // The log itself says that it refuses, and not for each of many.
+            tracing::debug!(%why, "data streams: refused");
             AwsError::internal(format!("The record was not stored: {why}."))
         }
         e => internal(e),
