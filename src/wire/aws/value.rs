@@ -112,7 +112,7 @@ impl de::Visitor<'_> for Raw {
 pub struct Time(pub Timestamp);
 
 /// The year 9999 and as far back: what no time lies beyond.
-const SECONDS: f64 = 253_402_300_800.0;
+const SECONDS: u64 = 253_402_300_800;
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -128,11 +128,16 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        if d.is_human_readable() {
-            d.deserialize_any(Seconds)
-        } else {
-            i64::deserialize(d).map(|ms| Time(Timestamp::from_millis(ms)))
+        if d.is_human_readable() { d.deserialize_any(Seconds) } else { Time::of(i64::deserialize(d)?) }
+    }
+}
+
+impl Time {
+    fn of<E: de::Error>(ms: i64) -> Result<Time, E> {
+        if ms.unsigned_abs() > SECONDS * 1000 {
+            return Err(E::custom("a Timestamp is out of range"));
         }
+        Ok(Time(Timestamp::from_millis(ms)))
     }
 }
 
@@ -150,14 +155,13 @@ impl de::Visitor<'_> for Seconds {
         self.visit_f64(s as f64)
     }
     fn visit_f64<E: de::Error>(self, s: f64) -> Result<Time, E> {
-        if !(-SECONDS..=SECONDS).contains(&s) {
-            return Err(E::custom("a Timestamp is out of range"));
-        }
-        Ok(Time(Timestamp::from_millis((s * 1000.0).round() as i64)))
+        // What is no number, or too large for one, is out of range all the same.
+        let ms = (s * 1000.0).round();
+        Time::of(if ms.is_nan() { i64::MAX } else { ms as i64 })
     }
     fn visit_str<E: de::Error>(self, s: &str) -> Result<Time, E> {
         let t = s.parse::<jiff::Timestamp>().map_err(|_| E::custom("not a Timestamp"))?;
-        Ok(Time(Timestamp(t.as_microsecond())))
+        Time::of(t.as_millisecond())
     }
 }
 

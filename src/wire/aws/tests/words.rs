@@ -193,6 +193,24 @@ proptest! {
 }
 
 #[test]
+fn times_have_milliseconds_and_bounds() {
+    let cbor = |ms: i64| [b"\xa1\x64Time\x1b".to_vec(), ms.to_be_bytes().to_vec()].concat();
+    for ms in [0, 253_402_300_800_000, 253_402_300_800_001, i64::MAX] {
+        hostile::cbor(&cbor(ms));
+        let read = Protocol::Cbor.decode::<BTreeMap<String, Time>>(&cbor(ms));
+        assert_eq!(read.is_ok(), ms <= 253_402_300_800_000, "{ms}");
+    }
+    // As it was found: far before 1970.
+    hostile::cbor(b"\xa1DTime\x1b;;\0\0\xbf`\x87\x87");
+    hostile::json(br#"{"Time":"2026-11-29T09:00:00.1234567Z"}"#);
+    hostile::json(br#"{"Time":"9999-12-30T22:00:00Z"}"#);
+    for refused in ["1e300", "-1e300", "253402300800.01", "\"tomorrow\""] {
+        let body = format!("{{\"Time\":{refused}}}");
+        assert!(Protocol::Json11.decode::<BTreeMap<String, Time>>(body.as_bytes()).is_err(), "{refused}");
+    }
+}
+
+#[test]
 fn deep_nesting_is_an_error() {
     for depth in [10, 1_000, 1_000_000] {
         hostile::json(&[b"{\"Unknown\":".to_vec(), vec![b'['; depth]].concat());
