@@ -448,6 +448,10 @@ impl Shared {
             ..LogUpdate::default()
         };
         self.catalog.log_update(update).await.map_err(io)?;
+        if let Some(end) = rows.iter().map(|(r, _)| r.end).max() {
+            // What is gone from the middle is not read from memory either.
+            shard.state().drop_tail(end);
+        }
         for id in empty {
             self.remove_segment(&id).await;
         }

@@ -419,3 +419,9 @@ fn after_a_year_index_holes_bytes_and_objects_agree() {
     assert!(all.appended > 1000 && all.starts > 10 && all.cuts > 3, "{all:?}");
     assert!(all.compacted > 50 && all.removed > 100_000 && all.rotated > 5, "{all:?}");
 }
+
+/// A soak found it: records that had gone from behind a pin were still read from memory.
+#[test]
+fn what_retention_took_from_the_middle_is_not_read_from_memory() {
+    year(249);
+}
