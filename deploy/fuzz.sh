@@ -20,7 +20,11 @@ failed=()
 for t in "${targets[@]}"; do
   echo "── $t"
   log=$target/$t.log
-  if cargo fuzz run --sanitizer none --target-dir "$target" "$t" -- \
+  # What is read before anything else, and is too much to be found by chance, is in seeds.
+  corpus=(fuzz/corpus/"$t")
+  mkdir -p "${corpus[0]}"
+  [ -d fuzz/seeds/"$t" ] && corpus+=(fuzz/seeds/"$t")
+  if cargo fuzz run --sanitizer none --target-dir "$target" "$t" "${corpus[@]}" -- \
     -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 >"$log" 2>&1; then
     sed -n 's/^stat::number_of_executed_units: */  inputs: /p' "$log"
     grep -oE 'cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$log" | tail -1 | sed 's/^/  /'
