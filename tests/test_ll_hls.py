@@ -216,10 +216,11 @@ def test_a_server_that_stops_answers_those_who_wait(serve, clips):
         assert time.monotonic() - start < 9, "the drain waited for them"
 
 
+#: As a page is set that would rather stay near live than stop moving: it catches up, and does not fall back for good when it has halted.
 PLAY = """async ([url]) => {
   const video = document.createElement('video');
   video.muted = true; video.autoplay = true; document.body.append(video);
-  const hls = new Hls({ lowLatencyMode: true });
+  const hls = new Hls({ lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.5, liveSyncOnStallIncrease: 0 });
   window.hls = hls; window.video = video; window.wrong = [];
   hls.on(Hls.Events.ERROR, (_, d) => window.wrong.push(`${d.details} ${d.fatal} ${d.response?.code ?? ''}`));
   hls.loadSource(url); hls.attachMedia(video);
@@ -237,11 +238,20 @@ def test_hls_js_plays_it_near_live(live, chromium):
     page.evaluate(PLAY, [live.session("door")])
     state = lambda: page.evaluate(STATE)
     wait_until("it plays", lambda: (s := state())["frames"] > 50 and s["parts"] > 0)
-    near = wait_until("it is near live", lambda: (s := state())["latency"] and s["latency"] < 2 and s["behind"] and s["behind"] < 2500 and s)
-    before = state()
-    wait_until("it stays there", lambda: (s := state())["at"] > before["at"] + 5)
-    after = state()
-    print(f"hls.js: {after['latency']:.2f} s behind the playlist's end (target {after['target']:.2f}), {after['behind']} ms behind the camera")
-    assert after["latency"] < 2 and near["target"] < 1.5
-    assert not [w for w in after["wrong"] if " true " in w], after["wrong"]
+    # Where the page itself halts for want of a processor, it falls back and returns; what is asked for is five seconds on end.
+    since, last = None, {}
+
+    def five_seconds_near_live():
+        nonlocal since, last
+        last = state()
+        near = last["latency"] and last["latency"] < 2 and last["behind"] and last["behind"] < 2500
+        since = (last["at"] if since is None else since) if near else None
+        return near and last["at"] > since + 5
+
+    try:
+        wait_until("it has been near live for five seconds", five_seconds_near_live, seconds=60)
+    finally:
+        print(f"hls.js at last: {last}")
+    assert last["target"] < 1.5
+    assert not [w for w in last["wrong"] if " true " in w], last["wrong"]
     page.close()

@@ -65,16 +65,24 @@ def test_a_viewer_by_the_relay_alone(serve, clips, context):  # noqa: F811
 
 
 class Stun:
-    """Requests by hand (RFC 8489 §5, RFC 8656), unsigned but where a user is said."""
+    """Requests by hand (RFC 8489 §5, RFC 8656), unsigned but where a user is said; sent again until answered (§6.2.1)."""
 
     def __init__(self, uri):
         self.to = ("127.0.0.1", int(uri.split(":")[2].split("?")[0]))
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.settimeout(10)
+        self.socket.settimeout(0.5)
 
     def ask(self, method, attributes=b""):
-        self.socket.sendto(struct.pack("!HHI", method, len(attributes), 0x2112A442) + os.urandom(12) + attributes, self.to)
-        return struct.unpack("!H", self.socket.recv(2048)[:2])[0]
+        transaction = os.urandom(12)
+        for _ in range(40):
+            self.socket.sendto(struct.pack("!HHI", method, len(attributes), 0x2112A442) + transaction + attributes, self.to)
+            try:
+                while (answer := self.socket.recv(2048))[8:20] != transaction:
+                    pass  # an earlier one's
+                return struct.unpack("!H", answer[:2])[0]
+            except TimeoutError:
+                continue
+        raise AssertionError(f"a request of method {method:#06x} was sent 40 times and never answered")
 
 
 def test_strangers(serve):
