@@ -11,6 +11,7 @@ mod writer;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    io::Read as _,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -78,6 +79,16 @@ impl From<Fail> for CatalogError {
     }
 }
 
+/// How much of the file is read through when it is opened.
+const WARM: u64 = 16 << 20;
+
+/// Brings the file into the page cache: else the first look at each stream waits for the disk at each level of a tree.
+/// It is small: less than a byte a fragment.
+fn warm(file: File) {
+    // What cannot be read SQLite will say better.
+    let _ = std::io::copy(&mut file.take(WARM), &mut std::io::sink());
+}
+
 /// Held as long as anything of the catalog lives; the system lets go of it when the process dies.
 struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
@@ -96,13 +107,15 @@ impl SqliteCatalog {
             e => e,
         };
         // Made by us first, as SQLite would make it readable by everybody; its other files copy these rights.
-        OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
             .open(path)
             .map_err(|e| io(path, e))?;
+        // Before there are connections, whose locks go when the process closes any descriptor of the file.
+        warm(file);
         let mut conn = connect(path).map_err(at)?;
         schema::migrate(&mut conn).map_err(at)?;
         let readers = Readers::open(|| connect(path), Some(lock.clone())).map_err(at)?;
