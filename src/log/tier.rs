@@ -54,11 +54,9 @@ fn io(e: io::Error) -> LogError {
     LogError::Io(e.to_string())
 }
 
-/// Bytes gathered before they are written.
+/// Bytes gathered before they are written, and made durable: a whole segment at once would be a second's work for many a
+/// disk, and the journal's next frame would have to wait for that.
 const BUFFER: usize = 256 << 10;
-/// Bytes written before they are made durable: a whole segment at once would be a second's work for many a disk, and the
-/// journal's next frame would have to wait for that.
-const PIECE: u64 = 256 << 10;
 
 /// A segment that is being written.
 struct Sink<'s> {
@@ -68,8 +66,6 @@ struct Sink<'s> {
     /// Where `buf` goes.
     at: u64,
     buf: Vec<u8>,
-    /// Written since the last sync.
-    unsynced: u64,
     index: IndexWriter,
 }
 
@@ -110,11 +106,10 @@ impl Sink<'_> {
     fn write(&mut self) -> Result<(), LogError> {
         self.file.write_all_at(&self.buf, self.at).map_err(io)?;
         self.at += self.buf.len() as u64;
-        self.unsynced += self.buf.len() as u64;
+        let whole = self.buf.len() >= BUFFER;
         self.buf.clear();
-        if self.unsynced >= PIECE && !self.behind() {
+        if whole && !self.behind() {
             self.file.sync_data().map_err(io)?;
-            self.unsynced = 0;
         }
         Ok(())
     }
@@ -167,7 +162,7 @@ impl<'s> Tier<'s> {
         let file = self.shared.world.disk.open(&open_name(&id), Mode::CreateNew).map_err(io)?;
         self.made.borrow_mut().push(id);
         let buf = segment::header(&id, self.shared.world.clock.now());
-        Ok(Sink { shared: self.shared, id, file, at: 0, buf, unsynced: 0, index: self.index(id) })
+        Ok(Sink { shared: self.shared, id, file, at: 0, buf, index: self.index(id) })
     }
 
     /// Writes a run, into the segment that its payloads are in or, if it has none, into the shared one.
@@ -203,15 +198,7 @@ impl<'s> Tier<'s> {
                 r => r.map_err(io)?,
             };
             let at = open.as_ref().map_or(segment::HEADER, |s| s.end.load(Ordering::Acquire));
-            Sink {
-                shared: self.shared,
-                id: own,
-                file,
-                at,
-                buf: Vec::new(),
-                unsynced: 0,
-                index: self.index(own),
-            }
+            Sink { shared: self.shared, id: own, file, at, buf: Vec::new(), index: self.index(own) }
         };
         sink.index.run(shard);
         for p in pieces {
