@@ -57,16 +57,16 @@ fn begins(f: &Fragment) -> Timestamp {
     first.unwrap_or_else(|| f.start(By::Producer))
 }
 
-/// How long a Period lasts. Never shorter than its segments: dash.js, once it has played on beyond the end that it was
-/// told, goes back half a second and stays there.
-fn lasts(first: &Fragment, last: &Fragment) -> Duration {
-    let from = begins(first);
-    let tracks = last.entry.tracks.iter().map(|t| {
+/// How long a Period lasts whose first moment is `from`: to the end of the track that ends last, wherever its last sample
+/// is. Never shorter than its segments: dash.js, once it has played on beyond the end that it was told, goes back half a
+/// second and stays there.
+fn lasts<'t>(from: Timestamp, tracks: impl Iterator<Item = &'t TrackEntry>) -> Duration {
+    let ends = tracks.map(|t| {
         let ticks =
             t.first_dts.saturating_add_unsigned(t.duration).saturating_sub(ticks_of(from, t.timescale));
         microseconds(u64::try_from(ticks).unwrap_or(0), t.timescale)
     });
-    tracks.max().unwrap_or_default().max(last.end(By::Producer).since(from))
+    ends.max().unwrap_or_default()
 }
 
 /// Rounded up.
@@ -92,8 +92,11 @@ pub(super) fn manifest(
     let mut at = Duration::ZERO;
     for p in &periods {
         let (first, last) = (&p.run.first, p.items.last()?);
-        starts.push(if live { there(first).since(session.origin).max(at) } else { at });
-        at = *starts.last()? + lasts(first, last);
+        let (from, start) =
+            (begins(first), if live { there(first).since(session.origin).max(at) } else { at });
+        starts.push(start);
+        let tracks = p.items.iter().flat_map(|f| &f.entry.tracks);
+        at = start + lasts(from, tracks).max(last.end(By::Producer).since(from));
     }
     let mut out = String::with_capacity(2048 + shown.items.len() * 600);
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -218,6 +221,7 @@ fn xml(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::InitHash;
 
     #[test]
     fn a_duration_is_never_said_to_be_shorter_than_it_is() {
@@ -226,5 +230,33 @@ mod tests {
         assert_eq!(said(72_000, 48_000), "PT1.500000S");
         assert_eq!(said(385_024, 48_000), "PT8.021334S");
         assert_eq!(said(u64::from(u32::MAX), u32::MAX), "PT1.000000S");
+    }
+
+    #[test]
+    fn a_period_ends_with_the_track_that_ends_last_wherever_that_is() {
+        let track = |video, timescale: u32, first: u64, duration| TrackEntry {
+            id: 1 + u8::from(video),
+            video,
+            mp4: true,
+            rewrite: false,
+            init: InitHash(0),
+            timescale,
+            first_dts: i64::try_from(first).unwrap(),
+            first_cts: 0,
+            duration,
+            ordinal: 0,
+            samples: 1,
+            bytes: 1,
+        };
+        // Two fragments; the last has no sound, which the one before has beyond its picture's end.
+        let tracks = [
+            track(true, 90_000, 900_000, 90_000),
+            track(false, 48_000, 480_000, 110_000),
+            track(true, 90_000, 990_000, 90_000),
+        ];
+        let from = Timestamp::from_micros(10_000_000);
+        assert_eq!(lasts(from, tracks.iter()), Duration::from_micros(2_291_667));
+        assert_eq!(lasts(from, tracks[2..].iter()), Duration::from_secs(2));
+        assert_eq!(lasts(from, [].iter()), Duration::ZERO);
     }
 }
