@@ -54,6 +54,9 @@ def test_what_a_page_sends_is_stored_and_played(serve, context):  # noqa: F811
     wait_until("there is one publisher", lambda: server.metric("rushes_webrtc_sessions", way="in") == 1)
     camera.evaluate("window.peers.forEach((p) => p.close())")
     wait_until("it is over", lambda: server.metric("rushes_webrtc_sessions", way="in") == 0)
+    # It is metered as all that is stored, and what the viewer was sent as all that is watched.
+    assert server.metric("rushes_video_put_bytes_total", stream="recordings") == sum(f["FragmentSizeInBytes"] for f in fragments())
+    assert server.metric("rushes_video_get_bytes_total", stream="recordings") > 10_000
 
     # FFmpeg decodes every frame of it.
     stored = sorted(fragments(), key=lambda f: f["ProducerTimestamp"])

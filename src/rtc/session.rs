@@ -211,10 +211,12 @@ impl Session {
             return Ok(());
         };
         let Some(permit) = permit.take() else { return Ok(()) };
-        *follow = Some(self.hub.source.follow(permit, &self.stream).map_err(|e| e.message)?);
+        let follow = follow.insert(self.hub.source.follow(permit, &self.stream).map_err(|e| e.message)?);
         tracing::debug!(stream = self.stream, id = &self.id[..8], "a viewer has come by WebRTC");
-        if let Some(still) = self.hub.source.key_frame(&self.stream) {
-            play.send_still(&mut self.peer, &still, self.hub.instants.now());
+        if let Some(still) = self.hub.source.key_frame(&self.stream)
+            && play.send_still(&mut self.peer, &still, self.hub.instants.now()) == Sent::Yes
+        {
+            follow.sent(still.data.len());
         }
         self.hub.want_key_frame(&self.stream);
         Ok(())
@@ -288,9 +290,13 @@ impl Session {
     }
 
     fn unit(&mut self, unit: &Unit) -> Result<(), String> {
-        let Role::Play { play, .. } = &mut self.role else { return Ok(()) };
+        let Role::Play { play, follow, .. } = &mut self.role else { return Ok(()) };
         match play.send(&mut self.peer, unit, self.hub.instants.now()) {
-            Sent::Yes | Sent::No | Sent::Waits => Ok(()),
+            Sent::Yes => {
+                follow.iter_mut().for_each(|f| f.sent(unit.data.len()));
+                Ok(())
+            }
+            Sent::No | Sent::Waits => Ok(()),
             Sent::Reordered => {
                 self.hub.remember_reordered(&self.stream, &unit.track.config);
                 Err(REORDERED.into())

@@ -37,6 +37,8 @@ pub enum Next {
 pub trait Follow: Send {
     /// Waits for the next. May be dropped while it waits; nothing is lost by that.
     async fn next(&mut self) -> Next;
+    /// So many bytes of units were sent on, without what the network puts around them.
+    fn sent(&mut self, bytes: usize);
 }
 
 /// Live streams to be watched.

@@ -79,6 +79,15 @@ const KEYS: &[Key] = &[
     key("usage.gb_month", "0", "1 GB stored for 30 days."),
     key("usage.consumer_shard_hour", "0", "An hour of a registered consumer on a shard."),
     key("usage.consumer_gb_out", "0", "1 GB pushed to consumers."),
+    key("usage.video_gb_in", "0", "1 GB of video stored, whichever way it came."),
+    key(
+        "usage.video_gb_out",
+        "0",
+        "1 GB of video read (GetMedia and its like, GetClip), exported or watched by WebRTC.",
+    ),
+    key("usage.video_hls_gb_out", "0", "1 GB of video played by HLS or DASH, the console's included."),
+    key("usage.video_gb_month", "0", "1 GB of video stored for 30 days."),
+    key("usage.video_images_million", "0", "A million images that GetImages answers with."),
     key(
         "store.url",
         r#""""#,

@@ -62,6 +62,35 @@ pub const UNITS: &[Unit] = &[
         "An hour of a registered consumer on a shard.",
     ),
     ("consumer_gb_out", Kind::Consumer, Quantity::BytesOut, GB, "1 GB pushed to consumers."),
+    ("video_gb_in", Kind::VideoStream, Quantity::BytesIn, GB, "1 GB of video stored, whichever way it came."),
+    (
+        "video_gb_out",
+        Kind::VideoStream,
+        Quantity::BytesOut,
+        GB,
+        "1 GB of video read (GetMedia and its like, GetClip), exported or watched by WebRTC.",
+    ),
+    (
+        "video_hls_gb_out",
+        Kind::VideoStream,
+        Quantity::HlsBytesOut,
+        GB,
+        "1 GB of video played by HLS or DASH, the console's included.",
+    ),
+    (
+        "video_gb_month",
+        Kind::VideoStream,
+        Quantity::StoredKibSeconds,
+        KIB_SECONDS_IN_GB_MONTH,
+        "1 GB of video stored for 30 days.",
+    ),
+    (
+        "video_images_million",
+        Kind::VideoStream,
+        Quantity::Images,
+        1e6,
+        "A million images that GetImages answers with.",
+    ),
 ];
 
 /// What units cost. Nothing, unless configured.

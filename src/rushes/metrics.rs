@@ -16,7 +16,7 @@ use store::Counted;
 use streams::DataStreams;
 use video::Video;
 
-/// Data streams, and consumers, that have figures of their own.
+/// Data streams, video streams, and consumers, that have figures of their own.
 const STREAMS: usize = 1000;
 const CONSUMERS: usize = 5000;
 
@@ -90,6 +90,7 @@ impl Collector for Sources {
         gauge("hls_waiting", "Requests of players that wait for live video", self.video.waiting() as u64)?;
         self.cameras(&mut e)?;
         self.data_streams(&mut e)?;
+        self.video_streams(&mut e)?;
         self.webrtc(&mut e)?;
         self.store(&mut e)
     }
@@ -236,6 +237,35 @@ impl Sources {
                         .encode(family.encode_family(&labels)?)?,
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+impl Sources {
+    fn video_streams(&self, e: &mut DescriptorEncoder) -> fmt::Result {
+        let mut all = self.video.tallies();
+        all.truncate(STREAMS);
+        type Read = fn(&video::Tally) -> u64;
+        let counters: [(&str, &str, Read); 5] = [
+            ("video_put_fragments", "Fragments stored in a video stream", |t| t.put_fragments),
+            ("video_put_bytes", "Their bytes", |t| t.put_bytes),
+            ("video_get_bytes", "Bytes read, exported or watched by WebRTC", |t| t.get_bytes),
+            ("video_hls_bytes", "Bytes of media played by HLS or DASH", |t| t.hls_bytes),
+            ("video_images", "Images that GetImages answered with", |t| t.images),
+        ];
+        for (name, help, read) in counters {
+            let mut family = e.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for t in &all {
+                ConstCounter::new(read(t)).encode(family.encode_family(&[("stream", t.stream.as_str())])?)?;
+            }
+        }
+        let help =
+            "Bytes of a video stream that are stored, sealed, when it was last looked (every five minutes)";
+        let mut family = e.encode_descriptor("video_stored_bytes", help, None, MetricType::Gauge)?;
+        for t in &all {
+            let v = i64::try_from(t.stored_bytes).unwrap_or(i64::MAX);
+            ConstGauge::new(v).encode(family.encode_family(&[("stream", t.stream.as_str())])?)?;
         }
         Ok(())
     }

@@ -126,18 +126,17 @@ async fn open(
         frames::Options { workers: config.still_workers, ..frames::Options::new(command) },
     );
     let pictures = Arc::new(Pictures(frames.clone()));
-    let video = Video::open(
-        world.clone(),
-        catalog.clone(),
-        log.clone(),
-        gate.clone(),
-        config.home.clone(),
-        config.video.clone(),
-        Some(pictures.clone()),
-    )
-    .await
-    .map_err(|e| at(&e))?;
     let usage = Usage::new(world.clone(), catalog.clone());
+    let parts = video::Parts {
+        world: world.clone(),
+        catalog: catalog.clone(),
+        log: log.clone(),
+        gate: gate.clone(),
+        home: config.home.clone(),
+        stills: Some(pictures.clone()),
+        usage: usage.clone(),
+    };
+    let video = Video::open(parts, config.video.clone()).await.map_err(|e| at(&e))?;
     let parts = streams::Parts {
         world: world.clone(),
         catalog: catalog.clone(),
@@ -284,6 +283,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     tokio::spawn(running.cameras.clone().measure());
     tokio::spawn(running.gauge.clone().run());
     tokio::spawn(running.streams.clone().keep());
+    tokio::spawn(running.video.clone().keep());
     tokio::spawn(running.usage.clone().keep());
     let serving = tokio::spawn(listen::serve(world.clone(), listener, tls.clone(), front, stopped));
     let store = store.map(|s| s.url());
@@ -405,6 +405,9 @@ async fn drain(
     // The listener has a deadline of its own.
     let _ = serving.await;
     running.frames.shutdown().await;
+    // What is stored, up to now.
+    running.streams.meter_stored(Duration::ZERO).await;
+    running.video.meter_stored().await;
     if let Err(e) = running.usage.flush().await {
         tracing::warn!(error = %e, "what was used in the last second was not written down");
     }

@@ -92,7 +92,8 @@ impl rtc::Source for LiveStreams {
         Ok(self.0.live_tracks(stream)?)
     }
     fn follow(&self, permit: Permit, stream: &str) -> Result<Box<dyn rtc::Follow>, ApiError> {
-        Ok(Box::new(Following(self.0.follow(permit, stream)?)))
+        let units = self.0.follow(permit, stream)?;
+        Ok(Box::new(Following { units, tap: self.0.tap(stream)? }))
     }
     fn key_frame(&self, stream: &str) -> Option<rtc::Unit> {
         let k = self.0.live_key_frame(stream)?;
@@ -106,13 +107,16 @@ impl rtc::Source for LiveStreams {
     }
 }
 
-struct Following(tokio::sync::broadcast::Receiver<video::LiveSample>);
+struct Following {
+    units: tokio::sync::broadcast::Receiver<video::LiveSample>,
+    tap: video::Tap,
+}
 
 #[async_trait::async_trait]
 impl rtc::Follow for Following {
     async fn next(&mut self) -> rtc::Next {
         use tokio::sync::broadcast::error::RecvError;
-        match self.0.recv().await {
+        match self.units.recv().await {
             Err(RecvError::Lagged(_)) => rtc::Next::Missed,
             Err(RecvError::Closed) => rtc::Next::End,
             Ok(s) => match s.tracks.iter().find(|t| t.id == s.sample.track) {
@@ -125,6 +129,9 @@ impl rtc::Follow for Following {
                 }),
             },
         }
+    }
+    fn sent(&mut self, bytes: usize) {
+        self.tap.sent(bytes);
     }
 }
 

@@ -33,14 +33,10 @@ pub(crate) struct Consumed {
     behind: Mutex<HashMap<u32, u64>>,
 }
 
-fn resource(name: &str, uid: StreamUid) -> Resource {
-    Resource { kind: Kind::DataStream, stream: name.into(), uid: uid.to_string(), consumer: String::new() }
-}
-
 impl Meter {
     pub fn new(usage: &Usage, name: &str, uid: StreamUid) -> Meter {
         Meter {
-            usage: usage.meter(resource(name, uid)),
+            usage: usage.meter(Resource::stream(Kind::DataStream, name, uid)),
             put_refused: AtomicU64::default(),
             get_refused: AtomicU64::default(),
             behind: AtomicU64::default(),
@@ -76,9 +72,8 @@ impl Meter {
         let mut all = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let of = Resource {
-                kind: Kind::Consumer,
                 consumer: name.into(),
-                ..resource(&stream.name, stream.uid)
+                ..Resource::stream(Kind::Consumer, &stream.name, stream.uid)
             };
             Arc::new(Consumed { usage: usage.meter(of), behind: Mutex::default() })
         };
@@ -230,13 +225,17 @@ impl DataStreams {
         }
     }
 
-    /// Adds what is stored: so long has passed since the last call.
-    pub(crate) async fn meter_stored(&self, stream: &Stream, passed: Duration) {
-        match self.inner.tools.log.stored_bytes(Some(stream.uid)).await {
-            Ok(bytes) => {
-                stream.meter.usage.add(Quantity::StoredKibSeconds, bytes.div_ceil(1024) * passed.as_secs());
+    /// Adds what all streams store, if the last time was so long ago.
+    pub async fn meter_stored(&self, least: Duration) {
+        let Some(passed) = self.inner.looks.again(self.inner.tools.world.clock.monotonic(), least) else {
+            return;
+        };
+        for stream in self.all() {
+            let since = self.now().since(stream.read().body.created);
+            match self.inner.tools.log.stored_bytes(Some(stream.uid)).await {
+                Ok(bytes) => stream.meter.usage.stored(bytes, passed.min(since)),
+                Err(e) => drop(error::log(e)),
             }
-            Err(e) => drop(error::log(e)),
         }
     }
 }

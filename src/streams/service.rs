@@ -11,7 +11,7 @@ use catalog::{Catalog, Filter};
 use log::{OnFull, Retention, SharedLog};
 use seal::KeyProvider;
 use tokio::sync::watch;
-use usage::Usage;
+use usage::{Looks, Usage};
 use wire::aws::AwsError;
 use world::{Arn, Home, StreamUid, World};
 
@@ -93,6 +93,7 @@ pub(crate) struct Inner {
     pub account: Account,
     /// Up to when what goes by time is metered.
     pub metered: Mutex<Duration>,
+    pub looks: Looks,
     /// Subscriptions end.
     pub stopping: watch::Sender<bool>,
     open: Mutex<BTreeMap<String, Arc<Stream>>>,
@@ -123,6 +124,7 @@ impl DataStreams {
         let s = DataStreams {
             inner: Arc::new(Inner {
                 metered: Mutex::new(tools.world.clock.monotonic()),
+                looks: Looks::new(tools.world.clock.monotonic()),
                 stopping: watch::Sender::new(false),
                 tools,
                 gate,

@@ -16,8 +16,6 @@ use crate::{
     stream::Stream,
 };
 
-/// How often it is metered what is stored.
-const WEIGH: Duration = Duration::from_secs(300);
 /// How often loads are looked at.
 const EVERY: Duration = Duration::from_secs(10);
 /// A shard that takes more than this is split (Developer Guide, "Choose the right mode": 500 KB/s).
@@ -44,21 +42,14 @@ impl DataStreams {
     /// Runs until the program ends.
     pub async fn keep(self) {
         let mut before = self.inner.tools.world.clock.monotonic();
-        let mut weighed = before;
         loop {
             self.inner.tools.world.clock.sleep(EVERY).await;
             let now = self.inner.tools.world.clock.monotonic();
             let passed = now.saturating_sub(before);
             before = now;
-            let stored = (now.saturating_sub(weighed) >= WEIGH).then(|| now.saturating_sub(weighed));
-            if stored.is_some() {
-                weighed = now;
-            }
             self.meter_shards();
+            self.meter_stored(usage::LOOK).await;
             for stream in self.all() {
-                if let Some(passed) = stored {
-                    self.meter_stored(&stream, passed).await;
-                }
                 if let Err(e) = self.look_after(&stream, passed.as_secs_f64()).await {
                     tracing::warn!(stream = stream.name, error = %e.message, "upkeep of a data stream failed");
                 }

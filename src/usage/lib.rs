@@ -14,7 +14,7 @@ mod quantity;
 #[cfg(test)]
 mod tests;
 
-pub use meter::{Kind, Meter, Resource};
+pub use meter::{Kind, LOOK, Looks, Meter, Resource};
 pub use quantity::{Amounts, QUANTITIES, Quantity};
 
 use std::{

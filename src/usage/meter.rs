@@ -1,9 +1,13 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use world::StreamUid;
 
 use crate::quantity::{Amounts, COUNT, Quantity};
 
@@ -33,6 +37,37 @@ pub struct Resource {
     pub consumer: String,
 }
 
+impl Resource {
+    /// A stream.
+    pub fn stream(kind: Kind, name: &str, uid: StreamUid) -> Resource {
+        Resource { kind, stream: name.into(), uid: uid.to_string(), consumer: String::new() }
+    }
+}
+
+/// How often it is looked at what is stored.
+pub const LOOK: Duration = Duration::from_secs(300);
+
+/// When it was last looked at what is stored.
+#[derive(Debug)]
+pub struct Looks(Mutex<Duration>);
+
+impl Looks {
+    /// First `now`, of a clock that only goes on.
+    pub fn new(now: Duration) -> Looks {
+        Looks(Mutex::new(now))
+    }
+    /// Looks again, if the last time was so long ago: how long ago it was.
+    pub fn again(&self, now: Duration, least: Duration) -> Option<Duration> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = now.saturating_sub(*last);
+        if passed < least {
+            return None;
+        }
+        *last = now.max(*last);
+        Some(passed)
+    }
+}
+
 /// Counters since the meter was first asked for.
 #[derive(Debug, Default)]
 pub struct Meter([AtomicU64; COUNT]);
@@ -41,6 +76,11 @@ impl Meter {
     /// So much more.
     pub fn add(&self, q: Quantity, n: u64) {
         self.0[q as usize].fetch_add(n, Relaxed);
+    }
+    /// So many bytes were stored for so long.
+    pub fn stored(&self, bytes: u64, passed: Duration) {
+        let n = u128::from(bytes.div_ceil(1024)).saturating_mul(passed.as_millis()) / 1000;
+        self.add(Quantity::StoredKibSeconds, n.try_into().unwrap_or(u64::MAX));
     }
     /// So much so far.
     pub fn total(&self, q: Quantity) -> u64 {

@@ -21,9 +21,9 @@ macro_rules! quantities {
 }
 
 quantities! {
-    /// Records stored.
+    /// Records stored; of video: fragments.
     RecordsIn = "recordsIn";
-    /// Their bytes: data and partition keys; of video: payloads.
+    /// Their bytes: data and partition keys; of video: frames, and what a producer's Matroska has around them.
     BytesIn = "bytesIn";
     /// PUT payload units: 25 KiB each, at least one for a record.
     PutUnits = "putUnits";
@@ -31,8 +31,12 @@ quantities! {
     OnDemandKibIn = "onDemandKibIn";
     /// Records read, or pushed to a consumer.
     RecordsOut = "recordsOut";
-    /// Their bytes; of video: payloads played, exported or downloaded.
+    /// Their bytes; of video: read, exported or watched, but by a session's URLs.
     BytesOut = "bytesOut";
+    /// Bytes of media that sessions' URLs (HLS, DASH) led to.
+    HlsBytesOut = "hlsBytesOut";
+    /// Images that `GetImages` answered with.
+    Images = "images";
     /// Open shards times milliseconds; of a consumer: the shards that it is registered for.
     ShardMs = "shardMs";
     /// The same, while records are kept for longer than 24 hours.

@@ -203,3 +203,18 @@ impl Catalog for Unsteady {
         self.inner.stored_bytes(stream).await
     }
 }
+
+#[test]
+fn what_is_stored_goes_by_the_time_between_looks() {
+    let s = Duration::from_secs;
+    let looks = Looks::new(s(10));
+    assert_eq!(looks.again(s(309), LOOK), None);
+    assert_eq!(looks.again(s(310), LOOK), Some(s(300)));
+    assert_eq!(looks.again(s(311), Duration::ZERO), Some(s(1)));
+    assert_eq!(looks.again(s(305), Duration::ZERO), Some(s(0)), "it does not go back");
+    assert_eq!(looks.again(s(312), Duration::ZERO), Some(s(1)));
+    let meter = Meter::default();
+    meter.stored(1025, Duration::from_millis(1500));
+    assert_eq!(meter.total(Quantity::StoredKibSeconds), 3);
+    meter.stored(u64::MAX, s(u64::MAX));
+}

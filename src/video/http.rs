@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use wire::v1::{self, ApiError, Caller, Query};
 use world::Timestamp;
 
-use crate::{Ask, Audio, By, Frames, Mode, StreamConfig, StreamInfo, Video, VideoError, index::InitHash};
+use crate::{
+    Ask, Audio, By, Frames, Mode, StreamConfig, StreamInfo, Video, VideoError, hls::Segment, index::InitHash,
+    streams::Stream,
+};
 
 pub(crate) type Answer = Result<Response, ApiError>;
 pub(crate) type Shared = State<Arc<Video>>;
@@ -26,7 +29,7 @@ pub(crate) type Shared = State<Arc<Video>>;
 const MAX_LISTED: usize = 10_000;
 const LISTED: usize = 1_000;
 
-pub(crate) const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 pub(crate) const CHANGES: &str = "no-cache";
 pub(crate) const FIXED: &str = "private, max-age=300";
 
@@ -324,32 +327,44 @@ async fn media(
     let id: u8 = track.parse().map_err(|_| no())?;
     if let Some(hash) = file.strip_prefix("init-").and_then(|f| f.strip_suffix(".mp4")) {
         let hash = u64::from_str_radix(hash, 16).map_err(|_| no())?;
-        let init = v.init_segment(&token, InitHash(hash)).await?;
-        let part = part(&headers, &format!("\"i{hash:016x}\""), init.len() as u64);
-        let body =
-            |range: std::ops::Range<u64>| Body::from(init.slice(range.start as usize..range.end as usize));
-        return Ok(part.respond("video/mp4", body));
+        let (init, stream) = v.init_segment(&token, InitHash(hash)).await?;
+        let segment = Segment::Whole(vec![init]);
+        return Ok(sent(&v, &stream, segment, &headers, &format!("\"i{hash:016x}\""), "video/mp4"));
     }
     if let Some(name) = file.strip_prefix("part-").and_then(|f| f.strip_suffix(".m4s")) {
         let (epoch, seq) = name.split_once('-').ok_or_else(no)?;
         let number = |s: &str| s.parse::<u64>().map_err(|_| no());
         let (epoch, seq) = (number(epoch)?, number(seq)?);
-        let (segment, video) = v.part(&token, id, epoch, seq).await?;
-        let part = part(&headers, &format!("\"p{epoch}-{id}-{seq}\""), segment.len());
-        let log = v.log.clone();
-        let body = |range| Body::from_stream(segment.bytes(log, range));
-        return Ok(part.respond(if video { "video/mp4" } else { "audio/mp4" }, body));
+        let (segment, video, stream) = v.part(&token, id, epoch, seq).await?;
+        return Ok(sent(&v, &stream, segment, &headers, &format!("\"p{epoch}-{id}-{seq}\""), mp4(video)));
     }
     let position: u64 = file.strip_suffix(".m4s").and_then(|p| p.parse().ok()).ok_or_else(no)?;
-    let (segment, video) = v.segment(&token, id, position).await?;
-    let part = part(&headers, &format!("\"{position}-{id}-{}\"", segment.len()), segment.len());
-    let log = v.log.clone();
-    let body = |range| Body::from_stream(segment.bytes(log, range));
-    Ok(part.respond(if video { "video/mp4" } else { "audio/mp4" }, body))
+    let (segment, video, stream) = v.segment(&token, id, position).await?;
+    let etag = format!("\"{position}-{id}-{}\"", segment.len());
+    Ok(sent(&v, &stream, segment, &headers, &etag, mp4(video)))
+}
+
+/// A segment's media type.
+pub(crate) fn mp4(video: bool) -> &'static str {
+    if video { "video/mp4" } else { "audio/mp4" }
+}
+
+/// Answers with a segment of a session, or the range of it that is asked for: the one way out of all of them.
+pub(crate) fn sent(
+    v: &Video,
+    stream: &Stream,
+    segment: Segment,
+    headers: &HeaderMap,
+    etag: &str,
+    kind: &'static str,
+) -> Response {
+    let (log, tap) = (v.log.clone(), stream.meter.session());
+    let part = part(headers, etag, segment.len());
+    part.respond(kind, |range| Body::from_stream(tap.through(segment.bytes(log, range))))
 }
 
 /// What of an immutable thing is answered (RFC 9110 §13, §14).
-pub(crate) struct Part {
+struct Part {
     etag: String,
     len: u64,
     what: What,
@@ -362,7 +377,7 @@ enum What {
     Outside,
 }
 
-pub(crate) fn part(headers: &HeaderMap, etag: &str, len: u64) -> Part {
+fn part(headers: &HeaderMap, etag: &str, len: u64) -> Part {
     let what = if matches(headers, header::IF_NONE_MATCH, etag) {
         What::Unchanged
     } else if headers.contains_key(header::IF_RANGE) && !matches(headers, header::IF_RANGE, etag) {
@@ -395,11 +410,7 @@ fn range(text: &str, len: u64) -> Option<Option<std::ops::Range<u64>>> {
 }
 
 impl Part {
-    pub(crate) fn respond(
-        self,
-        kind: &'static str,
-        body: impl FnOnce(std::ops::Range<u64>) -> Body,
-    ) -> Response {
+    fn respond(self, kind: &'static str, body: impl FnOnce(std::ops::Range<u64>) -> Body) -> Response {
         let (status, range) = match self.what {
             What::Unchanged => (StatusCode::NOT_MODIFIED, None),
             What::All => (StatusCode::OK, Some(0..self.len)),

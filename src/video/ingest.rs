@@ -494,6 +494,8 @@ async fn commit(
             let us = producer.1.since(producer.0).as_micros().max(1);
             let bitrate = u64::try_from(u128::from(closed.bytes) * 8_000_000 / us).unwrap_or(u64::MAX);
             stream.live.counters.bitrate.store(bitrate, Relaxed);
+            let skeleton = entry.matroska.map_or(0, |m| u64::from(m.skeleton_len));
+            stream.meter.put(closed.bytes + skeleton);
             *tail = Some(Tail { session: Some(session), ..Tail::after(&entry) });
             if let Some(c) = came {
                 (c.done)(Stored { number: entry.number });

@@ -14,6 +14,7 @@
 //! gives the same. `docs/playback.md` and `docs/formats/fragment-index.md` are this room's pages.
 
 mod builder;
+mod config;
 mod describe;
 mod error;
 mod export;
@@ -26,6 +27,7 @@ mod ingest;
 pub mod kvs;
 mod live;
 mod lost;
+mod meter;
 mod mp4;
 mod retention;
 mod sound;
@@ -38,6 +40,7 @@ pub mod units;
 mod video;
 
 pub use builder::{BuildError, Closed, FragmentBuilder, MAX_CONFIG, MAX_UNIT, Rules};
+pub use config::{Config, Parts};
 pub use describe::TrackView;
 pub use error::VideoError;
 pub use export::{Export, ExportAsk, Form};
@@ -45,10 +48,11 @@ pub use hls::token::{Frames, Mode, Session as Playback};
 pub use http::router;
 pub use ingest::Session;
 pub use live::{IngestStatus, KeyFrame, Live, LiveSample};
+pub use meter::{Tally, Tap};
 pub use retention::{Bound, MAX_HOURS, RetentionChange, StreamRetention, Unlimited};
 pub use sound::Audio;
 pub use still::{ImageForm, Stills};
 pub use store::{By, Fragment};
 pub use streams::{StreamConfig, StreamInfo};
 pub use timeline::{Span, Timeline};
-pub use video::{Ask, Config, Playable, Recorded, Video};
+pub use video::{Ask, Playable, Recorded, Video};

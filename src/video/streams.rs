@@ -22,13 +22,15 @@ use catalog::{Catalog, CatalogError, Change, Document, Filter};
 use log::{LogError, Retention, SharedLog};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use usage::Usage;
 use world::{Arn, Home, ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Config, Live, RetentionChange, Rules, StreamRetention, VideoError,
+    Config, Live, Parts, RetentionChange, Rules, StreamRetention, VideoError,
     ingest::Tail,
     kvs::{rates::Bucket, settings::Settings},
     lost::Lost,
+    meter::Meter,
     store::Recent,
     tables::Tracks,
     timeline::RunCache,
@@ -139,12 +141,14 @@ pub(crate) struct Stream {
     pub runs: Mutex<RunCache>,
     pub tracks: Tracks,
     pub lost: Lost,
+    /// What goes in and out.
+    pub meter: Meter,
     /// What of its retention is its own.
     pub own: Mutex<StreamRetention>,
 }
 
 impl Stream {
-    fn new(info: StreamInfo, config: &Config) -> Stream {
+    fn new(info: StreamInfo, config: &Config, usage: &Usage) -> Stream {
         let ms = |own: Option<u64>, usual: Duration| own.map_or(usual, Duration::from_millis);
         let target = ms(info.config.target_duration_ms, config.rules.target);
         Stream {
@@ -171,6 +175,7 @@ impl Stream {
             runs: Mutex::default(),
             tracks: Tracks::default(),
             lost: Lost::default(),
+            meter: Meter::new(usage, &info),
             own: Mutex::default(),
             info,
         }
@@ -204,21 +209,25 @@ pub(crate) struct Streams {
     log: SharedLog,
     home: Home,
     config: Config,
+    usage: Usage,
     open: Mutex<BTreeMap<String, Arc<Stream>>>,
     /// What holds for streams that are not set otherwise.
     default: Mutex<Retention>,
 }
 
 impl Streams {
-    pub async fn open(
-        world: World,
-        catalog: Arc<dyn Catalog>,
-        log: SharedLog,
-        home: Home,
-        config: Config,
-    ) -> Result<Streams, VideoError> {
+    pub async fn open(parts: &Parts, config: Config) -> Result<Streams, VideoError> {
         let default = Mutex::new(config.retention);
-        let s = Streams { world, catalog, log, home, config, open: Mutex::default(), default };
+        let s = Streams {
+            world: parts.world.clone(),
+            catalog: parts.catalog.clone(),
+            log: parts.log.clone(),
+            home: parts.home.clone(),
+            usage: parts.usage.clone(),
+            config,
+            open: Mutex::default(),
+            default,
+        };
         for doc in s.catalog.list(Filter::kind(DOOMED)).await.map_err(VideoError::catalog("*"))? {
             let uid = doc
                 .id
@@ -229,7 +238,7 @@ impl Streams {
         let mut open = BTreeMap::new();
         for doc in s.catalog.list(Filter::kind(KIND)).await.map_err(VideoError::catalog("*"))? {
             let (info, own) = parse(&doc)?;
-            let stream = Stream::new(info, &s.config);
+            let stream = Stream::new(info, &s.config, &s.usage);
             s.settle_retention(&stream, &own).await?;
             open.insert(stream.name().to_owned(), Arc::new(stream));
         }
@@ -286,7 +295,7 @@ impl Streams {
         };
         self.catalog.commit(vec![doom(uid)]).await.map_err(VideoError::catalog(name))?;
         self.log.create_stream(uid).await.map_err(VideoError::log(name))?;
-        let stream = Arc::new(Stream::new(info, &self.config));
+        let stream = Arc::new(Stream::new(info, &self.config, &self.usage));
         self.settle_retention(&stream, &retention).await?;
         let done = self.catalog.commit(vec![Change::Put { doc, expect: 0 }, undoom(uid)]).await;
         match done {

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use catalog::Catalog;
 use log::{LogError, SharedLog, Unreadable};
 use tokio::sync::{Semaphore, watch};
+use usage::Looks;
 use world::{Home, Timestamp, World};
 
 use crate::{
-    Audio, By, Fragment, Frames, IngestStatus, KeyFrame, Mode, Playback, Rules, Session, Stills,
+    Audio, By, Config, Fragment, Frames, IngestStatus, KeyFrame, Mode, Parts, Playback, Session, Stills,
     StreamConfig, StreamInfo, Timeline, TrackView, VideoError, export,
     hls::{self, Segment, Source, low::ask::Directives},
     index::InitHash,
@@ -19,42 +20,6 @@ use crate::{
     tables::Tables,
     timeline,
 };
-
-/// What holds for all streams that are not set otherwise.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// When fragments end.
-    pub rules: Rules,
-    /// How far a live playlist reaches back.
-    pub window: Duration,
-    /// How long a part of a fragment lasts in low-latency HLS; zero: there is none.
-    pub part: Duration,
-    /// Most entries of a playlist that changes.
-    pub max_entries: usize,
-    /// Most fragments of an on-demand session.
-    pub max_range: usize,
-    /// How long a playback session lasts unless asked otherwise …
-    pub session: Duration,
-    /// … and at most.
-    pub max_session: Duration,
-    /// How long recordings stay.
-    pub retention: log::Retention,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            rules: Rules::default(),
-            window: Duration::from_secs(600),
-            part: Duration::from_millis(200),
-            max_entries: 5_000,
-            max_range: 50_000,
-            session: Duration::from_secs(12 * 3600),
-            max_session: Duration::from_secs(7 * 24 * 3600),
-            retention: log::Retention { on_full: log::OnFull::Overwrite, ..log::Retention::default() },
-        }
-    }
-}
 
 /// Requests for what is to come that wait at a time; a player has up to four.
 const MAX_WAITING: usize = 4096;
@@ -120,22 +85,16 @@ pub struct Video {
     /// Requests that wait for what is to come.
     pub(crate) waiting: Semaphore,
     pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) looks: Looks,
 }
 
 impl Video {
     /// Opens what the catalog has; finishes what a crash interrupted.
-    pub async fn open(
-        world: World,
-        catalog: Arc<dyn Catalog>,
-        log: SharedLog,
-        gate: Gate,
-        home: Home,
-        config: Config,
-        stills: Option<Arc<dyn Stills>>,
-    ) -> Result<Arc<Video>, VideoError> {
-        let streams =
-            Streams::open(world.clone(), catalog.clone(), log.clone(), home.clone(), config.clone()).await?;
+    pub async fn open(parts: Parts, config: Config) -> Result<Arc<Video>, VideoError> {
+        let streams = Streams::open(&parts, config.clone()).await?;
+        let Parts { world, catalog, log, gate, home, stills, .. } = parts;
         Ok(Arc::new(Video {
+            looks: Looks::new(world.clock.monotonic()),
             world,
             gate,
             home,
@@ -504,8 +463,12 @@ impl Video {
         Ok((text, session.mode == Mode::OnDemand))
     }
 
-    /// A track's initialisation segment.
-    pub(crate) async fn init_segment(&self, token: &str, init: InitHash) -> Result<Bytes, VideoError> {
+    /// A track's initialisation segment, and the stream that it is of.
+    pub(crate) async fn init_segment(
+        &self,
+        token: &str,
+        init: InitHash,
+    ) -> Result<(Bytes, Arc<Stream>), VideoError> {
         let (session, stream) = self.playback(token)?;
         let track = match stream.tracks.get(init) {
             Some(t) => t,
@@ -517,7 +480,7 @@ impl Video {
                 })?
             }
         };
-        self.init_of(&track, session.audio)
+        Ok((self.init_of(&track, session.audio)?, stream))
     }
 
     /// A track's initialisation segment, as it is or with the sound that is made of it.
@@ -527,17 +490,18 @@ impl Video {
             .map_err(|e| VideoError::NoMedia(format!("this track cannot be put into MP4: {e}")))
     }
 
-    /// One fragment's media segment for a track; and whether that is pictures.
+    /// One fragment's media segment for a track; whether that is pictures; and the stream.
     pub(crate) async fn segment(
         &self,
         token: &str,
         track: u8,
         position: u64,
-    ) -> Result<(Segment, bool), VideoError> {
+    ) -> Result<(Segment, bool, Arc<Stream>), VideoError> {
         let (session, stream) = self.playback(token)?;
         let f = stream.fragment(&self.log, position).await?;
         self.within(&session, &stream, &f).await?;
-        self.segment_of(&stream, &f, track, session.audio, session.frames).await
+        let (segment, video) = self.segment_of(&stream, &f, track, session.audio, session.frames).await?;
+        Ok((segment, video, stream))
     }
 
     /// A fragment's media segment for a track, which whoever asks may have; and whether that is pictures.

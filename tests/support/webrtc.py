@@ -60,9 +60,10 @@ RESTART = """async () => {
 }"""
 
 STATS = """async () => {
-  const out = { connection: window.pc.connectionState, frames: 0, sound: 0, sent: 0, protocol: null, codec: null, plis: 0 };
+  const out = { connection: window.pc.connectionState, frames: 0, sound: 0, bytes: 0, sent: 0, protocol: null, codec: null, plis: 0 };
   const report = await window.pc.getStats();
   for (const s of report.values()) {
+    if (s.type === 'inbound-rtp') out.bytes += s.bytesReceived;
     if (s.type === 'inbound-rtp' && s.kind === 'video') { out.frames = s.framesDecoded; out.codec = report.get(s.codecId)?.mimeType ?? null; out.width = s.frameWidth; }
     if (s.type === 'inbound-rtp' && s.kind === 'audio') out.sound = s.packetsReceived;
     if (s.type === 'outbound-rtp' && s.kind === 'video') { out.sent = s.framesEncoded; out.plis = s.pliCount; }

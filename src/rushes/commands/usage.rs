@@ -26,35 +26,61 @@ pub async fn run(args: UsageArgs) -> Result<(), Failure> {
     }
     println!("{} to {}", short(text(&v, "since")), short(text(&v, "until")));
     let priced = v["cost"].is_number();
-    let mut head = vec!["STREAM", "CONSUMER", "IN", "UNITS", "OUT", "SHARD HOURS", "STORED GB MONTHS"];
-    if priced {
-        head.push("COST");
+    let (video, data): (Vec<_>, Vec<_>) =
+        v["rows"].as_array().into_iter().flatten().partition(|r| text(r, "kind") == "video-stream");
+    let show = |head: &[&'static str], rows: Vec<&Value>, cells: fn(&Value) -> Vec<String>| {
+        let mut head = head.to_vec();
+        head.extend(priced.then_some("COST"));
+        let cost = |r: &Value| priced.then(|| format!("{:.4}", r["cost"].as_f64().unwrap_or_default()));
+        let rows: Vec<Vec<String>> =
+            rows.into_iter().map(|r| [cells(r), cost(r).into_iter().collect()].concat()).collect();
+        table(&head, &rows);
+    };
+    if video.is_empty() || !data.is_empty() {
+        show(&["STREAM", "CONSUMER", "IN", "UNITS", "OUT", "SHARD HOURS", "STORED GB MONTHS"], data, of_data);
     }
-    let rows: Vec<_> = v["rows"].as_array().into_iter().flatten().map(|r| row(r, priced)).collect();
-    table(&head, &rows);
+    if !video.is_empty() {
+        show(&["VIDEO STREAM", "IN", "OUT", "BY HLS", "IMAGES", "STORED GB MONTHS"], video, of_video);
+    }
     if let Some(cost) = v["cost"].as_f64() {
         println!("{cost:.4} {} in all, at the prices of this server's configuration", text(&v, "currency"));
     }
     Ok(())
 }
 
-fn row(r: &Value, priced: bool) -> Vec<String> {
-    let used = &r["used"];
-    let number = |name: &str| used[name].as_f64();
-    let size = |name: &str| if used[name].is_null() { String::new() } else { bytes(&used[name]) };
-    let hours = number("shardMs").map(|ms| format!("{:.2}", ms / 3_600_000.0));
-    let stored = number("storedKibSeconds").map(|k| format!("{:.3}", k * 1024.0 / 1e9 / (30.0 * 86_400.0)));
-    let mut cells = vec![
+fn size(r: &Value, name: &str) -> String {
+    if r["used"][name].is_null() { String::new() } else { bytes(&r["used"][name]) }
+}
+
+fn count(r: &Value, name: &str) -> String {
+    r["used"][name].as_u64().map(|n| n.to_string()).unwrap_or_default()
+}
+
+fn gb_months(r: &Value) -> String {
+    let used = r["used"]["storedKibSeconds"].as_f64();
+    used.map(|k| format!("{:.3}", k * 1024.0 / 1e9 / (30.0 * 86_400.0))).unwrap_or_default()
+}
+
+fn of_data(r: &Value) -> Vec<String> {
+    let hours = r["used"]["shardMs"].as_f64().map(|ms| format!("{:.2}", ms / 3_600_000.0));
+    vec![
         text(r, "stream").to_owned(),
         text(r, "consumer").to_owned(),
-        size("bytesIn"),
-        used["putUnits"].as_u64().map(|n| n.to_string()).unwrap_or_default(),
-        size("bytesOut"),
+        size(r, "bytesIn"),
+        count(r, "putUnits"),
+        size(r, "bytesOut"),
         hours.unwrap_or_default(),
-        stored.unwrap_or_default(),
-    ];
-    if priced {
-        cells.push(format!("{:.4}", r["cost"].as_f64().unwrap_or_default()));
-    }
-    cells
+        gb_months(r),
+    ]
+}
+
+fn of_video(r: &Value) -> Vec<String> {
+    vec![
+        text(r, "stream").to_owned(),
+        size(r, "bytesIn"),
+        size(r, "bytesOut"),
+        size(r, "hlsBytesOut"),
+        count(r, "images"),
+        gb_months(r),
+    ]
 }

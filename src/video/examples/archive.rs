@@ -27,7 +27,8 @@ use catalog::{Catalog, SqliteCatalog};
 use log::{Limits, LocalLog, Log as _, StorePolicy};
 use media::{AccessUnit, Codec, Framing, Kind, RandomAccess, Track};
 use seal::{DataKey, LocalKey};
-use video::{Config, Session, Video};
+use usage::Usage;
+use video::{Config, Parts, Session, Video};
 use world::{Clock, Home, ShardId, StreamUid, Timestamp, World, sim::Dice};
 
 /// Its time is set; waiting takes real time.
@@ -116,7 +117,10 @@ impl Place {
         let (gate, _) = Gate::open(world.clone(), catalog.clone(), keys, home.clone(), None).await.unwrap();
         let config = Config::default();
         let (w, h) = (world.clone(), home.clone());
-        let video = Video::open(w, catalog, log.clone(), gate.clone(), h, config, None).await.unwrap();
+        let usage = Usage::new(world.clone(), catalog.clone());
+        let parts =
+            Parts { world: w, catalog, log: log.clone(), gate: gate.clone(), home: h, stills: None, usage };
+        let video = Video::open(parts, config).await.unwrap();
         Place { clock, world, log, gate, home, video }
     }
 

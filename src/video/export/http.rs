@@ -97,9 +97,13 @@ pub(crate) async fn export(
 impl Export {
     /// The file as an HTTP body. Of Matroska, what is known only at the end comes as trailers.
     pub fn body(self) -> UnsyncBoxBody<Bytes, VideoError> {
-        let frames = self.pieces().map(|p| {
+        let tap = self.job.stream.meter.out();
+        let frames = self.pieces().map(move |p| {
             p.map(|p| match p {
-                Piece::Bytes(b) => Frame::data(b),
+                Piece::Bytes(b) => {
+                    tap.sent(b.len());
+                    Frame::data(b)
+                }
                 Piece::End { patches, left_out } => Frame::trailers(trailers(&patches, &left_out)),
             })
         });

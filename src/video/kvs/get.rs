@@ -122,11 +122,11 @@ fn time(t: Timestamp) -> Time {
     Time(Timestamp::from_millis(find::round(t)))
 }
 
-fn webm<S>(chunks: S) -> Response
+fn webm<S>(stream: &Stream, chunks: S) -> Response
 where
     S: futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
 {
-    let mut r = Response::new(Body::from_stream(chunks));
+    let mut r = Response::new(Body::from_stream(stream.meter.out().through(chunks)));
     r.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
     r
 }
@@ -193,7 +193,7 @@ impl Kvs {
                 Some(n) => at(self.at_number(&stream, n.saturating_add(1)).await?),
                 None => {
                     let error = failure(4000, "FRAGMENT_NOT_FOUND");
-                    return Ok(webm(stream::once(std::future::ready(Ok(error)))));
+                    return Ok(webm(&stream, stream::once(std::future::ready(Ok(error)))));
                 }
             },
             (Some(by @ ("SERVER_TIMESTAMP" | "PRODUCER_TIMESTAMP")), _) => {
@@ -206,7 +206,7 @@ impl Kvs {
         };
         let following = Following {
             kvs: self.clone(),
-            stream,
+            stream: stream.clone(),
             head,
             at: from,
             stopping: self.stopping.subscribe(),
@@ -216,7 +216,8 @@ impl Kvs {
             rate: self.config.limits.then(Bucket::get),
             _place: place,
         };
-        Ok(webm(stream::unfold(following, |mut f| async move { f.next().await.map(|b| (Ok(b), f)) })))
+        let chunks = stream::unfold(following, |mut f| async move { f.next().await.map(|b| (Ok(b), f)) });
+        Ok(webm(&stream, chunks))
     }
 
     /// API_reader_GetMediaForFragmentList. In the order of their numbers.
@@ -247,7 +248,7 @@ impl Kvs {
                 )
             })?);
         }
-        let state = (self.clone(), stream, found.into_iter(), Vec::new().into_iter(), place);
+        let state = (self.clone(), stream.clone(), found.into_iter(), Vec::new().into_iter(), place);
         let chunks = stream::unfold(state, |(kvs, stream, mut found, mut ready, place)| async move {
             loop {
                 if let Some(b) = ready.next() {
@@ -265,7 +266,7 @@ impl Kvs {
                 };
             }
         });
-        Ok(webm(chunks))
+        Ok(webm(&stream, chunks))
     }
 
     /// API_reader_ListFragments. By position.

@@ -12,7 +12,8 @@ use common::{Camera, NOON, check};
 use log::{Limits, LocalLog, Log, StorePolicy};
 use media::fmp4;
 use seal::{DataKey, LocalKey};
-use video::{Ask, By, Config, ExportAsk, Form, Video};
+use usage::Usage;
+use video::{Ask, By, Config, ExportAsk, Form, Parts, Video};
 use world::{Home, World};
 
 struct Node {
@@ -50,9 +51,10 @@ async fn start(dir: &std::path::Path) -> Node {
     .unwrap();
     let home = Home::default();
     let (gate, _) = Gate::open(world.clone(), catalog.clone(), keys, home.clone(), None).await.unwrap();
-    let config = Config::default();
-    let video =
-        Video::open(world, catalog, log.clone(), gate.clone(), home.clone(), config, None).await.unwrap();
+    let usage = Usage::new(world.clone(), catalog.clone());
+    let (log_, gate_, home_) = (log.clone(), gate.clone(), home.clone());
+    let parts = Parts { world, catalog, log: log_, gate: gate_, home: home_, stills: None, usage };
+    let video = Video::open(parts, Config::default()).await.unwrap();
     Node { log, gate, home, video }
 }
 

@@ -102,7 +102,9 @@ async fn who_waits_is_answered_when_it_is_there() {
     let text = String::from_utf8(r.into_body().to_vec()).unwrap();
     assert_eq!(parts(&text)[listed], next, "the hint came true");
     let (status, r) = part.await.unwrap();
-    assert_eq!((status, r.body()), (StatusCode::OK, &rig.bytes(&format!("{base}/{next}")).await));
+    let again = rig.bytes(&format!("{base}/{next}")).await;
+    assert_eq!((status, r.body()), (StatusCode::OK, &again));
+    assert_eq!(rig.video.tallies()[0].hls_bytes, 2 * again.len() as u64, "parts are metered");
     assert!(!segment.is_finished());
     camera.send(&rig, &mut s, 50).await;
     let (_, r) = segment.await.unwrap();

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use catalog::Filter;
 use common::{Camera, NOON, Rig, record, rig, rig_with};
 use serde_json::{Value, json};
-use video::{By, Config, KeyFrame, Stills, StreamConfig, Video, VideoError};
+use video::{By, Config, KeyFrame, Stills, StreamConfig, VideoError};
 use world::Timestamp;
 
 fn secs(n: u64) -> Duration {
@@ -274,17 +274,7 @@ async fn root_rig(stills: Option<Arc<dyn Stills>>) -> (Rig, String) {
     let root = Some((id.to_owned(), secret.to_owned()));
     let gate = access::Gate::open(rig.world.clone(), rig.catalog.clone(), keys, rig.home.clone(), root).await;
     rig.gate = gate.unwrap().0;
-    rig.video = Video::open(
-        rig.world.clone(),
-        rig.catalog.clone(),
-        rig.log.clone(),
-        rig.gate.clone(),
-        rig.home.clone(),
-        rig.config.clone(),
-        stills,
-    )
-    .await
-    .unwrap();
+    rig.open(stills).await;
     (rig, secret.to_owned())
 }
 

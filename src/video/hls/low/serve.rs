@@ -170,14 +170,14 @@ impl Video {
         Ok(false)
     }
 
-    /// A part of a live session, as soon as it is there if it is the next one; and whether that is pictures.
+    /// A part of a live session, as soon as it is there if it is the next one; whether that is pictures; and the stream.
     pub(crate) async fn part(
         &self,
         token: &str,
         track: u8,
         epoch: u64,
         seq: u64,
-    ) -> Result<(Segment, bool), VideoError> {
+    ) -> Result<(Segment, bool, Arc<Stream>), VideoError> {
         let (session, stream) = self.playback(token)?;
         let what = || format!("part {seq} of track {track} of video stream {:?}", stream.name());
         if !may_be(&self.source(&stream), &session) {
@@ -200,7 +200,7 @@ impl Video {
                 _ => return Err(VideoError::Gone(format!("{} is gone: what it was of has ended", what()))),
             };
             match there {
-                Some((part, video)) => return Ok((Segment::Whole(part.data.clone()), video)),
+                Some((part, video)) => return Ok((Segment::Whole(part.data.clone()), video, stream)),
                 None => waiter.wait(&stream).await?,
             }
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
     extract::State,
     http::{HeaderMap, header},
     middleware::from_fn,
@@ -23,7 +22,7 @@ use super::{
 use crate::{
     Audio, Frames, VideoError,
     hls::{Segment, multivariant::Rendition, renditions},
-    http::{Answer, CHANGES, FIXED, cors, part, set},
+    http::{Answer, CHANGES, FIXED, cors, mp4, sent, set},
     index::InitHash,
     kvs::Kvs,
     streams::Stream,
@@ -46,7 +45,7 @@ struct Named {
 pub fn router(kvs: &Kvs) -> Router {
     let of = |kind: Kind| {
         Router::new()
-            .route("/getMP4InitFragment.mp4", get(move |k, q| init(kind, k, q)))
+            .route("/getMP4InitFragment.mp4", get(move |k, q, h| init(kind, k, q, h)))
             .route("/getMP4MediaFragment.mp4", get(move |k, q, h| media(kind, k, q, h)))
     };
     let hls = of(Kind::Hls)
@@ -115,7 +114,7 @@ async fn manifest(State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
     Ok(text(made.ok_or_else(|| nothing(&stream))?, "application/dash+xml", &session))
 }
 
-async fn init(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
+async fn init(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>, headers: HeaderMap) -> Answer {
     let (session, stream) = opened(&k, kind, &q.session_token)?;
     let (Some(id), Some(hash)) = (q.track_number, q.sequence_number) else {
         return Err(ApiError::bad_request("TrackNumber or SequenceNumber is missing"));
@@ -138,10 +137,8 @@ async fn init(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>) -> Answe
             stream.name()
         ))
     })?;
-    let mut r = Response::new(Body::from(k.video.init_of(&track, Audio::AsIs)?));
-    set(&mut r, header::CONTENT_TYPE, "video/mp4");
-    set(&mut r, header::CACHE_CONTROL, crate::http::IMMUTABLE);
-    Ok(r)
+    let segment = Segment::Whole(vec![k.video.init_of(&track, Audio::AsIs)?]);
+    Ok(sent(&k.video, &stream, segment, &headers, &format!("\"i{:016x}\"", hash.0), mp4(true)))
 }
 
 /// The fragment that a URL names, if the session has it.
@@ -165,13 +162,7 @@ async fn media(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>, headers
     let Some(id) = q.track_number else { return Err(ApiError::bad_request("TrackNumber is missing")) };
     let f = named(&k, &session, &stream, &q).await?;
     let (segment, video) = k.video.segment_of(&stream, &f, id, Audio::AsIs, Frames::All).await?;
-    Ok(sent(
-        &k,
-        segment,
-        &headers,
-        &format!("\"{}-{id}\"", f.position()),
-        if video { "video/mp4" } else { "audio/mp4" },
-    ))
+    Ok(sent(&k.video, &stream, segment, &headers, &format!("\"{}-{id}\"", f.position()), mp4(video)))
 }
 
 async fn transport(State(k): State<Kvs>, Query(q): Query<Named>, headers: HeaderMap) -> Answer {
@@ -188,11 +179,5 @@ async fn transport(State(k): State<Kvs>, Query(q): Query<Named>, headers: Header
     }
     let runs: Vec<_> = parts.iter().map(|(track, pieces)| media::fmp4::Run { track, pieces }).collect();
     let segment = Segment::Whole(vec![media::ts::segment(&runs).map_err(&bad)?]);
-    Ok(sent(&k, segment, &headers, &format!("\"{}-ts\"", f.position()), "video/mp2t"))
-}
-
-fn sent(k: &Kvs, segment: Segment, headers: &HeaderMap, etag: &str, kind: &'static str) -> Response {
-    let log = k.video.log.clone();
-    let part = part(headers, etag, segment.len());
-    part.respond(kind, |range| Body::from_stream(segment.bytes(log, range)))
+    Ok(sent(v, &stream, segment, &headers, &format!("\"{}-ts\"", f.position()), "video/mp2t"))
 }

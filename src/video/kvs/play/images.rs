@@ -189,6 +189,7 @@ impl Kvs {
             images.push(Image { time_stamp, error, image_content });
         }
         drop(making);
+        stream.meter.images(images.iter().filter(|i| i.image_content.is_some()).count() as u64);
         let next = begin + images.len();
         let next_token = (next < all).then(|| self.seal_token("get-images", &page(next)));
         Ok(Images { images, next_token })

@@ -25,7 +25,8 @@ use log::{Limits, MemoryLog, SharedLog};
 use media::{AccessUnit, Codec, Framing, Kind, RandomAccess, Track};
 use seal::{DataKey, LocalKey};
 use tower::ServiceExt;
-use video::{Config, Session, Stills, Video};
+use usage::Usage;
+use video::{Config, Parts, Session, Stills, Video};
 use world::{Clock, Home, Timestamp, World};
 
 /// 2026-05-01T12:00:00Z
@@ -56,6 +57,7 @@ pub struct Rig {
     pub home: Home,
     pub config: Config,
     pub video: Arc<Video>,
+    pub usage: Usage,
     _dir: tempfile::TempDir,
 }
 
@@ -72,18 +74,18 @@ pub async fn rig_with(config: Config, stills: Option<Arc<dyn Stills>>) -> Rig {
     let home = Home::default();
     let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
     let (gate, _) = Gate::open(world.clone(), catalog.clone(), keys, home.clone(), None).await.unwrap();
-    let video = Video::open(
-        world.clone(),
-        catalog.clone(),
-        log.clone(),
-        gate.clone(),
-        home.clone(),
-        config.clone(),
+    let usage = Usage::new(world.clone(), catalog.clone());
+    let parts = Parts {
+        world: world.clone(),
+        catalog: catalog.clone(),
+        log: log.clone(),
+        gate: gate.clone(),
+        home: home.clone(),
         stills,
-    )
-    .await
-    .unwrap();
-    Rig { world, clock, catalog, log, gate, home, config, video, _dir: dir }
+        usage: usage.clone(),
+    };
+    let video = Video::open(parts, config.clone()).await.unwrap();
+    Rig { usage, world, clock, catalog, log, gate, home, config, video, _dir: dir }
 }
 
 impl Rig {
@@ -98,17 +100,20 @@ impl Rig {
     }
     /// Forgets everything but log and catalog.
     pub async fn restart(&mut self) {
-        self.video = Video::open(
-            self.world.clone(),
-            self.catalog.clone(),
-            self.log.clone(),
-            self.gate.clone(),
-            self.home.clone(),
-            self.config.clone(),
-            None,
-        )
-        .await
-        .unwrap();
+        self.usage = Usage::new(self.world.clone(), self.catalog.clone());
+        self.open(None).await;
+    }
+    pub async fn open(&mut self, stills: Option<Arc<dyn Stills>>) {
+        let parts = Parts {
+            world: self.world.clone(),
+            catalog: self.catalog.clone(),
+            log: self.log.clone(),
+            gate: self.gate.clone(),
+            home: self.home.clone(),
+            stills,
+            usage: self.usage.clone(),
+        };
+        self.video = Video::open(parts, self.config.clone()).await.unwrap();
     }
     pub async fn session(&self, stream: &str) -> Session {
         self.video.ingest(self.permit(access::actions::PUT_MEDIA, stream), stream).await.unwrap()
