@@ -10,9 +10,11 @@ import requests
 
 from support import signaling, webrtc
 from support.media import ffmpeg_publisher, running
+from support.server import run
 from support.wait import wait_until
 from test_kvs import client
 from test_signaling import browser, client_of, context  # noqa: F401: fixtures
+from test_usage import usage
 from test_webrtc import live
 
 RELAY = "window.rtcConfig = { iceTransportPolicy: 'relay' }"
@@ -43,6 +45,17 @@ def test_two_pages_by_the_relay_alone(relaying, context):  # noqa: F811
     signaling.viewer(watcher, server, signaling.where(server, arn, client_of, "VIEWER"), "viewer-1")
     webrtc.decodes(watcher)
     assert ["relay", "succeeded"] in watcher.evaluate(PAIRS) and ["relay", "succeeded"] in camera.evaluate(PAIRS)
+    # Whatever bundle the environment names.
+    server.http.trust_env, server.http.verify = False, server.data / "self-signed.pem"
+    assert server.metric("rushes_turn_relays") >= 2 and server.metric("rushes_turn_allocated_total") >= 2
+    assert min(server.metric("rushes_turn_relayed_bytes_total", to=to) for to in ("peer", "client")) > 20_000
+    assert [server.metric("rushes_signaling_connections", role=r) for r in ("master", "viewer", "storage")] == [1, 1, 0]
+    # An offer, an answer, candidates: counted as they pass, and metered.
+    passed = server.metric("rushes_signaling_messages_total")
+    assert passed >= 4
+    row = usage(server)[1]["door", None]
+    assert row["kind"] == "signaling-channel" and row["used"].keys() == {"messages"} and row["used"]["messages"] >= passed
+    assert "CHANNEL" in run("usage", "--data", server.data).stdout
 
 
 def test_a_viewer_by_the_relay_alone(serve, clips, context):  # noqa: F811
@@ -100,8 +113,6 @@ def test_strangers(serve):
 
 
 def test_what_goes_wrong_in_the_configuration(tmp_path):
-    from support.server import run
-
     for setting, word in [("turn.peers=10.0.0.0/40", "turn.peers"), ("turn.listen=here", "turn.listen"), ("turn.allocations=0", "turn.allocations")]:
         r = run("serve", "--data", tmp_path / "d", "--set", setting)
         assert r.returncode and word in r.stderr, (setting, r.stderr)

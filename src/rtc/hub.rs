@@ -145,6 +145,11 @@ impl Hub {
         Some(IceServers { uris, grant: turn.grant() })
     }
 
+    /// What the TURN server relays; none where it is off.
+    pub fn relayed(&self) -> Option<turn::Tally> {
+        self.turn.get().map(Turn::tally)
+    }
+
     /// Publishers and viewers that there are now.
     pub fn sessions(&self) -> (usize, usize) {
         (self.table.count(Way::In), self.table.count(Way::Out))

@@ -88,6 +88,7 @@ const KEYS: &[Key] = &[
     key("usage.video_hls_gb_out", "0", "1 GB of video played by HLS or DASH, the console's included."),
     key("usage.video_gb_month", "0", "1 GB of video stored for 30 days."),
     key("usage.video_images_million", "0", "A million images that GetImages answers with."),
+    key("usage.signaling_messages_million", "0", "A million messages that signaling channels pass on."),
     key(
         "store.url",
         r#""""#,

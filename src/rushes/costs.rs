@@ -91,6 +91,13 @@ pub const UNITS: &[Unit] = &[
         1e6,
         "A million images that GetImages answers with.",
     ),
+    (
+        "signaling_messages_million",
+        Kind::SignalingChannel,
+        Quantity::Messages,
+        1e6,
+        "A million messages that signaling channels pass on.",
+    ),
 ];
 
 /// What units cost. Nothing, unless configured.

@@ -12,6 +12,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
+use rtc::signaling::Signaling;
 use store::Counted;
 use streams::DataStreams;
 use video::Video;
@@ -25,14 +26,16 @@ pub struct Metrics {
     registry: Registry,
 }
 
-struct Sources {
-    log: Arc<LocalLog>,
-    cameras: Arc<Cameras>,
-    video: Arc<Video>,
-    streams: DataStreams,
-    frames: Arc<Frames>,
-    store: Option<Arc<Counted>>,
-    rtc: Option<Arc<rtc::Hub>>,
+/// Who tells.
+pub struct Sources {
+    pub log: Arc<LocalLog>,
+    pub cameras: Arc<Cameras>,
+    pub video: Arc<Video>,
+    pub streams: DataStreams,
+    pub frames: Arc<Frames>,
+    pub store: Option<Arc<Counted>>,
+    pub rtc: Option<Arc<rtc::Hub>>,
+    pub signaling: Signaling,
 }
 
 impl fmt::Debug for Sources {
@@ -92,6 +95,7 @@ impl Collector for Sources {
         self.data_streams(&mut e)?;
         self.video_streams(&mut e)?;
         self.webrtc(&mut e)?;
+        self.signaling(&mut e)?;
         self.store(&mut e)
     }
 }
@@ -105,7 +109,34 @@ impl Sources {
         for (way, n) in [("in", publishers), ("out", viewers)] {
             ConstGauge::new(n as i64).encode(family.encode_family(&[("way", way)])?)?;
         }
+        let Some(turn) = hub.relayed() else { return Ok(()) };
+        let help = "Addresses that the TURN server relays at present";
+        ConstGauge::new(i64::try_from(turn.relays).unwrap_or(i64::MAX)).encode(e.encode_descriptor(
+            "turn_relays",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let help = "Addresses that the TURN server was asked for and gave";
+        let allocated = ConstCounter::new(turn.allocated);
+        allocated.encode(e.encode_descriptor("turn_allocated", help, None, MetricType::Counter)?)?;
+        let help = "Payload that the TURN server relayed, to its clients' peers and to its clients";
+        let mut family = e.encode_descriptor("turn_relayed_bytes", help, None, MetricType::Counter)?;
+        for (to, n) in [("peer", turn.to_peers), ("client", turn.to_clients)] {
+            ConstCounter::new(n).encode(family.encode_family(&[("to", to)])?)?;
+        }
         Ok(())
+    }
+
+    fn signaling(&self, e: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "Who is connected to signaling channels; storage: the server itself";
+        let mut family = e.encode_descriptor("signaling_connections", help, None, MetricType::Gauge)?;
+        for (role, n) in self.signaling.seats() {
+            ConstGauge::new(n as i64).encode(family.encode_family(&[("role", role)])?)?;
+        }
+        let help = "Messages that signaling channels passed on, or kept for who was not there";
+        let passed = ConstCounter::new(self.signaling.passed());
+        passed.encode(e.encode_descriptor("signaling_messages", help, None, MetricType::Counter)?)
     }
 
     fn store(&self, e: &mut DescriptorEncoder) -> fmt::Result {
@@ -272,17 +303,9 @@ impl Sources {
 }
 
 impl Metrics {
-    pub fn new(
-        log: Arc<LocalLog>,
-        cameras: Arc<Cameras>,
-        video: Arc<Video>,
-        streams: DataStreams,
-        frames: Arc<Frames>,
-        store: Option<Arc<Counted>>,
-        rtc: Option<Arc<rtc::Hub>>,
-    ) -> Metrics {
+    pub fn new(sources: Sources) -> Metrics {
         let mut registry = Registry::with_prefix("rushes");
-        registry.register_collector(Box::new(Sources { log, cameras, video, streams, frames, store, rtc }));
+        registry.register_collector(Box::new(sources));
         Metrics { registry }
     }
 

@@ -39,7 +39,7 @@ use crate::{
     costs,
     folder::DataFolder,
     listen, master,
-    metrics::Metrics,
+    metrics::{Metrics, Sources},
     snapshots::Snapshots,
     storage::Gauge,
     stores, tls, visit,
@@ -237,15 +237,6 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     let (stop, stopped) = watch::channel(false);
     let rtsp = running.push.as_ref().map(|p| p.local_addr());
     let webrtc = running.rtc.as_ref().map(|h| h.local_addr());
-    let metrics = Arc::new(Metrics::new(
-        running.log.clone(),
-        running.cameras.clone(),
-        running.video.clone(),
-        running.streams.clone(),
-        running.frames.clone(),
-        store.clone(),
-        running.rtc.clone(),
-    ));
     let console = console::router(Console {
         world: world.clone(),
         gate: running.gate.clone(),
@@ -262,8 +253,18 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     });
     let kvs =
         Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
-    let channels = Arc::new(TheChannels(kvs.clone()));
+    let channels = Arc::new(TheChannels(kvs.clone(), running.usage.clone()));
     let signaling = Signaling::new(world.clone(), channels, running.rtc.clone(), config.kvs.limits);
+    let metrics = Arc::new(Metrics::new(Sources {
+        log: running.log.clone(),
+        cameras: running.cameras.clone(),
+        video: running.video.clone(),
+        streams: running.streams.clone(),
+        frames: running.frames.clone(),
+        store: store.clone(),
+        rtc: running.rtc.clone(),
+        signaling: signaling.clone(),
+    }));
     let router = Router::new()
         .merge(health(stopped.clone()))
         .merge(metrics.router())

@@ -9,6 +9,7 @@ use capture::SinkError;
 use frames::{Format, Frames, Job};
 use media::{AccessUnit, Track};
 use rtc::signaling::{Channel, Channels};
+use usage::{Quantity, Resource, Usage};
 use video::{Video, kvs::Kvs};
 use wire::{aws::AwsError, v1::ApiError};
 use world::{Home, Timestamp};
@@ -136,7 +137,7 @@ impl rtc::Follow for Following {
 }
 
 /// The signaling channels, for those who serve them.
-pub struct TheChannels(pub Kvs);
+pub struct TheChannels(pub Kvs, pub Usage);
 
 #[async_trait::async_trait]
 impl Channels for TheChannels {
@@ -148,6 +149,14 @@ impl Channels for TheChannels {
             message_ttl: Duration::from_secs(c.message_ttl.unsigned_abs()),
             stores_in: c.stores_in.and_then(name),
         })
+    }
+    fn passed(&self, arn: &str) {
+        // channel/NAME/CREATED
+        let mut parts = arn.split('/').skip(1);
+        let (Some(name), Some(created)) = (parts.next(), parts.next()) else { return };
+        let (stream, uid) = (name.to_owned(), format!("{name}:{created}"));
+        let of = Resource { kind: usage::Kind::SignalingChannel, stream, uid, consumer: String::new() };
+        self.1.meter(of).add(Quantity::Messages, 1);
     }
 }
 

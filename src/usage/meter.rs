@@ -21,6 +21,8 @@ pub enum Kind {
     Consumer,
     /// A video stream.
     VideoStream,
+    /// A signaling channel.
+    SignalingChannel,
 }
 
 /// Whose usage it is. A stream that is made anew under its old name is another.
@@ -28,9 +30,9 @@ pub enum Kind {
 pub struct Resource {
     /// What it is.
     pub kind: Kind,
-    /// The stream's name.
+    /// The stream's name, or the channel's.
     pub stream: String,
-    /// The stream's id in the log, hexadecimal.
+    /// The stream's id in the log, hexadecimal; what no other channel ever is.
     pub uid: String,
     /// The consumer's name; empty for a stream.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -37,6 +37,8 @@ quantities! {
     HlsBytesOut = "hlsBytesOut";
     /// Images that `GetImages` answered with.
     Images = "images";
+    /// Messages that a signaling channel passed on.
+    Messages = "messages";
     /// Open shards times milliseconds; of a consumer: the shards that it is registered for.
     ShardMs = "shardMs";
     /// The same, while records are kept for longer than 24 hours.

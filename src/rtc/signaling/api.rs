@@ -284,7 +284,7 @@ impl Signaling {
         let mut seat = self.enter(&channel.arn, who.clone(), None)?;
         let payload = i.message_payload.unwrap_or_default().into();
         let offer = Message { kind: Kind::Offer, payload, recipient: None, correlation: None };
-        self.board().send(&channel.arn, &who, &offer, None, channel.message_ttl, self.now())?;
+        self.pass(&channel.arn, &who, &offer, None, channel.message_ttl)?;
         tokio::select! {
             answer = seat.events.recv() => match answer {
                 Some(e) => Ok(Answered { answer: e.payload.to_string() }),

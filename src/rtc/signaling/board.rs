@@ -181,6 +181,22 @@ impl Board {
         }
     }
 
+    /// Who is there, by role.
+    pub(crate) fn seats(&self) -> [(&'static str, usize); 3] {
+        let all = self.channels.values().flat_map(|c| c.seats.keys());
+        let (mut masters, mut viewers, mut storage) = (0, 0, 0);
+        for who in all {
+            match who {
+                Who::Master => masters += 1,
+                Who::Viewer(_) => viewers += 1,
+                Who::Storage(_) => storage += 1,
+                // No connection: a call.
+                Who::Caller(_) => {}
+            }
+        }
+        [("master", masters), ("viewer", viewers), ("storage", storage)]
+    }
+
     /// One more call of an operation for a channel.
     pub(crate) fn call(&mut self, arn: &str, name: &'static str, now: Duration) -> Result<(), Fault> {
         self.sweep(now);
@@ -331,6 +347,21 @@ mod tests {
         assert!(got(&mut two).is_none() && got(&mut master).is_none());
         let none = b.send("a", &Who::Master, &message(Kind::Answer, "a", None), None, TTL, at(1));
         assert_eq!(none.unwrap_err().code, "InvalidArgumentException");
+    }
+
+    #[test]
+    fn seats_are_counted_by_role() {
+        let mut b = Board::default();
+        let old = b.enter("a", &Who::Master, None, true, at(0)).unwrap();
+        let _new = b.enter("a", &Who::Master, None, true, at(0)).unwrap();
+        let _other = b.enter("b", &Who::Master, None, true, at(0)).unwrap();
+        let one = b.enter("a", &viewer("1"), None, true, at(0)).unwrap();
+        let _call = b.enter("a", &Who::Caller("c".into()), None, true, at(0)).unwrap();
+        let _storage = b.enter("b", &Who::Storage("s".into()), None, true, at(0)).unwrap();
+        assert_eq!(b.seats(), [("master", 2), ("viewer", 1), ("storage", 1)]);
+        b.leave("a", &Who::Master, old.serial);
+        b.leave("a", &viewer("1"), one.serial);
+        assert_eq!(b.seats(), [("master", 2), ("viewer", 0), ("storage", 1)]);
     }
 
     #[test]

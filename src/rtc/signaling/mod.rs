@@ -9,7 +9,10 @@ mod socket;
 mod storage;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -21,8 +24,8 @@ use world::World;
 use crate::Hub;
 
 use self::{
-    board::{Board, Entered, Who},
-    message::Fault,
+    board::{Board, Entered, Sends, Who},
+    message::{Fault, Message},
 };
 
 /// A signaling channel, as whoever keeps them knows it.
@@ -41,6 +44,8 @@ pub struct Channel {
 pub trait Channels: Send + Sync + 'static {
     /// A channel by its ARN; `ResourceNotFoundException` where there is none.
     async fn channel(&self, arn: &str) -> Result<Channel, AwsError>;
+    /// A message of a channel was passed on.
+    fn passed(&self, arn: &str);
 }
 
 /// All that is connected. Cloning is cheap.
@@ -55,6 +60,8 @@ struct Inner {
     /// Whether AWS's limits hold.
     limits: bool,
     board: Mutex<Board>,
+    /// Messages passed on since the start.
+    passed: AtomicU64,
     stop: watch::Sender<bool>,
     /// Connections that there are.
     running: watch::Sender<usize>,
@@ -72,6 +79,7 @@ impl Signaling {
             hub,
             limits,
             board: Mutex::default(),
+            passed: AtomicU64::default(),
             stop: watch::channel(false).0,
             running: watch::channel(0).0,
         }))
@@ -95,6 +103,31 @@ impl Signaling {
 
     fn now(&self) -> Duration {
         self.0.world.clock.monotonic()
+    }
+
+    /// Who is connected, by role: the master, viewers, and the server itself where it stores or shows media.
+    pub fn seats(&self) -> [(&'static str, usize); 3] {
+        self.board().seats()
+    }
+
+    /// Messages that were passed on, or kept for who was not there, since the start.
+    pub fn passed(&self) -> u64 {
+        self.0.passed.load(Relaxed)
+    }
+
+    /// Passes a message on, or keeps it: the one way that all of them go.
+    fn pass(
+        &self,
+        arn: &str,
+        from: &Who,
+        message: &Message,
+        sends: Option<&mut Sends>,
+        ttl: Duration,
+    ) -> Result<(), Fault> {
+        self.board().send(arn, from, message, sends, ttl, self.now())?;
+        self.0.passed.fetch_add(1, Relaxed);
+        self.0.channels.passed(arn);
+        Ok(())
     }
 
     fn enter(&self, arn: &str, who: Who, of: Option<&str>) -> Result<Seat, AwsError> {

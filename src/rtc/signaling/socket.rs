@@ -203,8 +203,7 @@ impl Connection {
         let done = message::read(text, signaling.0.limits).and_then(|m| {
             let sends = signaling.0.limits.then_some(&mut self.sends);
             signaling
-                .board()
-                .send(&self.seat.arn, &self.seat.who, &m, sends, self.ttl, signaling.now())
+                .pass(&self.seat.arn, &self.seat.who, &m, sends, self.ttl)
                 .map_err(|fault| (m.correlation, fault))
         });
         match done {

@@ -80,7 +80,7 @@ impl Signaling {
         let seat = self.enter(&channel.arn, who.clone(), viewer.as_deref())?;
         let payload = STANDARD.encode(json!({"type": "offer", "sdp": sdp}).to_string()).into();
         let offer = Message { kind: Kind::Offer, payload, recipient: viewer, correlation: None };
-        self.board().send(&channel.arn, &who, &offer, None, channel.message_ttl, self.now())?;
+        self.pass(&channel.arn, &who, &offer, None, channel.message_ttl)?;
         tokio::spawn(run(self.clone(), hub, seat, offered, stream, channel.clone()));
         Ok(())
     }

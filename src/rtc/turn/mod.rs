@@ -9,7 +9,10 @@ mod server;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use tokio::{net::UdpSocket, sync::watch};
@@ -27,8 +30,30 @@ pub struct Config {
     pub allocations: usize,
 }
 
+/// What is relayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Relayed addresses at present.
+    pub relays: u64,
+    /// Those that there ever were since the start.
+    pub allocated: u64,
+    /// Bytes of payload that clients sent to peers since the start …
+    pub to_peers: u64,
+    /// … and peers to clients.
+    pub to_clients: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    relays: AtomicU64,
+    allocated: AtomicU64,
+    to_peers: AtomicU64,
+    to_clients: AtomicU64,
+}
+
 /// The server, as others see it.
 pub(crate) struct Turn {
+    counters: Arc<Counters>,
     local: SocketAddr,
     world: World,
     credentials: Arc<Credentials>,
@@ -52,9 +77,20 @@ impl Turn {
         let local = parts.socket.local_addr().map_err(|e| e.to_string())?;
         let secret = [parts.world.random16(), parts.world.random16()].concat();
         let credentials = Arc::new(Credentials::new(&secret));
-        let turn = Turn { local, world: parts.world.clone(), credentials: credentials.clone() };
-        tokio::spawn(relay::run(parts, local, credentials));
-        Ok(turn)
+        let (world, counters) = (parts.world.clone(), Arc::<Counters>::default());
+        tokio::spawn(relay::run(parts, local, credentials.clone(), counters.clone()));
+        Ok(Turn { counters, local, world, credentials })
+    }
+
+    /// What is relayed.
+    pub(crate) fn tally(&self) -> Tally {
+        let c = &self.counters;
+        Tally {
+            relays: c.relays.load(Relaxed),
+            allocated: c.allocated.load(Relaxed),
+            to_peers: c.to_peers.load(Relaxed),
+            to_clients: c.to_clients.load(Relaxed),
+        }
     }
 
     /// The port.

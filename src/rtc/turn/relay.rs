@@ -1,12 +1,16 @@
 //! The sockets: the server's, and one for each relayed address.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use tokio::{net::UdpSocket, sync::mpsc, task::AbortHandle};
 
 use super::{
-    Credentials, Parts,
+    Counters, Credentials, Parts,
     allow::is_public,
     server::{Do, Out, Server, Wanted},
 };
@@ -35,14 +39,20 @@ struct Relay {
     local: SocketAddr,
     server: Server,
     sockets: HashMap<SocketAddr, Socket>,
+    counters: Arc<Counters>,
     back: mpsc::Sender<Came>,
 }
 
 /// Serves until the hub stops.
-pub(super) async fn run(parts: Parts, local: SocketAddr, credentials: Arc<Credentials>) {
+pub(super) async fn run(
+    parts: Parts,
+    local: SocketAddr,
+    credentials: Arc<Credentials>,
+    counters: Arc<Counters>,
+) {
     let (back, mut came) = mpsc::channel(WAITING);
     let mut stop = parts.stop.clone();
-    let mut r = Relay { parts, local, server: Server::new(local), sockets: HashMap::new(), back };
+    let mut r = Relay { parts, local, server: Server::new(local), sockets: HashMap::new(), counters, back };
     let mut buf = [0; MAX_PACKET];
     loop {
         let now = r.parts.world.clock.monotonic();
@@ -66,7 +76,13 @@ pub(super) async fn run(parts: Parts, local: SocketAddr, credentials: Arc<Creden
                 // What an earlier packet met (ICMP) is told here.
                 Err(_) => None,
             },
-            Some((relay, from, data)) = came.recv() => r.server.peer(relay, from, &data, clock.monotonic()),
+            Some((relay, from, data)) = came.recv() => {
+                let out = r.server.peer(relay, from, &data, clock.monotonic());
+                if out.is_some() {
+                    r.counters.to_clients.fetch_add(data.len() as u64, Relaxed);
+                }
+                out
+            }
             () = clock.sleep(until.saturating_sub(now)) => None,
         };
         if let Some(out) = out {
@@ -81,6 +97,7 @@ impl Relay {
             Do::Send(out) => self.send(out).await,
             Do::Close(relay) => {
                 self.sockets.remove(&relay);
+                self.counters.relays.store(self.sockets.len() as u64, Relaxed);
             }
             Do::Allocate(wanted) => {
                 let relay = self.allocate(wanted).await;
@@ -94,6 +111,7 @@ impl Relay {
         let sent = if out.from == self.local {
             self.parts.socket.send_to(&out.data, out.to).await
         } else if let Some(s) = self.sockets.get(&out.from).filter(|_| self.may(out.to)) {
+            self.counters.to_peers.fetch_add(out.data.len() as u64, Relaxed);
             s.socket.send_to(&out.data, out.to).await
         } else {
             tracing::debug!(from = %out.from, to = %out.to, "not relayed: turn.peers does not have it");
@@ -138,6 +156,8 @@ impl Relay {
             }
         });
         self.sockets.insert(relay, Socket { socket, reading: reading.abort_handle() });
+        self.counters.relays.store(self.sockets.len() as u64, Relaxed);
+        self.counters.allocated.fetch_add(1, Relaxed);
         Some(relay)
     }
 }

@@ -26,8 +26,10 @@ pub async fn run(args: UsageArgs) -> Result<(), Failure> {
     }
     println!("{} to {}", short(text(&v, "since")), short(text(&v, "until")));
     let priced = v["cost"].is_number();
-    let (video, data): (Vec<_>, Vec<_>) =
-        v["rows"].as_array().into_iter().flatten().partition(|r| text(r, "kind") == "video-stream");
+    let is = |kind: &'static str| move |r: &&Value| text(r, "kind") == kind;
+    let (video, others): (Vec<_>, Vec<_>) =
+        v["rows"].as_array().into_iter().flatten().partition(is("video-stream"));
+    let (channels, data): (Vec<_>, Vec<_>) = others.into_iter().partition(is("signaling-channel"));
     let show = |head: &[&'static str], rows: Vec<&Value>, cells: fn(&Value) -> Vec<String>| {
         let mut head = head.to_vec();
         head.extend(priced.then_some("COST"));
@@ -36,11 +38,16 @@ pub async fn run(args: UsageArgs) -> Result<(), Failure> {
             rows.into_iter().map(|r| [cells(r), cost(r).into_iter().collect()].concat()).collect();
         table(&head, &rows);
     };
-    if video.is_empty() || !data.is_empty() {
+    if !data.is_empty() || video.is_empty() && channels.is_empty() {
         show(&["STREAM", "CONSUMER", "IN", "UNITS", "OUT", "SHARD HOURS", "STORED GB MONTHS"], data, of_data);
     }
     if !video.is_empty() {
         show(&["VIDEO STREAM", "IN", "OUT", "BY HLS", "IMAGES", "STORED GB MONTHS"], video, of_video);
+    }
+    if !channels.is_empty() {
+        show(&["CHANNEL", "MESSAGES"], channels, |r| {
+            vec![text(r, "stream").to_owned(), count(r, "messages")]
+        });
     }
     if let Some(cost) = v["cost"].as_f64() {
         println!("{cost:.4} {} in all, at the prices of this server's configuration", text(&v, "currency"));
