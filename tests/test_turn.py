@@ -1,5 +1,7 @@
 """The TURN server: by Chromium where nothing but the relay may be used, by hand for what it must not do."""
 
+import hashlib
+import hmac
 import os
 import re
 import socket
@@ -116,3 +118,68 @@ def test_what_goes_wrong_in_the_configuration(tmp_path):
     for setting, word in [("turn.peers=10.0.0.0/40", "turn.peers"), ("turn.listen=here", "turn.listen"), ("turn.allocations=0", "turn.allocations")]:
         r = run("serve", "--data", tmp_path / "d", "--set", setting)
         assert r.returncode and word in r.stderr, (setting, r.stderr)
+
+
+class User(Stun):
+    """One that the server knows."""
+
+    def __init__(self, server):
+        arn = client(server).create_signaling_channel(ChannelName="c")["ChannelARN"]
+        found, = client(server, "kinesis-video-signaling").get_ice_server_config(ChannelARN=arn)["IceServerList"]
+        super().__init__(found["Uris"][0])
+        self.socket.settimeout(0.5)
+        self.name, self.password, self.nonce = found["Username"], found["Password"], b""
+
+    def signed(self, method, *attributes):
+        """As RFC 8489 §9.2 has it: none, or the error's code."""
+        all = [*attributes, (0x0006, self.name.encode()), (0x0014, b"rushes"), (0x0015, self.nonce)]
+        body = b"".join(struct.pack("!HH", a, len(v)) + v + bytes(-len(v) % 4) for a, v in all)
+        head = struct.pack("!HHI", method, len(body) + 24, 0x2112A442) + os.urandom(12)
+        key = hashlib.md5(f"{self.name}:rushes:{self.password}".encode()).digest()
+        found = self.answer(head + body + struct.pack("!HH", 0x0008, 20) + hmac.digest(key, head + body, "sha1"))
+        self.nonce = found.get(0x0015, self.nonce)
+        code = found.get(0x0009)
+        return code and code[2] * 100 + code[3]
+
+    def answer(self, request):
+        """Its attributes by their types. Asked again until there is one."""
+        for _ in range(40):
+            self.socket.sendto(request, self.to)
+            try:
+                while (answer := self.socket.recv(2048))[8:20] != request[8:20]:
+                    pass  # an earlier one's
+            except TimeoutError:
+                continue
+            at, found = 20, {}
+            while at < len(answer):
+                kind, n = struct.unpack("!HH", answer[at:at + 4])
+                found[kind] = answer[at + 4:at + 4 + n]
+                at += 4 + (n + 3) // 4 * 4
+            return found
+        raise AssertionError("a request was never answered")
+
+
+def peer(ip, port):
+    """XOR-PEER-ADDRESS."""
+    return 0x0012, struct.pack("!BBH4s", 0, 1, port ^ 0x2112, bytes(a ^ b for a, b in zip(socket.inet_aton(ip), b"\x21\x12\xa4\x42")))
+
+
+def test_peers_that_are_not_on_the_internet_are_refused(serve):
+    server = serve("relaying", "--set", "turn.listen=127.0.0.1:0", "--set", "turn.peers=10.1.0.0/16")
+    user, udp = User(server), (0x0019, struct.pack("!I", 17 << 24))
+    # The first time it is told a nonce.
+    assert user.signed(0x0003, udp) in (401, 438) and user.nonce
+    assert user.signed(0x0003, udp) is None
+    assert server.metric("rushes_turn_relays") == server.metric("rushes_turn_allocated_total") == 1
+    permission, channel, number = 0x0008, 0x0009, (0x000C, struct.pack("!HH", 0x4000, 0))
+    assert user.signed(permission, peer("8.8.8.8", 1)) is None
+    assert user.signed(permission, peer("10.1.2.3", 1)) is None
+    assert user.signed(permission, peer("10.2.0.1", 1)) == user.signed(permission, peer("169.254.169.254", 80)) == 403
+    assert user.signed(permission, peer("10.1.2.3", 1), peer("10.2.0.1", 1)) == 403
+    # A permission is for all ports of an address: of the server's own one may be reached, a channel to another is refused.
+    assert user.signed(permission, peer("127.0.0.1", 1)) is None
+    assert user.signed(channel, number, peer("127.0.0.1", 1)) == 403
+    assert user.signed(channel, number, peer("10.1.2.3", 9)) is None
+    # Who does not prove to be somebody is told that.
+    user.password = "guessed"
+    assert user.signed(permission, peer("10.2.0.1", 1)) == 401

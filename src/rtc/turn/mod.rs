@@ -4,6 +4,7 @@
 
 mod allow;
 mod credentials;
+mod forbid;
 mod relay;
 mod server;
 

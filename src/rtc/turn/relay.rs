@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -71,7 +71,8 @@ pub(super) async fn run(
             got = r.parts.socket.recv_from(&mut buf) => match got {
                 Ok((n, from)) => {
                     let (time, now) = (clock.now(), clock.monotonic());
-                    r.server.client(from, buf.get(..n).unwrap_or_default(), &credentials, time, now)
+                    let may = |ip, port| may(&r.parts, &r.sockets, ip, port);
+                    r.server.client(from, buf.get(..n).unwrap_or_default(), &credentials, &may, time, now)
                 }
                 // What an earlier packet met (ICMP) is told here.
                 Err(_) => None,
@@ -89,6 +90,19 @@ pub(super) async fn run(
             r.send(out).await;
         }
     }
+}
+
+/// Whether a port of an address may be relayed to; without a port, whether any of it may.
+fn may(parts: &Parts, sockets: &HashMap<SocketAddr, Socket>, to: IpAddr, port: Option<u16>) -> bool {
+    let ip = to.to_canonical();
+    is_public(ip)
+        || parts.config.peers.iter().any(|n| n.has(ip))
+        || parts.own.iter().any(|a| a.ip() == ip && port.is_none_or(|p| a.port() == p))
+        // Another client's relayed address.
+        || match port {
+            Some(port) => sockets.contains_key(&SocketAddr::new(to, port)),
+            None => parts.address == ip && !sockets.is_empty(),
+        }
 }
 
 impl Relay {
@@ -122,14 +136,8 @@ impl Relay {
         }
     }
 
-    /// Whether an address may be relayed to.
     fn may(&self, to: SocketAddr) -> bool {
-        let ip = to.ip().to_canonical();
-        is_public(ip)
-            // Another client's relayed address.
-            || self.sockets.contains_key(&to)
-            || self.parts.own.contains(&SocketAddr::new(ip, to.port()))
-            || self.parts.config.peers.iter().any(|n| n.has(ip))
+        may(&self.parts, &self.sockets, to.ip(), Some(to.port()))
     }
 
     async fn allocate(&mut self, wanted: Wanted) -> Option<SocketAddr> {

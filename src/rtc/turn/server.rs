@@ -21,7 +21,10 @@ use turn_server_proto::{
 };
 use world::Timestamp;
 
-use super::credentials::{Credentials, User};
+use super::{
+    credentials::{Credentials, User},
+    forbid::{May, refusal},
+};
 
 /// Clients that a generation hears of.
 const CLIENTS: usize = 4096;
@@ -98,12 +101,13 @@ impl Server {
         self.relays.len()
     }
 
-    /// Takes a packet of a client's.
+    /// Takes a packet of a client's. `may`: where may be relayed to.
     pub(super) fn client(
         &mut self,
         from: SocketAddr,
         data: &[u8],
         credentials: &Credentials,
+        may: May<'_>,
         time: Timestamp,
         now: Duration,
     ) -> Option<Out> {
@@ -127,11 +131,15 @@ impl Server {
             }
             if let Ok(u) = m.attribute::<Username>() {
                 match credentials.look(u.username(), time) {
-                    User::Good(password) if !g.users.contains(u.username()) => {
-                        g.users.insert(u.username().into());
-                        g.server.add_user(u.username().into(), password);
+                    User::Good(password) => {
+                        if g.users.insert(u.username().into()) {
+                            g.server.add_user(u.username().into(), password.clone());
+                        }
+                        if let Some(data) = refusal(&m, u.username(), password, REALM, may) {
+                            return Some(Out { from: self.local, to: from, data });
+                        }
                     }
-                    User::Good(_) | User::Unknown => {}
+                    User::Unknown => {}
                     User::Expired => return None,
                 }
             }
@@ -253,7 +261,8 @@ mod tests {
         let (mut s, c) = (Server::new(local()), Credentials::new(b"x"));
         for n in 0..20_000u16 {
             let from: SocketAddr = ([192, 0, 2, 2], n.max(1)).into();
-            let out = s.client(from, &binding(n), &c, Timestamp(0), Duration::from_secs(1)).unwrap();
+            let out =
+                s.client(from, &binding(n), &c, &|_, _| true, Timestamp(0), Duration::from_secs(1)).unwrap();
             assert_eq!((out.from, out.to), (local(), from));
             assert_eq!(out.data[..2], [1, 1]);
             assert!(s.generations.len() <= 2 && s.generations.iter().all(|g| g.clients.len() <= CLIENTS));
@@ -270,8 +279,8 @@ mod tests {
                 let mut request = binding(7);
                 request.truncate(cut);
                 request.extend(&data);
-                let _ = s.client(from, &data, &c, Timestamp(0), now);
-                let _ = s.client(from, &request, &c, Timestamp(0), now);
+                let _ = s.client(from, &data, &c, &|_, _| false, Timestamp(0), now);
+                let _ = s.client(from, &request, &c, &|_, _| false, Timestamp(0), now);
                 let _ = s.peer(from, from, &data, now);
                 let _ = s.turn(now);
             }
