@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use str0m::{
-    Candidate, Event, Input, Output, Rtc, RtcConfig,
+    Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
     config::{CryptoProvider, DtlsCert, DtlsVersion},
     media::{Direction, MediaKind, Mid},
@@ -32,6 +32,14 @@ pub(crate) enum Refused {
     Own(String),
 }
 
+/// Why it is over, to whoever reads the log.
+const WITHOUT_ECDSA: &str =
+    "the peer has no certificate with ECDSA, and RSA is not taken: see docs/webrtc.md, GStreamer";
+
+/// How DTLS says that it was given no certificate. There are no more than words for it here, to which the test with a peer that
+/// has RSA holds it. It has told the peer then, and takes nothing more of it.
+const NO_CERTIFICATE: &str = "no client certificate received";
+
 /// What came of looking.
 #[allow(clippy::large_enum_variant, reason = "looked at where it is made, and never kept")]
 pub(crate) enum Turn {
@@ -58,6 +66,8 @@ pub(crate) struct Peer {
     offer: String,
     /// What was offered to it, until it answers.
     pending: Option<SdpPendingOffer>,
+    /// It was asked for a certificate with ECDSA, and has none.
+    without_ecdsa: bool,
     /// The media that were offered, in order; what is neither a picture nor a sound, too.
     pub(crate) media: Vec<(Mid, Option<MediaKind>)>,
 }
@@ -95,7 +105,16 @@ impl Peer {
         let media = media.collect();
         let (offer, pending) = api.apply().ok_or_else(|| Refused::Own("there is nothing to offer".into()))?;
         let pending = Some(pending);
-        let peer = Peer { rtc, local, ufrag, answer: String::new(), offer: String::new(), pending, media };
+        let peer = Peer {
+            rtc,
+            local,
+            ufrag,
+            answer: String::new(),
+            offer: String::new(),
+            pending,
+            without_ecdsa: false,
+            media,
+        };
         Ok((peer, offer.to_sdp_string()))
     }
 
@@ -170,7 +189,7 @@ impl Peer {
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| Refused::Offer(e.to_string()))?;
         let answer = sdp::complete(&answer.to_sdp_string(), text);
         let offer = text.to_owned();
-        let mut peer = Peer { rtc, local, ufrag, answer, offer, pending: None, media };
+        let mut peer = Peer { rtc, local, ufrag, answer, offer, pending: None, without_ecdsa: false, media };
         peer.settle(now)?;
         Ok(peer)
     }
@@ -180,6 +199,7 @@ impl Peer {
         let Ok(receive) = Receive::new(protocol, source, self.local, data) else { return };
         if let Err(e) = self.rtc.handle_input(Input::Receive(now, receive)) {
             tracing::debug!(error = %e, "a packet was passed over");
+            self.without_ecdsa |= matches!(e, RtcError::Dtls(e) if e.to_string().contains(NO_CERTIFICATE));
         }
     }
 
@@ -192,6 +212,7 @@ impl Peer {
 
     pub(crate) fn turn(&mut self) -> Turn {
         match self.rtc.poll_output() {
+            Ok(Output::Timeout(_)) if self.without_ecdsa => Turn::Over(WITHOUT_ECDSA.into()),
             Ok(Output::Timeout(t)) if self.rtc.is_alive() => Turn::Wait(t),
             Ok(Output::Timeout(_)) => Turn::Over("closed".into()),
             Ok(Output::Transmit(t)) => {

@@ -107,8 +107,12 @@ impl Session {
         }
         let (id, stream) = (&self.id[..8], &self.stream);
         match self.role {
+            Role::Play { .. } if !self.connected => {
+                tracing::info!(stream, id, why, "a viewer did not connect")
+            }
             Role::Play { .. } => tracing::debug!(stream, id, why, "a viewer has gone"),
             Role::Publish { feed, .. } => match feed.end().await {
+                Ok(()) if !self.connected => tracing::info!(stream, id, why, "a publisher did not connect"),
                 Ok(()) => tracing::info!(stream, id, why, "a publisher has gone"),
                 Err(e) => tracing::warn!(stream, id, error = e, "what was published could not be stored"),
             },
