@@ -12,8 +12,10 @@ build=(build-essential pkg-config clang libclang-dev
   libavcodec-dev libavformat-dev libavutil-dev libswscale-dev)
 # What the server loads when it runs: RTSP and RTP (good), parsers (bad).
 run=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad)
-# The tests' clients: FFmpeg, GStreamer with its encoder (ugly), decoder (libav) and RTSP publisher, a real browser, curl.
-tests=(ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp python3-venv chromium curl)
+# The tests' clients: FFmpeg, GStreamer with its encoder (ugly), decoder (libav), RTSP publisher and WebRTC (nice, and Debian's
+# Python by which it is led), a real browser, curl.
+tests=(ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-rtsp gstreamer1.0-nice python3-gi
+  gir1.2-gst-plugins-bad-1.0 python3-venv chromium curl)
 
 case $purpose in
   build) want=("${build[@]}" "${run[@]}") ;;

@@ -1,16 +1,29 @@
-"""WebRTC peers that are no browsers: aiortc, which has ICE, DTLS, SRTP and RTP of its own, as publisher and as viewer."""
+"""WebRTC peers that are no browsers, as publishers and as viewers: aiortc, which has ICE, DTLS, SRTP and RTP of its own, and
+GStreamer's webrtcbin (libnice, OpenSSL, libsrtp, GStreamer's RTP)."""
 
 import asyncio
+import contextlib
+import datetime
+import json
+import pathlib
+import signal
+import subprocess
+import threading
 
 import pytest
 import requests
 from aiortc import AudioStreamTrack, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
 from aiortc.mediastreams import MediaStreamError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from support import media
 from support.media import ffmpeg_publisher, running
 from support.wait import wait_until
 from test_webrtc import live
+
+WEBRTCBIN = pathlib.Path(__file__).parent / "support" / "webrtcbin.py"
 
 
 async def agree(pc, url, token):
@@ -78,3 +91,119 @@ def test_aiortc_watches(server, clips, sound):
 
         asyncio.run(run())
         wait_until("its session has ended", lambda: server.metric("rushes_webrtc_sessions", way="out") == 0, 60)
+
+
+# ---- GStreamer
+
+
+@pytest.fixture(scope="session")
+def pem(tmp_path_factory):
+    """Makes a certificate with its key, for DTLS: a file."""
+    folder = tmp_path_factory.mktemp("pem")
+
+    def make(kind):
+        key = ec.generate_private_key(ec.SECP256R1()) if kind == "ECDSA" else rsa.generate_private_key(65537, 2048)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "webrtcbin")])
+        now = datetime.datetime.now(datetime.UTC)
+        made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=2))
+        pkcs8 = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        file = folder / f"{kind}.pem"
+        file.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + pkcs8)
+        return file
+
+    return make
+
+
+class WebRtcBin:
+    """The peer in its process. `said` is what it said so far."""
+
+    def __init__(self, *arguments):
+        # Debian's Python, which has the bindings; the tests' own has none.
+        self.process = subprocess.Popen(["/usr/bin/python3", WEBRTCBIN, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True)
+        self.said = []
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.said.append(json.loads(line) if line.startswith("{") else {"stderr": line})
+
+    def last(self, what):
+        return next((s for s in reversed(self.said) if what in s), {what: None})
+
+    def until(self, what, value):
+        """Waits until it says that, or so much."""
+        enough = lambda had: had is not None and (had >= value if isinstance(value, int) else had == value)
+        wait_until(f"webrtcbin says {what} {value}", lambda: enough(self.last(what)[what]) or self.process.poll(), 60)
+        assert enough(self.last(what)[what]), self.said
+        return self.last(what)
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.reader.join()
+            self.process.stdout.close()
+        return code
+
+
+@contextlib.contextmanager
+def webrtcbin(*arguments):
+    peer = WebRtcBin(*arguments)
+    try:
+        yield peer
+    except AssertionError as e:
+        raise AssertionError(f"{e}\nwebrtcbin said: {peer.said[-20:]}") from e
+    finally:
+        if peer.process.returncode is None:
+            peer.end()
+
+
+def test_webrtcbin_publishes(server, pem):
+    server.add_push("door")
+    key = f"{server.key}:{server.secret}"
+    with webrtcbin("publish", f"{server.url}/whip/door", key, pem("ECDSA")) as peer:
+        peer.until("state", "connected")
+        live(server, "door")
+        # By itself it sends a key frame every ten seconds: these are those that it is asked for.
+        wait_until("there are fragments", lambda: len(server.fragments("door")) >= 4)
+        assert peer.end() == 0, peer.said
+    server.quiet("door")
+    assert all(f["keyFrame"] for f in server.fragments("door"))
+    assert {t["codecName"] for t in server.call("GET", "/v1/streams/door")["tracks"]} == {"H.264", "Opus"}
+    url = server.whole("door")
+    pictures = media.frames(url)
+    assert len(pictures) > 100 and len(set(pictures)) > len(pictures) * 0.9 and media.packets(url, "a") > 100
+
+
+def test_webrtcbin_watches(server, clips, pem):
+    with running(ffmpeg_publisher(clips(seconds=20, audio=True, extra=("-c:a", "libopus")), server.publish_url("yard"), loop=True)):
+        live(server, "yard")
+        token = server.call("POST", "/v1/streams/yard/whep", {})["token"]
+        with webrtcbin("watch", f"{server.url}/whep/yard", token, pem("ECDSA")) as peer:
+            picture = peer.until("video", 75)
+            assert (picture["width"], picture["height"]) == (320, 180)
+            # Louder than nothing: what it is sent is a tone.
+            assert peer.until("audio", 100)["loudest"] > -40
+            assert server.metric("rushes_webrtc_sessions", way="out") == 1
+            assert peer.end() == 0, peer.said
+        wait_until("its session has ended", lambda: server.metric("rushes_webrtc_sessions", way="out") == 0, 5)
+
+
+@pytest.mark.parametrize("way", ["publish", "watch"])
+def test_a_certificate_with_rsa_is_told_at_once(server, clips, pem, way):
+    """It is what webrtcbin makes by itself before GStreamer 1.28."""
+    with contextlib.ExitStack() as stack:
+        if way == "watch":
+            stack.enter_context(running(ffmpeg_publisher(clips(seconds=30), server.publish_url("yard"), loop=True)))
+            live(server, "yard")
+        url, out = (f"{server.url}/whep/yard", "out") if way == "watch" else (f"{server.url}/whip/yard", "in")
+        peer = stack.enter_context(webrtcbin(way, url, f"{server.key}:{server.secret}", pem("RSA")))
+        wait_until("it is agreed", lambda: peer.last("session")["session"])
+        # Sooner than a session ends that does not connect.
+        wait_until("the server says why", lambda: "has no certificate with ECDSA" in server.log.read_text(), 20)
+        wait_until("the session is ended", lambda: server.metric("rushes_webrtc_sessions", way=out) == 0, 5)
+        wait_until("webrtcbin knows", lambda: any("error" in s or s.get("state") == "failed" for s in peer.said))
