@@ -46,13 +46,15 @@ PLAYERS = {"dash.js": ("dashjs/dist/modern/umd/dash.all.min.js", DASHJS), "Shaka
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, clips):
-    """`s` has a clip with sound, in fragments of a second; `door` is published to."""
+    """`s` has a clip with sound, in fragments of a second, `vp9` one of VP9 without; `door` is published to."""
     if not (HERE / "node_modules").exists():
         subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=HERE, check=True, timeout=300)
     with Server(tmp_path_factory.mktemp("dash") / "data", "--set", "video.target_seconds=1") as server:
         client(server).create_stream(StreamName="s", DataRetentionInHours=24)
         server.clip = clips(seconds=SECONDS, audio=True)
         put_clip(server, "s", server.clip)
+        client(server).create_stream(StreamName="vp9", DataRetentionInHours=24)
+        put_clip(server, "vp9", clips(seconds=SECONDS, codec="libvpx-vp9", extra=("-deadline", "realtime", "-cpu-used", "8")))
         server.starts = starts(server, "s")
         with running(ffmpeg_publisher(clips(seconds=60, audio=True), server.publish_url("door"), loop=True)):
             wait_until("some is recorded", lambda: any(s["name"] == "door" for s in server.call("GET", "/v1/streams")["streams"]) and len(server.fragments("door")) > 5)
@@ -98,8 +100,9 @@ def whole(start=-10, end=1000):
     return {"PlaybackMode": "ON_DEMAND", "DASHFragmentSelector": {"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": times}}
 
 
-def test_on_demand_to_its_end(world, player):
-    page = player(dash(world, "s", **whole()))
+@pytest.mark.parametrize("stream", ["s", "vp9"])
+def test_on_demand_to_its_end(world, player, stream):
+    page = player(dash(world, stream, **whole()))
     ended(page)
     assert quality(page, "video")["frames"] >= SECONDS * 25 - 5
     assert abs(page.evaluate("document.querySelector('video').duration") - SECONDS) < 0.3

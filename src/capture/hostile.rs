@@ -11,13 +11,16 @@ use crate::rtp::Reorder;
 use crate::sdp;
 
 /// One description for each way in which media are carried.
-const DESCRIPTIONS: [&str; 6] = [
+const DESCRIPTIONS: [&str; 9] = [
     "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n",
     "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n",
     "v=0\r\nm=audio 0 RTP/AVP 96\r\na=rtpmap:96 MPEG4-GENERIC/48000/2\r\na=fmtp:96 mode=AAC-hbr;config=1190\r\n",
     "v=0\r\nm=audio 0 RTP/AVP 96\r\na=rtpmap:96 MP4A-LATM/48000/2\r\na=fmtp:96 cpresent=0;config=40002320\r\n",
     "v=0\r\nm=audio 0 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\n",
     "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\nm=audio 0 RTP/AVP 8\r\n",
+    "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n",
+    "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 VP9/90000\r\n",
+    "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 AV1/90000\r\n",
 ];
 
 /// A session of packets: the first byte chooses the description, then each packet is preceded by its length (one byte)
@@ -132,7 +135,7 @@ mod tests {
 
         #[test]
         fn any_packets_of_the_right_kind_are_survived(
-            choice in 0u8..6,
+            choice in 0u8..9,
             parts in prop::collection::vec((prop::sample::select(vec![4u8, 5, 6, 7, 0x44, 0x84, 0x86, 0xc4]), prop::collection::vec(any::<u8>(), 0..40)), 0..60),
         ) {
             let mut data = vec![choice];

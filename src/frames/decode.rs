@@ -36,6 +36,9 @@ fn decode(codec: Codec, packets: Vec<Vec<u8>>) -> Result<frame::Video, FramesErr
     let (id, name) = match codec {
         Codec::H264 => (codec::Id::H264, "H.264"),
         Codec::H265 => (codec::Id::HEVC, "H.265"),
+        Codec::VP8 => (codec::Id::VP8, "VP8"),
+        Codec::VP9 => (codec::Id::VP9, "VP9"),
+        Codec::AV1 => (codec::Id::AV1, "AV1"),
         other => return Err(FramesError::Unsupported(format!("pictures cannot be made of {other:?}"))),
     };
     let Some(found) = decoder::find(id) else {

@@ -43,7 +43,7 @@ pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 /// What is to be made into a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// H.264 or H.265; for [`Format::Pcm`] what sound is decoded. For the other forms of sound the samples are plain and
+    /// H.264, H.265, AV1, VP8 or VP9 (of the last two one frame); for [`Format::Pcm`] what sound is decoded. For the other forms of sound the samples are plain and
     /// this is not looked at.
     pub codec: media::Codec,
     /// Its configuration (`avcC`, `hvcC`), as [`media::Track::config`]; may be empty when parameter sets are in `data`.
@@ -247,7 +247,8 @@ impl Job {
         }
         match (self.codec, self.framing) {
             (Codec::H264 | Codec::H265, Framing::Length(1 | 2 | 4) | Framing::AnnexB) => Ok(()),
-            (Codec::H264 | Codec::H265, other) => {
+            (Codec::VP8 | Codec::VP9 | Codec::AV1, Framing::Raw) => Ok(()),
+            (Codec::H264 | Codec::H265 | Codec::VP8 | Codec::VP9 | Codec::AV1, other) => {
                 Err(FramesError::Invalid(format!("{:?} does not come framed as {other:?}", self.codec)))
             }
             (other, _) => Err(FramesError::Unsupported(format!("pictures cannot be made of {other:?}"))),

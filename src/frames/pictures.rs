@@ -10,9 +10,15 @@ use crate::{FramesError, Job};
 /// How many pictures one job may decode: a long group of pictures, and far from what hostile input could ask for.
 const MAX_PICTURES: usize = 2000;
 
-/// The job's access units, each as an Annex B byte stream; the first begins with the configuration's parameter
+/// The job's access units, of codecs with NAL units each as an Annex B byte stream; the first begins with the configuration's parameter
 /// sets. What follows a break in the framing is left out. At least one.
 pub(crate) fn packets(job: &Job) -> Result<Vec<Vec<u8>>, FramesError> {
+    if !job.codec.has_nals() {
+        return match job.data.is_empty() {
+            true => Err(FramesError::Undecodable("there is no picture in the data".into())),
+            false => Ok(vec![job.data.to_vec()]),
+        };
+    }
     let mut packets = Vec::new();
     let mut now = Vec::new();
     for nal in parameter_sets(job.codec, &job.config) {

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::{Codec, Framing, Kind, MediaError, RandomAccess, Track, aac, h264, h265, nals, opus};
+use crate::{
+    Codec, Framing, Kind, MediaError, RandomAccess, Track, aac, av1, h264, h265, nals, opus, vp8, vp9,
+};
 
 impl RandomAccess {
     /// Whether decoding may start here.
@@ -29,8 +31,8 @@ impl Track {
     }
 }
 
-/// What players call a track's codec (RFC 6381): `avc1.64001f`, `hvc1.1.6.L93.B0`, `mp4a.40.2`, `opus`. Where the
-/// configuration cannot be read, the sample entry's name alone. Other codecs by their four characters.
+/// What players call a track's codec (RFC 6381): `avc1.64001f`, `hvc1.1.6.L93.B0`, `vp09.00.31.08`, `av01.0.08M.08`,
+/// `mp4a.40.2`, `opus`. Where the configuration cannot be read, the sample entry's name alone. Other codecs by their four characters.
 pub fn codec_string(track: &Track) -> String {
     match track.codec {
         Codec::H264 => h264::Config::codec_string(&track.config).unwrap_or_else(|_| "avc1".into()),
@@ -42,6 +44,9 @@ pub fn codec_string(track: &Track) -> String {
         Codec::Opus => "opus".into(),
         Codec::Pcmu => "ulaw".into(),
         Codec::Pcma => "alaw".into(),
+        Codec::VP8 => "vp8".into(),
+        Codec::VP9 => vp9::Config::of(track).map_or("vp09".into(), |c| c.codec_string()),
+        Codec::AV1 => av1::configured(&track.config).map_or("av01".into(), |s| s.codec_string()),
         Codec::Other(name) => {
             name.iter().map(|b| if b.is_ascii_graphic() { *b as char } else { '?' }).collect()
         }
@@ -57,6 +62,9 @@ pub fn codec_name(track: &Track) -> &str {
         Codec::Opus => "Opus",
         Codec::Pcmu => "G.711 µ-law",
         Codec::Pcma => "G.711 A-law",
+        &Codec::VP8 => "VP8",
+        &Codec::VP9 => "VP9",
+        &Codec::AV1 => "AV1",
         Codec::Other(name) => match std::str::from_utf8(name) {
             Ok(name) if name.bytes().all(|b| b.is_ascii_graphic()) => name,
             _ => "unknown",
@@ -64,7 +72,7 @@ pub fn codec_name(track: &Track) -> &str {
     }
 }
 
-/// Whether decoding can start at a payload of a track, from its NAL units; always for sound, never for payloads that
+/// Whether decoding can start at a payload of a track, from its own bytes; always for sound, never for payloads that
 /// cannot be read.
 pub fn random_access(track: &Track, payload: &[u8]) -> RandomAccess {
     let units = || -> Result<Vec<&[u8]>, MediaError> { nals(track.framing, payload).collect() };
@@ -72,8 +80,40 @@ pub fn random_access(track: &Track, payload: &[u8]) -> RandomAccess {
         (Codec::H264, _) => units().map_or(RandomAccess::None, |units| h264::access(&units)),
         (Codec::H265, _) => units().map_or(RandomAccess::None, |units| h265::access(&units)),
         (_, Kind::Audio { .. }) => RandomAccess::Idr,
+        (Codec::VP8, _) if vp8::key_frame(payload).is_ok() => RandomAccess::Idr,
+        (Codec::VP9, _) if vp9::KeyFrame::parse(payload).is_ok() => RandomAccess::Idr,
+        (Codec::AV1, _) => av1::access(payload),
         _ => RandomAccess::None,
     }
+}
+
+/// A track of VP8, VP9 or AV1 as one of its key frames shows it to be, where what is said of it beside its frames is wrong or
+/// missing. `None` where it is right, and for any other payload.
+pub fn refined(track: &Track, payload: &[u8]) -> Option<Track> {
+    let (seen, right) = match track.codec {
+        Codec::VP8 => (vp8::track(track.id, payload).ok()?, true),
+        Codec::VP9 => {
+            let key = vp9::KeyFrame::parse(payload).ok()?.config;
+            let said = vp9::Config::of(track);
+            let right = said.is_ok_and(|c| (c.profile, c.bits) == (key.profile, key.bits));
+            (vp9::track(track.id, payload).ok()?, right)
+        }
+        Codec::AV1 if av1::access(payload).is_start() => {
+            let seen = av1::track(track.id, payload).ok()?;
+            let right = av1::configured(&track.config) == av1::configured(&seen.config);
+            (seen, right)
+        }
+        _ => return None,
+    };
+    let no_size = track.kind == Kind::Video { width: 0, height: 0 };
+    if !track.is_video() || right && !no_size {
+        return None;
+    }
+    Some(Track {
+        kind: if no_size { seen.kind } else { track.kind },
+        config: if right { track.config.clone() } else { seen.config },
+        ..track.clone()
+    })
 }
 
 /// How many access units may come before one in decoding order and after it in output order, for
@@ -154,7 +194,10 @@ mod tests {
             (aac::track(1, &[0x2b, 0x11, 0x88, 0]).unwrap(), "mp4a.40.5", "AAC"),
             (opus::Head::simple(2).track(1), "opus", "Opus"),
             (g711_track(1, Codec::Pcmu, 8_000, 1), "ulaw", "G.711 µ-law"),
-            (other(*b"av01"), "av01", "av01"),
+            (other(*b"av01"), "av01", "AV1"),
+            (other(*b"vp09"), "vp09", "VP9"),
+            (other(*b"vp08"), "vp8", "VP8"),
+            (other(*b"mjpg"), "mjpg", "mjpg"),
             (other([0, 1, 0xff, b'a']), "???a", "unknown"),
             (Track { config: Default::default(), ..h264() }, "avc1", "H.264"),
         ] {
@@ -167,6 +210,22 @@ mod tests {
         assert_eq!((reorder_depth(&h264()), frame_rate(&h264())), (2, Some((50, 2))));
         let broken = Track { config: Default::default(), ..h264() };
         assert_eq!((reorder_depth(&broken), frame_rate(&broken)), (0, None));
+    }
+
+    #[test]
+    fn key_frames_say_what_nobody_else_did() {
+        let key = [0x82, 0x49, 0x83, 0x42, 0x20, 0x13, 0xf0, 0x0e, 0xf0];
+        let ten = [0x92, 0x49, 0x83, 0x42, 0x10, 0x09, 0xf8, 0x07, 0x78];
+        let said = Track { config: Default::default(), ..vp9::track(1, &key).unwrap() };
+        assert_eq!(
+            (refined(&said, &key), refined(&said, &key[1..]), refined(&h264(), &key)),
+            (None, None, None)
+        );
+        let seen = refined(&said, &ten).unwrap();
+        assert_eq!((codec_string(&seen).as_str(), seen.kind), ("vp09.02.11.10", said.kind));
+        assert_eq!(refined(&seen, &ten), None);
+        let bare = Track { kind: Kind::Video { width: 0, height: 0 }, ..said.clone() };
+        assert_eq!(refined(&bare, &key), Some(said));
     }
 
     #[test]

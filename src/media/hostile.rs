@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::mp4read::{Movie, MovieSample, next_box};
 use crate::{
-    Framing, Gaps, Table, Track, aac, fmp4, h264, h265, mkv, mp4file, nals, opus, salvage_length4, table,
-    to_length4,
+    Framing, Gaps, Table, Track, aac, av1, fmp4, h264, h265, mkv, mp4file, nals, opus, salvage_length4,
+    table, to_length4, vp8, vp9,
 };
 
 /// Parameter sets, headers and supplemental information.
@@ -233,6 +233,13 @@ pub fn configurations(data: &[u8]) {
         assert_eq!(opus::Head::parse_dops(&head.build_dops()).as_ref(), Ok(&head));
     }
     let _ = opus::Head::parse_dops(data);
+    for made in [vp8::track(1, data), vp9::track(1, data), av1::track(1, data)].into_iter().flatten() {
+        assert!(fmp4::init(&[Arc::new(made.clone())]).is_ok(), "what was seen can be written: {made:?}");
+        let bare = Track { kind: crate::Kind::Video { width: 0, height: 0 }, config: Bytes::new(), ..made };
+        let _ = crate::refined(&bare, data);
+        described(&bare);
+    }
+    let _ = av1::plain(data).map(|units| av1::access(&units));
     let _ = fmp4::read_segment(data);
     for track in fmp4::read_init(data).into_iter().flatten() {
         described(&track);

@@ -9,13 +9,14 @@
 //!
 //! **No input is trusted.** Nothing here panics, hangs, or asks for memory that is not in proportion to its input.
 //!
-//! Where to look: [`nals`] and [`to_length4`] for framing; [`h264`], [`h265`], [`aac`], [`opus`] for what a
-//! configuration says and how to make one; [`codec_string`] and its neighbours to ask that of any [`Track`];
+//! Where to look: [`nals`] and [`to_length4`] for framing; [`h264`], [`h265`], [`vp8`], [`vp9`], [`av1`],
+//! [`aac`], [`opus`] for what a configuration says and how to make one; [`codec_string`] and its neighbours to ask that of any [`Track`];
 //! [`DtsFiller`] for decode times; [`table`] for the stored sample table; [`fmp4`] and [`ts`] for what players get. Files:
 //! [`mp4file`] and [`mkv::Writer`] for export, [`mp4read`] and [`mkv::Reader`] for import; `examples/containers` uses
 //! all four, and holds them against FFmpeg.
 
 pub mod aac;
+pub mod av1;
 mod bits;
 mod boxes;
 mod codec;
@@ -37,10 +38,12 @@ mod timeline;
 mod trak;
 pub mod ts;
 mod types;
+pub mod vp8;
+pub mod vp9;
 mod vui;
 
 pub use codec::{
-    codec_name, codec_string, frame_rate, g711_track, payload_duration, random_access, reorder_depth,
+    codec_name, codec_string, frame_rate, g711_track, payload_duration, random_access, refined, reorder_depth,
 };
 pub use dts::{DtsFiller, Stamp};
 pub use error::MediaError;

@@ -3,7 +3,7 @@
 use crate::boxes::{boxed, full, u16, u32, u64, zeros};
 use crate::error::invalid;
 use crate::vui::Colour;
-use crate::{Codec, Kind, MediaError, Track, aac, h264, h265, opus};
+use crate::{Codec, Kind, MediaError, Track, aac, av1, h264, h265, opus, vp9};
 
 const WHAT: &str = "MP4 sample description";
 
@@ -46,11 +46,16 @@ impl Entry {
                 aac::Asc::parse(&track.config)?;
             }
             Codec::Pcmu | Codec::Pcma => entry.config.clear(),
+            // VP8 has the same configuration (VP Codec ISO Media File Format Binding §2.2).
+            Codec::VP8 | Codec::VP9 => entry.config = vp9::Config::of(track)?.build().to_vec(),
+            Codec::AV1 => {
+                av1::configured(&track.config)?;
+            }
             Codec::Other(_) => {
                 return Err(MediaError::Unsupported { what: WHAT, why: "a codec that it has no name for" });
             }
         }
-        let video = matches!(track.codec, Codec::H264 | Codec::H265);
+        let video = track.codec.has_nals() || matches!(track.codec, Codec::VP8 | Codec::VP9 | Codec::AV1);
         if video != track.is_video() {
             return invalid(WHAT, "a codec for pictures on a track of sound, or the other way round");
         }
@@ -179,6 +184,9 @@ fn sample_entry(out: &mut Vec<u8>, id: u32, track: &Track, entry: &Entry) {
         Codec::Aac => (b"mp4a", b"esds"),
         Codec::Opus => (b"Opus", b"dOps"),
         Codec::Pcma => (b"alaw", b"free"),
+        Codec::VP8 => (b"vp08", b"vpcC"),
+        Codec::VP9 => (b"vp09", b"vpcC"),
+        Codec::AV1 => (b"av01", b"av1C"),
         Codec::Pcmu | Codec::Other(_) => (b"ulaw", b"free"),
     };
     boxed(out, name, |out| {
@@ -208,7 +216,8 @@ fn sample_entry(out: &mut Vec<u8>, id: u32, track: &Track, entry: &Entry) {
         }
         match track.codec {
             Codec::Aac => full(out, configuration, 0, 0, |out| elementary_stream(out, id, &entry.config)),
-            Codec::H264 | Codec::H265 | Codec::Opus => {
+            // Of VP8 and VP9 version and flags are part of it.
+            Codec::H264 | Codec::H265 | Codec::Opus | Codec::VP8 | Codec::VP9 | Codec::AV1 => {
                 boxed(out, configuration, |out| out.extend(&entry.config))
             }
             _ => {}

@@ -19,8 +19,24 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law, no configuration.
     Pcma,
-    /// Anything else: four characters that name it.
+    /// Anything else: four characters that name it. Some of them are known, below.
     Other([u8; 4]),
+}
+
+/// Codecs whose names are their sample entries' in MP4.
+impl Codec {
+    /// VP8, no configuration. Payloads are frames.
+    pub const VP8: Codec = Codec::Other(*b"vp08");
+    /// VP9. Configuration: `vpcC`'s content (VP Codec ISO Media File Format Binding §2.2), or Matroska's CodecPrivate, or
+    /// none. Payloads are frames or superframes.
+    pub const VP9: Codec = Codec::Other(*b"vp09");
+    /// AV1. Configuration: `av1C`'s content (AV1 Codec ISO Media File Format Binding §2.3). Payloads are temporal units.
+    pub const AV1: Codec = Codec::Other(*b"av01");
+
+    /// Whether its payloads are NAL units.
+    pub fn has_nals(self) -> bool {
+        matches!(self, Codec::H264 | Codec::H265)
+    }
 }
 
 /// How NAL units lie in a payload.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use media::{Codec, Framing, Track};
+use media::{Codec, Framing, Track, av1};
 use str0m::media::{Frequency, MediaTime};
 
 use crate::Unit;
@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_millis(40);
 /// The codec's clock in RTP, in ticks a second; `None` where there is no payload format that browsers take.
 pub(crate) fn rate(codec: Codec) -> Option<Frequency> {
     match codec {
-        Codec::H264 | Codec::H265 => Some(Frequency::NINETY_KHZ),
+        Codec::H264 | Codec::H265 | Codec::VP8 | Codec::VP9 | Codec::AV1 => Some(Frequency::NINETY_KHZ),
         Codec::Opus => Some(Frequency::FORTY_EIGHT_KHZ),
         Codec::Pcmu | Codec::Pcma => Some(Frequency::EIGHT_KHZ),
         Codec::Aac | Codec::Other(_) => None,
@@ -70,10 +70,14 @@ pub(crate) fn ticks(at: Duration, rate: Frequency) -> MediaTime {
     MediaTime::new(u64::try_from(n).unwrap_or(u64::MAX), rate)
 }
 
-/// A unit's payload as `str0m` takes it: NAL units after start codes, parameter sets before those where decoding starts.
+/// A unit's payload as `str0m` takes it: NAL units after start codes, parameter sets before those where decoding starts; of
+/// AV1 a temporal unit without its delimiter.
 /// `None` if it cannot be read.
 pub(crate) fn payload(unit: &Unit) -> Option<Arc<[u8]>> {
     let track: &Track = &unit.track;
+    if track.codec == Codec::AV1 {
+        return av1::plain(&unit.data).map(Arc::from);
+    }
     if track.framing == Framing::Raw {
         return Some(Arc::from(&unit.data[..]));
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use media::{Codec, Kind, Track};
+use media::{Codec, Kind, Track, av1, vp9};
 use str0m::{
     RtcConfig,
     format::PayloadParams,
@@ -71,7 +71,14 @@ fn odd_g711(track: &Track) -> bool {
     g711 && track.kind != (Kind::Audio { rate: 8_000, channels: 1 })
 }
 
-const INSTEAD: &str = "watch it by HLS";
+/// What else a viewer can do.
+fn instead(tracks: &[&Track]) -> &'static str {
+    // What no browser plays but by WebRTC.
+    match tracks.iter().any(|t| t.codec == Codec::VP8) {
+        true => "export it as a file",
+        false => "watch it by HLS",
+    }
+}
 
 /// What is to be sent of a stream.
 struct Chosen<'a> {
@@ -87,8 +94,9 @@ fn chosen<'a>(ground: &Ground, tracks: &'a [Arc<Track>]) -> Result<Chosen<'a>, R
     let has_video = tracks.iter().any(|t| t.is_video());
     if video.is_none() && (has_video || audio.is_none()) {
         return Err(Refused::Nothing(format!(
-            "{} cannot be sent by WebRTC: {INSTEAD}",
-            if left_out.is_empty() { "this".into() } else { left_out.join(" and ") }
+            "{} cannot be sent by WebRTC: {}",
+            if left_out.is_empty() { "this".into() } else { left_out.join(" and ") },
+            instead(&[])
         )));
     }
     let mut config = ground.config();
@@ -96,6 +104,9 @@ fn chosen<'a>(ground: &Ground, tracks: &'a [Arc<Track>]) -> Result<Chosen<'a>, R
         config = match codec {
             Codec::H264 => config.enable_h264(true),
             Codec::H265 => config.enable_h265(true),
+            Codec::VP8 => config.enable_vp8(true),
+            Codec::VP9 => config.enable_vp9(true),
+            Codec::AV1 => config.enable_av1(true),
             Codec::Opus => config.enable_opus(true, false),
             Codec::Pcmu => config.enable_pcmu(true, false),
             Codec::Pcma => config.enable_pcma(true, false),
@@ -163,7 +174,8 @@ fn play(peer: &mut Peer, chosen: Chosen<'_>, said: &str) -> Result<Play, Refused
                 };
                 let wanted = media::codec_name(track);
                 return Err(Refused::Nothing(format!(
-                    "the stream is {wanted}; the offer has {has} to receive: offer {wanted}, or {INSTEAD}"
+                    "the stream is {wanted}; the offer has {has} to receive: offer {wanted}, or {}",
+                    instead(&[track])
                 )));
             }
             None => play.left_out.push(media::codec_name(track).to_owned()),
@@ -185,7 +197,19 @@ fn lane(peer: &mut Peer, mid: Mid, track: &Track) -> Option<Lane> {
         let mine = f.profile_level_id.map(|id| (id >> 16) as u8) == profile.copied();
         (!whole, !mine)
     };
-    let best = writer.payload_params().filter(same).min_by_key(|p| fits(p))?;
+    // Of VP9 and AV1 a decoder has to have the very profile.
+    let decodes = |p: &&PayloadParams| {
+        let f = p.spec().format;
+        match track.codec {
+            Codec::VP9 => vp9::Config::of(track).is_ok_and(|c| f.profile_id.unwrap_or(0) == c.profile.into()),
+            Codec::AV1 => {
+                let profile = av1::configured(&track.config).map_or(0, |s| s.profile);
+                f.profile.unwrap_or(0) == profile
+            }
+            _ => true,
+        }
+    };
+    let best = writer.payload_params().filter(same).filter(decodes).min_by_key(|p| fits(p))?;
     Some(Lane {
         codec: track.codec,
         video: track.is_video(),
@@ -201,6 +225,9 @@ fn rtp_name(codec: Codec) -> &'static str {
     match codec {
         Codec::H264 => "H264",
         Codec::H265 => "H265",
+        Codec::VP8 => "VP8",
+        Codec::VP9 => "VP9",
+        Codec::AV1 => "AV1",
         Codec::Opus => "opus",
         Codec::Pcmu => "PCMU",
         Codec::Pcma => "PCMA",

@@ -25,17 +25,57 @@ pub(crate) struct Publishing {
     media: Vec<(Mid, Option<MediaKind>)>,
 }
 
-/// Answers a publisher's offer. Of pictures H.264 and H.265 are taken, of sound Opus and G.711.
+/// What is taken of pictures, by the names that offers have for them.
+const PICTURES: [&str; 5] = ["H264", "H265", "VP8", "VP9", "AV1"];
+
+/// The codecs for pictures that an offer has and that are taken: H.264 first, which every player has, then the offer's order.
+fn pictures(offer: &str) -> Vec<&'static str> {
+    let offered = sdp::offered(offer, "video");
+    let known = |name: &String| PICTURES.iter().find(|p| p.eq_ignore_ascii_case(name)).copied();
+    let mut out: Vec<_> = offered.iter().filter_map(known).collect();
+    out.sort_by_key(|name| *name != "H264");
+    out
+}
+
+/// Answers a publisher's offer. Of sound Opus and G.711 are taken, of pictures one codec: the first of [`pictures`] that can
+/// be agreed upon. Were there several in the answer, the publisher might change from one to another on its way.
 pub(crate) fn negotiate(
     ground: &Ground,
     offer: &str,
     addresses: &[SocketAddr],
     now: Instant,
 ) -> Result<(Peer, Publishing), Refused> {
+    let mut all = pictures(offer).into_iter();
+    let mut first = None;
+    loop {
+        let name = all.next();
+        match (with(ground, offer, name, addresses, now), first.take()) {
+            // Another one may do.
+            (Err(Refused::Nothing(why)), before) if all.len() > 0 => {
+                first = before.or(Some(Refused::Nothing(why)));
+            }
+            (Err(Refused::Nothing(_)), Some(why)) => return Err(why),
+            (done, _) => return done,
+        }
+    }
+}
+
+/// Answers it with one codec for pictures.
+fn with(
+    ground: &Ground,
+    offer: &str,
+    pictures: Option<&str>,
+    addresses: &[SocketAddr],
+    now: Instant,
+) -> Result<(Peer, Publishing), Refused> {
+    let is = |name| pictures == Some(name);
     let config = ground
         .config()
-        .enable_h264(true)
-        .enable_h265(true)
+        .enable_h264(is("H264"))
+        .enable_h265(is("H265"))
+        .enable_vp8(is("VP8"))
+        .enable_vp9(is("VP9"))
+        .enable_av1(is("AV1"))
         .enable_opus(true, false)
         .enable_pcmu(true, false)
         .enable_pcma(true, false)
@@ -55,7 +95,7 @@ pub(crate) fn negotiate(
     }
     if !refused.is_empty() {
         return Err(Refused::Nothing(format!(
-            "{} cannot be received: send H.264 or H.265, and Opus or G.711",
+            "{} cannot be received: send H.264 (or H.265, VP8, VP9, AV1), and Opus or G.711",
             refused.join(", ")
         )));
     }

@@ -7,7 +7,13 @@ use crate::VideoError;
 
 /// Whether HLS can carry a track: its codec has a form in MP4 that players know, and its configuration can be read.
 pub(crate) fn carries(track: &Track) -> bool {
-    !matches!(track.codec, Codec::Pcmu | Codec::Pcma | Codec::Other(_)) && init(track).is_ok()
+    let known = match track.codec {
+        Codec::VP9 | Codec::AV1 => true,
+        // Of these VP8 has a form, which no browser plays.
+        Codec::Pcmu | Codec::Pcma | Codec::Other(_) => false,
+        _ => true,
+    };
+    known && init(track).is_ok()
 }
 
 /// A track's initialisation segment.

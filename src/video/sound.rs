@@ -113,6 +113,10 @@ pub(crate) fn why_not(track: &Track, audio: Audio) -> Option<String> {
         return None;
     }
     let name = media::codec_name(track);
+    if track.codec == Codec::VP8 {
+        let why = "browsers play VP8 by WebRTC alone: watch it live by WHEP, or export it as a file";
+        return Some(format!("track {} ({name}) is left out: {why}", track.id));
+    }
     Some(match made(track, Audio::Aac) {
         Some(_) => {
             format!("track {} ({name}) is left out: ask for a session with \"audio\": \"aac\"", track.id)

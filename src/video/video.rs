@@ -522,10 +522,11 @@ impl Video {
                 return Ok((Segment::Whole(self.sound(stream, f, &entry, &made).await?), false));
             }
         }
-        if !entry.mp4 {
+        let table = self.tables.get(&self.log, stream, f).await?;
+        // What was stored before MP4 had a form for it here says that it has none.
+        if !entry.mp4 && !table.tracks.iter().any(|t| t.id == track && entry.video && mp4::carries(t)) {
             return Err(none());
         }
-        let table = self.tables.get(&self.log, stream, f).await?;
         let key_only = frames == Frames::Key && entry.video;
         let sequence = entry.ordinal as u32;
         let bad = mp4::damaged(stream.name(), position);

@@ -91,8 +91,8 @@ def same_video(sent, source, codec="h264"):
 # ---- those who publish
 
 
-def ffmpeg_publisher(file, url, transport="tcp", loop=False, codec="copy"):
-    return [*FFMPEG, "-re", *(["-stream_loop", "-1"] if loop else []), "-i", str(file), "-c", codec,
+def ffmpeg_publisher(file, url, transport="tcp", loop=False, codec="copy", extra=()):
+    return [*FFMPEG, "-re", *(["-stream_loop", "-1"] if loop else []), "-i", str(file), "-c", codec, *extra,
             "-f", "rtsp", "-rtsp_transport", transport, url]
 
 

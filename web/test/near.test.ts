@@ -13,12 +13,13 @@ describe('live without delay', () => {
     expect(nearPossible([picture], true)).toBe(true);
     expect(nearPossible([picture, track('audio', 'Opus')], true)).toBe(true);
     expect(nearPossible([picture, track('audio', 'G.711 A-law')], true)).toBe(true);
+    for (const name of ['VP8', 'VP9', 'AV1']) expect(nearPossible([track('video', name), track('audio', 'Opus')], true)).toBe(true);
   });
 
   it('never costs the sound, and needs a picture', () => {
     expect(nearPossible([picture, track('audio', 'AAC')], true)).toBe(false);
     expect(nearPossible([track('audio', 'Opus')], true)).toBe(false);
-    expect(nearPossible([track('video', 'VP8')], true)).toBe(false);
+    expect(nearPossible([track('video', 'mjpg')], true)).toBe(false);
     expect(nearPossible([], true)).toBe(false);
     expect(nearPossible([picture], false)).toBe(false);
   });

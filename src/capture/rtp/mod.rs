@@ -9,6 +9,7 @@ mod assembler;
 mod h264;
 mod h265;
 mod latm;
+mod pictures;
 mod plain;
 mod reorder;
 
@@ -127,6 +128,7 @@ pub struct Carried {
 enum How {
     H264 { sets: Vec<Vec<u8>> },
     H265 { sets: Vec<Vec<u8>> },
+    Pictures(pictures::Form),
     Aac(aac::Layout),
     Latm { config: Vec<u8> },
     Opus { channels: u8 },
@@ -153,6 +155,9 @@ impl Carried {
                 let sets = ["sprop-vps", "sprop-sps", "sprop-pps"].into_iter().flat_map(base64).collect();
                 (or(90_000), How::H265 { sets })
             }
+            ("video", "VP8") => (or(90_000), How::Pictures(pictures::Form::Vp8)),
+            ("video", "VP9") => (or(90_000), How::Pictures(pictures::Form::Vp9)),
+            ("video", "AV1") => (or(90_000), How::Pictures(pictures::Form::Av1)),
             ("audio", "MPEG4-GENERIC") => match aac::Layout::of(m) {
                 Ok(layout) => (or(layout.rate), How::Aac(layout)),
                 Err(why) => return unsupported(&format!("MPEG4-GENERIC ({why})")),
@@ -182,6 +187,7 @@ impl Carried {
 pub(crate) enum Depacketizer {
     H264(h264::Depacketizer),
     H265(h265::Depacketizer),
+    Pictures(pictures::Depacketizer),
     Aac(aac::Depacketizer),
     Latm(latm::Depacketizer),
     Plain(plain::Depacketizer),
@@ -193,6 +199,7 @@ impl Depacketizer {
         match &carried.how {
             How::H264 { sets } => Depacketizer::H264(h264::Depacketizer::new(sets)),
             How::H265 { sets } => Depacketizer::H265(h265::Depacketizer::new(sets)),
+            How::Pictures(form) => Depacketizer::Pictures(pictures::Depacketizer::new(*form, rate)),
             How::Aac(layout) => Depacketizer::Aac(aac::Depacketizer::new(layout.clone(), rate)),
             How::Latm { config } => Depacketizer::Latm(latm::Depacketizer::new(config.clone(), rate)),
             How::Opus { channels } => Depacketizer::Plain(plain::Depacketizer::opus(rate, *channels)),
@@ -208,6 +215,7 @@ impl Depacketizer {
         match self {
             Depacketizer::H264(d) => d.push(p, lost, out),
             Depacketizer::H265(d) => d.push(p, lost, out),
+            Depacketizer::Pictures(d) => d.push(p, lost, out),
             Depacketizer::Aac(d) => d.push(p, lost, out),
             Depacketizer::Latm(d) => d.push(p, lost, out),
             Depacketizer::Plain(d) => d.push(p, out),
@@ -219,6 +227,7 @@ impl Depacketizer {
         match self {
             Depacketizer::H264(d) => d.end(out),
             Depacketizer::H265(d) => d.end(out),
+            Depacketizer::Pictures(d) => d.end(out),
             Depacketizer::Aac(_) | Depacketizer::Latm(_) | Depacketizer::Plain(_) => {}
         }
     }
@@ -228,6 +237,7 @@ impl Depacketizer {
         match self {
             Depacketizer::H264(d) => d.track(id),
             Depacketizer::H265(d) => d.track(id),
+            Depacketizer::Pictures(d) => d.track(id),
             Depacketizer::Aac(d) => d.track(id),
             Depacketizer::Latm(d) => d.track(id),
             Depacketizer::Plain(d) => d.track(id),
@@ -236,14 +246,18 @@ impl Depacketizer {
 
     /// The track without its parameters, for when they never come.
     pub(crate) fn bare_track(&self, id: u8, rate: u32) -> Track {
-        let codec =
-            if matches!(self, Depacketizer::H265(_)) { media::Codec::H265 } else { media::Codec::H264 };
+        let codec = match self {
+            Depacketizer::H265(_) => media::Codec::H265,
+            Depacketizer::Pictures(d) => d.codec(),
+            _ => media::Codec::H264,
+        };
+        let framing = if codec.has_nals() { media::Framing::Length(4) } else { media::Framing::Raw };
         Track {
             id,
             codec,
             kind: media::Kind::Video { width: 0, height: 0 },
             timescale: rate,
-            framing: media::Framing::Length(4),
+            framing,
             config: Bytes::new(),
         }
     }

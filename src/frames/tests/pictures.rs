@@ -89,6 +89,30 @@ async fn the_last_of_several_pictures_is_shown() {
 }
 
 #[tokio::test]
+async fn frames_without_nal_units_are_shown() {
+    let frames = frames(options());
+    for (codec, encoder, form) in [
+        (Codec::VP8, "libvpx -crf 4 -b:v 5M", "ivf"),
+        (Codec::VP9, "libvpx-vp9 -crf 10 -b:v 0", "ivf"),
+        (Codec::AV1, "libaom-av1 -crf 10 -cpu-used 8", "obu"),
+    ] {
+        let source = "-f lavfi -i testsrc2=size=320x180:rate=1 -frames:v 1 -pix_fmt yuv420p";
+        let clip: Bytes = ffmpeg(&format!("{source} -c:v {encoder} -f {form}"), &[]).into();
+        let want = ffmpeg(&format!("-f {form} -i pipe:0 -f rawvideo -pix_fmt rgb24"), &clip);
+        // A file's and a frame's head.
+        let data = if form == "ivf" { clip.slice(32 + 12..) } else { clip };
+        let p = frames.picture(Job { codec, framing: Framing::Raw, ..job(data.clone()) }).await.unwrap();
+        assert_eq!((p.width, p.height), (320, 180));
+        let db = psnr(&pixels(&p), &want);
+        assert!(db > 32.0, "{codec:?}: {db} dB");
+        let cut = Job { codec, framing: Framing::Raw, ..job(data.slice(..20)) };
+        assert!(matches!(frames.picture(cut).await, Err(FramesError::Undecodable(_))), "{codec:?}");
+        assert!(frames.picture(Job { codec, ..job(data) }).await.is_err(), "not framed so");
+    }
+    frames.shutdown().await;
+}
+
+#[tokio::test]
 async fn colours_and_shapes_are_right() {
     let frames = frames(options());
     // BT.709, as cameras send high definition: it must be brought to a JPEG's BT.601.

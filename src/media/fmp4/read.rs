@@ -64,11 +64,13 @@ fn read_track(trak: &[u8]) -> Result<Track, MediaError> {
         b"alaw" => Codec::Pcma,
         other => Codec::Other(*other),
     };
-    let (kind, framing) = if matches!(codec, Codec::H264 | Codec::H265) {
+    let pictures = codec.has_nals() || matches!(codec, Codec::VP8 | Codec::VP9 | Codec::AV1);
+    let (kind, framing) = if pictures {
         c.take(16)?;
         let (width, height) = (c.u16()?, c.u16()?);
         c.take(50)?;
-        (Kind::Video { width, height }, Framing::Length(4))
+        let framing = if codec.has_nals() { Framing::Length(4) } else { Framing::Raw };
+        (Kind::Video { width, height }, framing)
     } else {
         c.take(8)?;
         let channels = c.u16()?.min(255) as u8;
@@ -80,6 +82,8 @@ fn read_track(trak: &[u8]) -> Result<Track, MediaError> {
         Codec::H265 => Bytes::copy_from_slice(find(INIT, c.rest, b"hvcC")?),
         Codec::Aac => Bytes::copy_from_slice(decoder_specific(find(INIT, c.rest, b"esds")?)?),
         Codec::Opus => opus::Head::parse_dops(find(INIT, c.rest, b"dOps")?)?.build(),
+        Codec::VP9 => Bytes::copy_from_slice(find(INIT, c.rest, b"vpcC")?),
+        Codec::AV1 => Bytes::copy_from_slice(find(INIT, c.rest, b"av1C")?),
         _ => Bytes::new(),
     };
     Ok(Track { id, codec, kind, timescale, framing, config })

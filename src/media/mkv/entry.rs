@@ -4,7 +4,7 @@ use super::WHAT;
 use super::ebml::{children, float, put, put_float, put_master, put_uint, text, uint};
 use super::ids::*;
 use crate::error::invalid;
-use crate::{Codec, Framing, Kind, MediaError, Track, aac, h264, h265, opus};
+use crate::{Codec, Framing, Kind, MediaError, Track, aac, h264, h265, opus, vp9};
 
 /// Bytes taken off the front of every frame, at most.
 const MAX_STRIPPED: usize = 4096;
@@ -325,6 +325,12 @@ pub(super) fn write(
             };
             config = wave_format(if track.codec == Codec::Pcma { 6 } else { 7 }, rate, channels);
             "A_MS/ACM"
+        }
+        Codec::VP9 => {
+            if !config.is_empty() {
+                config = vp9::Config::of(track)?.build_features().to_vec();
+            }
+            "V_VP9"
         }
         Codec::Other(four) => match OTHERS.iter().find(|(_, f)| **f == four) {
             Some((name, _)) => name,

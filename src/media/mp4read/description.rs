@@ -55,6 +55,11 @@ fn pictures(kind: [u8; 4], mut c: Cursor) -> Result<Described, MediaError> {
             }
             (Codec::H265, nal(record, length))
         }
+        b"vp08" | b"vp09" => {
+            let config = if kind == *b"vp09" { find(c.rest, b"vpcC").unwrap_or_default() } else { &[] };
+            (Codec::Other(kind), (Framing::Raw, Bytes::copy_from_slice(config)))
+        }
+        b"av01" => (Codec::AV1, (Framing::Raw, Bytes::copy_from_slice(must(c.rest, b"av1C")?))),
         _ => (Codec::Other(kind), (Framing::Raw, Bytes::new())),
     };
     let kind = Kind::Video { width: size.0, height: size.1 };

@@ -27,8 +27,9 @@ fn who_asks_for_nothing_that_there_is_is_told_what_there_is() {
     let [watch, _] = both(&offer(config(), &[MediaKind::Video], Direction::RecvOnly));
     let why = watch.unwrap_err().to_string();
     assert!(why.contains("the stream is H.264; the offer has VP8") && why.contains("HLS"), "{why}");
-    let [_, publish] = both(&offer(config(), &[MediaKind::Video], Direction::SendOnly));
-    assert!(publish.unwrap_err().to_string().contains("VP8 cannot be received: send H.264"));
+    let h266 = ground().config().enable_h266(true);
+    let [_, publish] = both(&offer(h266, &[MediaKind::Video], Direction::SendOnly));
+    assert!(publish.unwrap_err().to_string().contains("H266 cannot be received: send H.264"));
     let sound = offer(ground().config().enable_opus(true, false), &[MediaKind::Audio], Direction::RecvOnly);
     assert!(both(&sound)[0].as_ref().unwrap_err().to_string().contains("the offer has no video"));
     for bad in ["", "hello", "v=0\r\n", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"] {

@@ -1,5 +1,6 @@
 //! Two peers in memory, with a network between them that loses, delays and cuts.
 
+mod codecs;
 mod hostile;
 mod lossy;
 

@@ -36,7 +36,7 @@ impl Lane {
     }
 
     /// Looks at a payload: whether decoding can start there (`sync`: as the file says, for what cannot be seen), and
-    /// whether it brought other parameter sets along.
+    /// whether it brought along another configuration.
     pub fn look(&mut self, data: &[u8], sync: bool) -> (RandomAccess, bool) {
         let access = match media::random_access(&self.track, data) {
             RandomAccess::None if sync && self.starts(data) => RandomAccess::Recovery,
@@ -55,6 +55,10 @@ impl Lane {
             }
             Sets::None => None,
         };
+        if let Some(new) = media::refined(&self.track, data) {
+            self.track = Arc::new(new);
+            return (access, true);
+        }
         let Some(Ok(made)) = made else { return (access, false) };
         let mut config = made.config.to_vec();
         // The length size of what is stored, where configurations say it.
@@ -79,6 +83,8 @@ impl Lane {
                 h264::nal_type(n) == h264::SEI && h264::recovery_frame_count(n).is_some_and(|n| n > 0)
             }),
             Codec::H265 => units.any(|n| h265::recovery_poc_count(n).is_some_and(|n| n != 0)),
+            // Of these what begins can be seen.
+            Codec::VP8 | Codec::VP9 | Codec::AV1 => true,
             _ => false,
         }
     }

@@ -56,12 +56,11 @@ pub(crate) async fn media_playlist(
 ) -> Result<String, VideoError> {
     let shown = shown(s, session, now, None).await?;
     let mut made = false;
-    if session.audio != Audio::AsIs
-        && let Some((f, t)) =
-            shown.items.iter().find_map(|f| Some((f, f.entry.track(track).filter(|t| !t.mp4)?)))
-    {
+    let open = |t: &&TrackEntry| !t.mp4 && (t.video || session.audio != Audio::AsIs);
+    if let Some((f, t)) = shown.items.iter().find_map(|f| Some((f, f.entry.track(track).filter(open)?))) {
         let found = tables.track(s.log, s.stream, f, t.init).await?;
-        made = found.is_some_and(|t| sound::made(&t, session.audio).is_some());
+        // What was stored before MP4 had a form for it here says that it has none.
+        made = found.is_some_and(|t| sound::made(&t, session.audio).is_some() || mp4::carries(&t));
     }
     let m = Media {
         fragments: &shown.items,
@@ -154,8 +153,7 @@ pub(crate) async fn renditions(
 
 /// Whether a track may be part of a session.
 fn wanted(t: &TrackEntry, session: &Session) -> bool {
-    let sound = session.frames == Frames::All;
-    if t.video { t.mp4 } else { sound }
+    t.video || session.frames == Frames::All
 }
 
 struct Found {

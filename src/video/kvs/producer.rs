@@ -213,11 +213,24 @@ impl Producer {
                 return Err(Ended::new(Fault::InvalidMkvData, format!("two tracks {}", entry.number)));
             }
         }
+        self.say_tracks().await
+    }
+
+    async fn say_tracks(&mut self) -> Result<(), Ended> {
         let mut tracks: Vec<_> = self.tracks.values().cloned().collect();
         tracks.sort_by_key(|(i, _)| *i);
         self.session.tracks(tracks.into_iter().map(|(_, t)| t).collect()).await?;
         self.complete = false;
         Ok(())
+    }
+
+    /// Where a fragment begins with a key frame that says what the Tracks do not, the track is what it says.
+    async fn refine(&mut self, f: &Frame) -> Result<(), Ended> {
+        let begins = self.open.as_ref().is_some_and(|o| o.frames.iter().all(|n| *n == 0));
+        let Some((_, track)) = self.tracks.get_mut(&f.track).filter(|_| begins) else { return Ok(()) };
+        let Some(new) = media::refined(track, &f.data) else { return Ok(()) };
+        *track = Arc::new(new);
+        self.say_tracks().await
     }
 
     async fn begin(&mut self, time: i64, now: Timestamp) -> Result<(), Ended> {
@@ -264,6 +277,7 @@ impl Producer {
     }
 
     async fn frame(&mut self, f: Frame, now: Timestamp) -> Result<(), Ended> {
+        self.refine(&f).await?;
         let Some(open) = &mut self.open else {
             return Err(Ended::new(Fault::InvalidMkvData, "a frame outside of a Cluster"));
         };
@@ -301,7 +315,7 @@ impl Producer {
         open.frames[*index] += 1;
         let access = match media::random_access(track, &f.data) {
             // What cannot be looked into is as it says.
-            RandomAccess::None if f.key && matches!(track.codec, Codec::Other(_)) => RandomAccess::Idr,
+            RandomAccess::None if f.key && !looked_into(track.codec) => RandomAccess::Idr,
             seen => seen,
         };
         let unit = AccessUnit {
@@ -371,6 +385,11 @@ impl Producer {
         self.complete = true;
         Ok(())
     }
+}
+
+/// Whether payloads themselves say if decoding can start at them.
+fn looked_into(codec: Codec) -> bool {
+    !matches!(codec, Codec::Other(_)) || matches!(codec, Codec::VP8 | Codec::VP9 | Codec::AV1)
 }
 
 /// What a track is here: what is not understood is stored as it is.

@@ -26,7 +26,7 @@ export function wantNear(wanted: boolean): void {
   }
 }
 
-const PICTURES = new Set(['H.264', 'H.265']);
+const PICTURES = new Set(['H.264', 'H.265', 'VP8', 'VP9', 'AV1']);
 const SOUNDS = new Set(['Opus', 'G.711 µ-law', 'G.711 A-law']);
 
 /** Whether WebRTC carries what the tracks are, all of it: nobody should lose the sound for a second's gain. */

@@ -292,11 +292,13 @@ export class Player {
     this.around.changed();
 
     const why = blocked(this.of(this.source));
-    if (why !== null) return this.stop(why, false);
-    if (at === null && frames === 'all' && this.wantsPlay && nearWanted() && this.near.possible) {
+    const near = at === null && frames === 'all' && this.wantsPlay && nearWanted() && this.near.possible;
+    // What no playlist carries (VP8) may still come by WebRTC.
+    if (near && (why === null || this.arriving)) {
       if (await this.openNear(calling.signal)) return;
       if (calling.signal.aborted) return;
     }
+    if (why !== null) return this.stop(why, false);
     try {
       const session = await this.keeper.open(this.asked, calling.signal);
       if (calling.signal.aborted) return;

@@ -55,6 +55,7 @@ export function blocked(source: SourceStatus | undefined, plays: TypeTest = brow
 
 /** Why a track does not play, as a sentence. */
 function why(track: Track): string {
+  if (track.codecName === 'VP8') return 'Browsers play VP8 only live, by WebRTC: what is recorded can be exported.';
   return track.mime === null
     ? `${track.codecName} cannot be carried to a browser.`
     : `${track.codecName} is not supported by this browser.`;

@@ -238,7 +238,9 @@ impl Kvs {
             let Some(track) = v.tables.track(&v.log, stream, f, t.init).await? else { continue };
             // What a producer calls by a name that is known, with a configuration that cannot be read.
             let bad = track.codec == Codec::Other(*b"bad ");
-            if !bad && !matches!(track.codec, Codec::H264 | Codec::H265 | Codec::Aac | Codec::Opus) {
+            // The service plays H.264, H.265 and AAC; what else players have is played, too.
+            let pictures = track.codec.has_nals() || matches!(track.codec, Codec::VP9 | Codec::AV1);
+            if !bad && !pictures && !matches!(track.codec, Codec::Aac | Codec::Opus) {
                 continue;
             }
             if !mp4::carries(&track) {

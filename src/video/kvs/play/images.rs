@@ -6,7 +6,7 @@ use access::{Permit, actions};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use media::{RandomAccess, Track};
+use media::{Codec, RandomAccess, Track};
 use serde::{Deserialize, Serialize};
 use wire::aws::{AwsError, Call, Input, Pattern, Time, Violations};
 use world::{Arn, Home, Timestamp};
@@ -260,6 +260,13 @@ impl Kvs {
             };
             // Pictures that are shown before a key frame but follow it need the one before.
             let begin = samples[..end].iter().rposition(|s| s.access != RandomAccess::None && s.pts <= pts);
+            // Frames of these do not say where they end: a key frame stands for what follows it.
+            let alone = matches!(track.codec, Codec::VP8 | Codec::VP9);
+            if alone && begin.is_none() {
+                after = Some(f);
+                continue;
+            }
+            let end = begin.filter(|_| alone).map_or(end, |b| b + 1);
             let used = &samples[begin.unwrap_or(0)..end];
             let (Some(a), Some(b)) =
                 (used.iter().map(|s| s.offset).min(), used.iter().map(|s| s.offset + u64::from(s.len)).max())
