@@ -61,7 +61,8 @@ bench: ## the figures: a table and target/bench.json
 	cargo install --locked --version 0.7.0 ferrokinesis --root $(TARGET)/bench-tools
 	npm --prefix tests/bench ci
 	python=$$(deploy/venv.sh) && $$python tests/bench/bench.py $(TARGET)/release/rushes \
-	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json --tools $(TARGET)/bench-tools/bin --nginx $$(deploy/nginx.sh) $(BENCH)
+	  $(TARGET)/release/examples/logbench $(TARGET)/bench.json --tools $(TARGET)/bench-tools/bin --nginx $$(deploy/nginx.sh) \
+	  --mediamtx $$(deploy/mediamtx.sh) $(BENCH)
 
 fuzz: ## a minute of each fuzz target; SECONDS=N for another time, FUZZ=NAME for one
 	@deploy/install.sh build

@@ -1,6 +1,6 @@
 """The figures: ratios against a peer or a limit in the same run, since machines differ and are noisy.
 
-Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,archive,streams,kvs]
+Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,archive,streams,kvs,live]
 Prints a table; writes all that was measured as JSON.
 """
 
@@ -18,6 +18,7 @@ import urllib.request
 from base64 import b64encode
 
 import archive
+import live
 import streams
 import video as kvs
 
@@ -255,6 +256,11 @@ def kvs_figures(args, work):
     return kvs.figures(args, tools, work, say)
 
 
+def live_figures(args, work):
+    tools = {"Server": Server, "cpu": lambda pid: cpu_seconds(tree(pid)), "wait_until": wait_until, "video": video}
+    return live.figures(args, tools, work, say)
+
+
 def median(xs):
     xs = sorted(xs)
     return xs[len(xs) // 2]
@@ -284,6 +290,8 @@ def rows(results):
         out += streams.rows(s)
     if k := results.get("kvs"):
         out += kvs.rows(k)
+    if l := results.get("live"):
+        out += live.rows(l)
     return out
 
 
@@ -292,7 +300,7 @@ def main():
     p.add_argument("rushes")
     p.add_argument("logbench")
     p.add_argument("out", type=pathlib.Path)
-    p.add_argument("--only", default="log,video,click,archive,streams,kvs")
+    p.add_argument("--only", default="log,video,click,archive,streams,kvs,live")
     p.add_argument("--log-seconds", type=int, default=60)
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--warm-up", type=int, default=20)
@@ -300,14 +308,18 @@ def main():
     p.add_argument("--clicks", type=int, default=5)
     p.add_argument("--fragments", type=int, default=1_000_000)
     p.add_argument("--payload-mib", type=int, default=4096)
-    p.add_argument("--tools", default="bench-tools/bin", help="folder of kload, ksink, disk and ferrokinesis")
+    p.add_argument("--tools", default="bench-tools/bin", help="folder of kload, ksink, disk, live and ferrokinesis")
     p.add_argument("--nginx", default="nginx", help="where it is")
+    p.add_argument("--mediamtx", help="where it is; what is held against it is left out otherwise")
+    p.add_argument("--live", default="glass,relay,viewers,parts,low_latency", help="which of the figures of live video")
+    p.add_argument("--live-seconds", type=int, default=20)
     p.add_argument("--stream-seconds", type=int, default=60)
     p.add_argument("--shards", type=int, default=100_000)
     p.add_argument("--gigabytes", type=float, default=10)
     args = p.parse_args()
     results = {}
-    for name, figure in (("log", log_figures), ("video", video_figures), ("click", click_figures), ("archive", archive_figures), ("streams", stream_figures), ("kvs", kvs_figures)):
+    for name, figure in (("log", log_figures), ("video", video_figures), ("click", click_figures), ("archive", archive_figures), ("streams", stream_figures), ("kvs", kvs_figures),
+                         ("live", live_figures)):
         if name in args.only.split(","):
             # Beside the output, not in /tmp: that may be memory.
             work = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=args.out.parent))
