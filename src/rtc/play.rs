@@ -201,7 +201,9 @@ fn lane(peer: &mut Peer, mid: Mid, track: &Track) -> Option<Lane> {
     let decodes = |p: &&PayloadParams| {
         let f = p.spec().format;
         match track.codec {
-            Codec::VP9 => vp9::Config::of(track).is_ok_and(|c| f.profile_id.unwrap_or(0) == c.profile.into()),
+            Codec::VP9 => {
+                vp9::Config::of(track).is_ok_and(|c| f.profile_id.unwrap_or(0) == u32::from(c.profile))
+            }
             Codec::AV1 => {
                 let profile = av1::configured(&track.config).map_or(0, |s| s.profile);
                 f.profile.unwrap_or(0) == profile

@@ -101,7 +101,17 @@ fn tracks_are_the_same_again() {
         Arc::new(opus.track(5)),
         Arc::new(g711_track(6, Codec::Pcma, 8_000, 1)),
         Arc::new(g711_track(7, Codec::Pcmu, 16_000, 2)),
-        Arc::new(Track { id: 8, codec: Codec::Other(*b"av01"), framing: Framing::Raw, ..hevc() }),
+        Arc::new(Track { id: 8, codec: Codec::Other(*b"mjpg"), framing: Framing::Raw, ..hevc() }),
+        Arc::new(Track {
+            id: 9,
+            // As Matroska has it: profile, level, depth, sampling.
+            config: Bytes::from_static(&[1, 1, 0, 2, 1, 11, 3, 1, 8, 4, 1, 1]),
+            ..crate::vp9::track(9, &[0x82, 0x49, 0x83, 0x42, 0x20, 0x13, 0xf0, 0x0e, 0xf0]).unwrap()
+        }),
+        Arc::new(
+            crate::av1::track(10, &[0x0a, 0x0b, 0, 0, 0, 4, 0x3c, 0xff, 0xbc, 0xda, 0xf9, 0, 0x40]).unwrap(),
+        ),
+        Arc::new(crate::vp8::track(11, &[0x50, 0x42, 0, 0x9d, 1, 0x2a, 0x40, 1, 0xf0, 0]).unwrap()),
     ];
     let first = Arc::new(video("68ce0fc8"));
     let mut writer = Writer::new(Gaps::Keep);

@@ -392,3 +392,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn codecs_without_nal_units_are_the_same_again() {
+    let vp8: &[u8] = &[0x50, 0x42, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00];
+    let vp9: &[u8] = &[0x82, 0x49, 0x83, 0x42, 0x20, 0x13, 0xf0, 0x0e, 0xf0];
+    let av1: &[u8] = &[0x0a, 0x0b, 0, 0, 0, 4, 0x3c, 0xff, 0xbc, 0xda, 0xf9, 0, 0x40, 0x32, 1, 0x10];
+    let made = [crate::vp8::track(1, vp8), crate::vp9::track(2, vp9), crate::av1::track(3, av1)];
+    let tracks = made.map(|t| Arc::new(t.unwrap()));
+    let list = [(1, 9, 0, 1, Idr, vp8), (2, 9, 0, 1, Idr, vp9), (3, 9, 0, 1, Idr, av1)];
+    for file in write(Gaps::Keep, &[fragment(&tracks, &list)], false) {
+        let (movie, samples) = read(&file);
+        for (i, (track, read)) in tracks.iter().zip(&movie.tracks).enumerate() {
+            let d = &read.descriptions[0];
+            assert_eq!((d.codec, d.kind, d.framing), (track.codec, track.kind, Framing::Raw));
+            assert_eq!((&d.config, &samples[i][0].1[..]), (&track.config, list[i].5));
+        }
+    }
+}

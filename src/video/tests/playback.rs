@@ -566,3 +566,50 @@ async fn what_mp4_cannot_carry_is_left_out_and_sound_plays_alone() {
     let list = check::media(&rig.text(&format!("{}/2.m3u8", dir(&path))).await);
     assert!(list.independent && list.entries.len() == 4);
 }
+
+#[tokio::test]
+async fn vp9_and_av1_have_playlists_and_vp8_is_refused_with_what_would_do() {
+    let rig = rig().await;
+    let vp8 = vec![0x50, 0x42, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00];
+    let vp9 = vec![0x82, 0x49, 0x83, 0x42, 0x20, 0x13, 0xf0, 0x0e, 0xf0];
+    let av1 = vec![0x0a, 0x0b, 0, 0, 0, 4, 0x3c, 0xff, 0xbc, 0xda, 0xf9, 0, 0x40, 0x32, 1, 0x10];
+    for (name, track, key, codecs) in [
+        ("vp8", media::vp8::track(1, &vp8), vp8, None),
+        ("vp9", media::vp9::track(1, &vp9), vp9, Some("vp09.00.11.08")),
+        ("av1", media::av1::track(1, &av1), av1, Some("av01.0.00M.08")),
+    ] {
+        let track = std::sync::Arc::new(track.unwrap());
+        let mut s = rig.session(name).await;
+        s.tracks(vec![track.clone()]).await.unwrap();
+        for n in 0..150 {
+            let pts = common::ticks(NOON, 90_000) + 3600 * n;
+            let data: bytes::Bytes = if n % 50 == 0 { key.clone() } else { vec![0xa6, n as u8] }.into();
+            let access = media::random_access(&track, &data);
+            let unit = media::AccessUnit { track: 1, pts, dts: None, duration: None, access, data };
+            s.write(unit, NOON).await.unwrap();
+        }
+        s.end().await.unwrap();
+        let path = rig.play(name, Ask::default()).await;
+        let seen = rig.video.tracks(name).await.unwrap();
+        let Some(codecs) = codecs else {
+            let (status, answer) = rig.get(&path).await;
+            let why = String::from_utf8(answer.into_body().to_vec()).unwrap();
+            assert_eq!(status, StatusCode::NOT_FOUND);
+            assert!(why.contains("VP8") && why.contains("WHEP"), "{why}");
+            assert_eq!(rig.get(&format!("{}/1.m3u8", dir(&path))).await.0, StatusCode::NOT_FOUND);
+            assert_eq!(rig.get(&format!("{}/1/0.m4s", dir(&path))).await.0, StatusCode::NOT_FOUND);
+            assert_eq!(seen[0].mime, None);
+            continue;
+        };
+        let main = rig.text(&path).await;
+        assert!(main.contains(&format!("CODECS=\"{codecs}\",RESOLUTION=320x240")), "{main}");
+        assert_eq!(seen[0].mime, Some(format!("video/mp4; codecs=\"{codecs}\"")));
+        let list = check::media(&rig.text(&format!("{}/1.m3u8", dir(&path))).await);
+        assert!(list.independent && list.entries.len() == 3);
+        let init = rig.bytes(&format!("{}/{}", dir(&path), list.entries[0].map)).await;
+        assert_eq!(fmp4::read_init(&init).unwrap(), [(*track).clone()]);
+        let bytes = rig.bytes(&format!("{}/{}", dir(&path), list.entries[1].uri)).await;
+        let first = &fmp4::read_segment(&bytes).unwrap().runs[0].samples[0];
+        assert_eq!(bytes[first.offset as usize..][..first.len as usize], key);
+    }
+}
