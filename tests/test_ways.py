@@ -26,7 +26,7 @@ SOURCES = {
     "H.265": ("-c:v", "libx265", "-preset", "veryfast", "-bf", "0", "-x265-params", "log-level=error", "-tag:v", "hvc1"),
     "VP8": ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8"),
     "VP9": ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"),
-    "AV1": ("-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "9"),
+    "AV1": ("-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8"),
     "Opus": (*H264, "-c:a", "libopus"),
     "G.711": (*H264, "-c:a", "pcm_mulaw", "-ar", "8000", "-ac", "1"),
     "AAC": (*H264, "-c:a", "aac"),

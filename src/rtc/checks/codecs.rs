@@ -109,11 +109,11 @@ fn a_viewer_gets_what_there_is() {
             pair.run(begun + FRAME * (n + 1));
         }
         pair.run(pair.now + Duration::from_secs(1));
-        let got: Vec<_> = pair.at_client.iter().filter_map(|e| match e {
+        let data = |e: &Event| match e {
             Event::MediaData(d) => Some(d.data.to_vec()),
             _ => None,
-        });
-        let got: Vec<Vec<u8>> = got.collect();
+        };
+        let got: Vec<_> = pair.at_client.iter().filter_map(data).collect();
         assert!(got == sent, "{codec:?}: {} of {} came as they were sent", got.len(), sent.len());
     }
 }
