@@ -210,6 +210,8 @@ def test_by_whip(world, browser, tmp_path, codec):
         seen = webrtc.decodes(viewer, 20)
         assert seen["codec"] == f"video/{codec.replace('.', '')}"
         wait_until("there is sound", lambda: webrtc.stats(viewer)["sound"] > 20)
+        still = world.request("GET", f"/v1/streams/{name}/still.jpg")
+        assert still.ok and still.content[:3] == b"\xff\xd8\xff", still.content[:300]
         # Who has another codec alone is refused, and told what would do.
         other = webrtc.watch(webrtc.page(context, world), world, name, key, codec="video/VP8" if codec == "H.264" else "video/H264")
         assert other["status"] == 406 and codec in other["text"] and ("export" if codec == "VP8" else "HLS") in other["text"], other

@@ -190,6 +190,17 @@ def test_so_many_sessions_and_no_more(serve, clips, context):
         webrtc.decodes(two, 10)
 
 
+def test_the_console_plays_live_what_no_playlist_carries(server, clips, browser):
+    live_vp8 = ffmpeg_publisher(clips(seconds=30), server.publish_url("yard"), loop=True, codec="libvpx", extra=("-deadline", "realtime", "-cpu-used", "8", "-g", "25"))
+    with running(live_vp8):
+        live(server, "yard")
+        with page_of(browser, server) as page:
+            page.get_by_test_id("camera-card-yard").click()
+            wait_until("it comes by WebRTC", lambda: page.evaluate("!!document.querySelector('[data-testid=player-video]').srcObject"))
+            plays(page, width=320)
+            assert server.camera("yard")["tracks"][0]["codecName"] == "VP8"
+
+
 def test_the_console_plays_live_without_delay(server, clips, browser):
     clip = clips(seconds=30)
     with running(ffmpeg_publisher(clip, server.publish_url("yard"), loop=True)):

@@ -222,7 +222,7 @@ mod tests {
             (None, None, None)
         );
         let seen = refined(&said, &ten).unwrap();
-        assert_eq!((codec_string(&seen).as_str(), seen.kind), ("vp09.02.11.10", said.kind));
+        assert_eq!((codec_string(&seen).as_str(), seen.kind), ("vp09.02.20.10", said.kind));
         assert_eq!(refined(&seen, &ten), None);
         let bare = Track { kind: Kind::Video { width: 0, height: 0 }, ..said.clone() };
         assert_eq!(refined(&bare, &key), Some(said));

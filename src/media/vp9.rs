@@ -252,9 +252,9 @@ mod tests {
         assert_eq!((key.width, key.height), (320, 240));
         assert_eq!(
             key.config,
-            Config { profile: 0, level: 11, bits: 8, chroma: 1, full_range: false, colour: [2, 2, 5] }
+            Config { profile: 0, level: 20, bits: 8, chroma: 1, full_range: false, colour: [2, 2, 5] }
         );
-        assert_eq!(key.config.codec_string(), "vp09.00.11.08");
+        assert_eq!(key.config.codec_string(), "vp09.00.20.08");
         // Profile 2: ten bits.
         let ten = [0x92, 0x49, 0x83, 0x42, 0x10, 0x09, 0xf8, 0x07, 0x78];
         let key = KeyFrame::parse(&ten).unwrap();
@@ -271,8 +271,8 @@ mod tests {
             let t = Track { config: Bytes::copy_from_slice(config), ..track(1, &KEY).unwrap() };
             Config::of(&t).map(|c| c.codec_string())
         };
-        assert_eq!(of(&[]), Ok("vp09.00.11.08".into()));
-        assert_eq!(of(&[1, 1, 2, 3, 1, 10]), Ok("vp09.02.11.10".into()));
+        assert_eq!(of(&[]), Ok("vp09.00.20.08".into()));
+        assert_eq!(of(&[1, 1, 2, 3, 1, 10]), Ok("vp09.02.20.10".into()));
         assert_eq!(of(&[1, 1, 1, 2, 1, 40, 3, 1, 8, 4, 1, 3]), Ok("vp09.01.40.08".into()));
         assert_eq!(of(&[1, 0, 0, 0, 0, 31, 0x82, 2, 2, 2, 0, 0]), Ok("vp09.00.31.08".into()));
         assert!(of(&[1, 0, 0, 0]).is_err() && of(&[1, 1, 9]).is_err() && of(&[7]).is_err());

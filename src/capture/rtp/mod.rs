@@ -227,7 +227,7 @@ impl Depacketizer {
         match self {
             Depacketizer::H264(d) => d.end(out),
             Depacketizer::H265(d) => d.end(out),
-            Depacketizer::Pictures(d) => d.end(out),
+            Depacketizer::Pictures(d) => d.end(),
             Depacketizer::Aac(_) | Depacketizer::Latm(_) | Depacketizer::Plain(_) => {}
         }
     }

@@ -575,7 +575,7 @@ async fn vp9_and_av1_have_playlists_and_vp8_is_refused_with_what_would_do() {
     let av1 = vec![0x0a, 0x0b, 0, 0, 0, 4, 0x3c, 0xff, 0xbc, 0xda, 0xf9, 0, 0x40, 0x32, 1, 0x10];
     for (name, track, key, codecs) in [
         ("vp8", media::vp8::track(1, &vp8), vp8, None),
-        ("vp9", media::vp9::track(1, &vp9), vp9, Some("vp09.00.11.08")),
+        ("vp9", media::vp9::track(1, &vp9), vp9, Some("vp09.00.20.08")),
         ("av1", media::av1::track(1, &av1), av1, Some("av01.0.00M.08")),
     ] {
         let track = std::sync::Arc::new(track.unwrap());
