@@ -1,6 +1,7 @@
 """Each way in × way out × codec: it plays, or is refused with the reason and what would do. The table of docs/webrtc.md, cell by cell."""
 
 import contextlib
+import datetime
 import json
 import pathlib
 import subprocess
@@ -225,7 +226,12 @@ def test_by_whip(world, browser, tmp_path, codec):
         else:
             assert codecs(world.whole(name)) == want
             plays(webrtc.page(context, world), world.whole(name))
-    numbers = [f["FragmentNumber"] for f in archived(world).list_fragments(StreamName=name)["Fragments"]]
+    stored = sorted(archived(world).list_fragments(StreamName=name)["Fragments"], key=lambda f: f["ProducerTimestamp"])
+    # Of VP8 and VP9 the key frame before it.
+    between = stored[0]["ProducerTimestamp"] + datetime.timedelta(milliseconds=500)
+    images = archived(world).get_images(StreamName=name, ImageSelectorType="PRODUCER_TIMESTAMP", StartTimestamp=between, EndTimestamp=between, Format="JPEG")["Images"]
+    assert [i.get("Error") for i in images] == [None]
+    numbers = [f["FragmentNumber"] for f in stored]
     got = tmp_path / "media.mkv"
     got.write_bytes(archived(world).get_media_for_fragment_list(StreamName=name, Fragments=sorted(numbers))["Payload"].read())
     files = [got]
