@@ -9,7 +9,6 @@ use std::{
 
 use access::{Gate, Permit};
 use bytes::Bytes;
-use str0m::net::Protocol;
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::{mpsc, watch},
@@ -368,22 +367,6 @@ impl Hub {
             session.run().await;
         });
         Ok(agreed)
-    }
-
-    pub(crate) async fn send(
-        &self,
-        protocol: Protocol,
-        to: SocketAddr,
-        data: Vec<u8>,
-        tcp: &HashMap<SocketAddr, mpsc::Sender<Bytes>>,
-    ) {
-        if protocol == Protocol::Udp {
-            if let Err(e) = self.udp.send_to(&data, to).await {
-                tracing::debug!(error = %e, %to, "a packet was not sent");
-            }
-        } else if let Some(back) = tcp.get(&to) {
-            let _ = back.try_send(data.into());
-        }
     }
 }
 

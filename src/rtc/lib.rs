@@ -9,6 +9,7 @@
 //! through as they came; what a peer cannot take is refused in words, before anything is sent. Slow peers lose packets of
 //! their own, never another's.
 
+mod burst;
 #[cfg(test)]
 mod checks;
 mod clock;

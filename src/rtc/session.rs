@@ -15,6 +15,7 @@ use world::Timestamp;
 
 use crate::{
     Feed, Follow, Next, Unit,
+    burst::Burst,
     hub::{Hub, REORDERED},
     peer::{Peer, Turn},
     play::{Play, Sent},
@@ -59,6 +60,7 @@ pub(crate) struct Session {
     incoming: mpsc::Receiver<Packet>,
     told: mpsc::Receiver<Control>,
     tcp: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
+    burst: Burst,
     connected: bool,
     /// When something was last received.
     heard: Instant,
@@ -84,8 +86,21 @@ impl Session {
         told: mpsc::Receiver<Control>,
     ) -> Session {
         let heard = hub.instants.now();
-        let tcp = HashMap::new();
-        Session { hub, id, stream, peer, role, incoming, told, tcp, connected: false, heard, asked: None }
+        let (tcp, burst) = (HashMap::new(), Burst::default());
+        Session {
+            hub,
+            id,
+            stream,
+            peer,
+            role,
+            incoming,
+            told,
+            tcp,
+            burst,
+            connected: false,
+            heard,
+            asked: None,
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -100,11 +115,12 @@ impl Session {
         self.peer.timeout(self.hub.instants.now());
         for _ in 0..BATCH {
             match self.peer.turn() {
-                Turn::Send { protocol, to, data } => self.hub.send(protocol, to, data, &self.tcp).await,
+                Turn::Send { protocol, to, data } => self.send(protocol, to, data).await,
                 Turn::Event(_) => {}
                 Turn::Wait(_) | Turn::Over(_) => break,
             }
         }
+        self.burst.flush(&self.hub.udp).await;
         let (id, stream) = (&self.id[..8], &self.stream);
         match self.role {
             Role::Play { .. } if !self.connected => {
@@ -174,11 +190,23 @@ impl Session {
     async fn turns(&mut self) -> Result<Instant, String> {
         loop {
             match self.peer.turn() {
-                Turn::Wait(until) => return Ok(until),
+                Turn::Wait(until) => {
+                    self.burst.flush(&self.hub.udp).await;
+                    return Ok(until);
+                }
                 Turn::Over(why) => return Err(why),
-                Turn::Send { protocol, to, data } => self.hub.send(protocol, to, data, &self.tcp).await,
+                Turn::Send { protocol, to, data } => self.send(protocol, to, data).await,
                 Turn::Event(e) => self.event(e)?,
             }
+        }
+    }
+
+    /// Sends, by UDP at the latest with the burst's next flush.
+    async fn send(&mut self, protocol: Protocol, to: SocketAddr, data: Vec<u8>) {
+        if protocol == Protocol::Udp {
+            self.burst.add(&self.hub.udp, to, &data).await;
+        } else if let Some(back) = self.tcp.get(&to) {
+            let _ = back.try_send(data.into());
         }
     }
 
