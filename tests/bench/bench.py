@@ -1,7 +1,7 @@
 """The figures: ratios against a peer or a limit in the same run, since machines differ and are noisy.
 
 Run by `make bench` with release binaries:  bench.py RUSHES LOGBENCH OUT.json [--only log,video,click,archive,streams,kvs,live]
-Prints a table; writes all that was measured as JSON.
+Prints a table; writes all that was measured as JSON. `make bench BENCH="--only live --live glass"` is one of them alone.
 """
 
 import argparse

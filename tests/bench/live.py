@@ -1,5 +1,15 @@
 """The figures of live video: pictures with a clock burnt in from page to page, packets and parts by pictures with a number, and
-what viewers by WebRTC cost beside MediaMTX."""
+what viewers by WebRTC cost beside MediaMTX.
+
+What is counted from, and what is not:
+- A packet out is held against the packet in that had its last byte. Pictures are handed on whole, so the wait for a picture's
+  other packets counts; the publisher sends them at once.
+- A part is held against its last access unit, as it is handed to the system by the publisher: what tells the server that a
+  part is over is that unit's own end (the marker), not the unit after it, since parts end by what a picture usually lasts
+  (docs/decisions/low-latency.md). Only parts that were waited for count; those that begin a fragment, which wait for the disk
+  to have the one before, do.
+- A viewer's CPU is all of the server's: receiving, and here recording, of the one stream too (MediaMTX does not record).
+"""
 
 import contextlib
 import json
