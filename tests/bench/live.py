@@ -114,7 +114,7 @@ PLAYER = """(url) => {
   const video = document.createElement('video');
   video.muted = true; video.autoplay = true; video.width = 640;
   document.body.append(video);
-  const hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.05, startFragPrefetch: true, testBandwidth: false,
+  const hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.1, startFragPrefetch: true, testBandwidth: false,
     startLevel: 0, abrEwmaDefaultEstimate: 50e6, maxBufferLength: 30, maxBufferSize: 0, maxMaxBufferLength: 300, backBufferLength: 60,
     maxBufferHole: 0.5, nudgeOnVideoHole: true });
   window.hls = hls; window.stalls = 0;

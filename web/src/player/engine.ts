@@ -227,8 +227,10 @@ export class Engine {
       // Fragments are fMP4 already and pass through: a worker would only add a start-up.
       enableWorker: false,
       lowLatencyMode: low && at === 'live',
-      // What was lost by a stall is caught up with, unnoticed.
-      maxLiveSyncPlaybackRate: low && at === 'live' ? 1.05 : 1,
+      // What was lost by a stall is caught up with, hardly noticed. The target stays nearly where it was: by default each
+      // stall, those of the start included, adds a second to it for good.
+      maxLiveSyncPlaybackRate: low && at === 'live' ? 1.1 : 1,
+      liveSyncOnStallIncrease: low && at === 'live' ? 0.1 : 1,
       startFragPrefetch: true,
       testBandwidth: false,
       startLevel: 0,
