@@ -254,7 +254,7 @@ mod tests {
             track(false, 48_000, 480_000, 110_000),
             track(true, 90_000, 990_000, 90_000),
         ];
-        let from = Timestamp::from_micros(10_000_000);
+        let from = Timestamp::from_millis(10_000);
         assert_eq!(lasts(from, tracks.iter()), Duration::from_micros(2_291_667));
         assert_eq!(lasts(from, tracks[2..].iter()), Duration::from_secs(2));
         assert_eq!(lasts(from, [].iter()), Duration::ZERO);
