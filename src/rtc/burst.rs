@@ -105,7 +105,10 @@ mod tests {
         std::iter::from_fn(|| socket.try_recv(&mut buf).ok().map(|n| buf[..n].to_vec())).collect()
     }
 
-    async fn sent(packets: &[(usize, Vec<u8>)], singly: bool) -> [Vec<Vec<u8>>; 2] {
+    /// Packets in the order in which they came, at each of two sockets.
+    type Received = [Vec<Vec<u8>>; 2];
+
+    async fn sent(packets: &[(usize, Vec<u8>)], singly: bool) -> Received {
         let (from, to) = sockets().await;
         let mut burst = Burst { singly, ..Burst::default() };
         for (which, p) in packets {
@@ -124,7 +127,8 @@ mod tests {
         out
     }
 
-    fn run(lengths: &[(bool, usize)], singly: bool) -> ([Vec<Vec<u8>>; 2], [Vec<Vec<u8>>; 2]) {
+    /// What came at each of the two, and what was to.
+    fn run(lengths: &[(bool, usize)], singly: bool) -> (Received, Received) {
         let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let packets = packets(lengths);
         let of = |i| packets.iter().filter(|p| p.0 == i).map(|p| p.1.clone()).collect();
