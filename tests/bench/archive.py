@@ -70,6 +70,14 @@ def random_reads(args, Server, archive, data, start, streams, fragments):
     server = Server(args.rushes, str(data))
     paths = media_paths(server, start, streams, fragments, rng)
     server.stop()
+    # In turn, and the median: the 99th hundredth of 400 reads is the fifth slowest, which a moment's hitch of the machine makes.
+    rounds = [one_round(args, Server, archive, data, paths, rng) for _ in range(max(9, args.rounds))]
+    median = {k: sorted(r[k] for r in rounds)[len(rounds) // 2] for k in rounds[0]}
+    return {**median, "rounds": rounds}
+
+
+def one_round(args, Server, archive, data, paths, rng):
+    """Ours and the bare server's, each with the segments' pages dropped before."""
     drop_pages(data)
     # A fresh process, which has no index in memory.
     server = Server(args.rushes, str(data))
@@ -87,7 +95,9 @@ def random_reads(args, Server, archive, data, start, streams, fragments):
         theirs.append(first_byte(c, f"/{f.name}/{rng.randrange(f.stat().st_size - size)}/{size}")[0])
     bare.kill()
     bare.wait()
-    return {"ours_p99_ms": p99(ours), "bare_p99_ms": p99(theirs), "ours_p50_ms": sorted(ours)[READS // 2], "bare_p50_ms": sorted(theirs)[READS // 2]}
+    ratio = p99(ours) / p99(theirs)
+    return {"ours_p99_ms": p99(ours), "bare_p99_ms": p99(theirs), "p99_ratio": ratio,
+            "ours_p50_ms": sorted(ours)[READS // 2], "bare_p50_ms": sorted(theirs)[READS // 2]}
 
 
 def fill(args, Server, archive, data, *options):
@@ -146,7 +156,7 @@ def figures(args, Server, archive, work, say):
 
 def rows(a):
     big, small = a["big"], a["small"]
-    yield ("archive: first byte of HLS media at random, p99, over a bare hyper server", f"{big['reads']['ours_p99_ms'] / big['reads']['bare_p99_ms']:.2f}", "≤ 5")
+    yield ("archive: first byte of HLS media at random, p99, over a bare hyper server", f"{big['reads']['p99_ratio']:.2f}", "≤ 5")
     yield (f"archive: the same with {big['fragments']} fragments over {small['fragments']}", f"{big['reads']['ours_p99_ms'] / small['reads']['ours_p99_ms']:.2f}", "≤ 2")
     yield ("archive: start to ready after a kill with 200 MiB of journal, s", f"{big['start_s']:.2f}", "≤ 2")
     yield ("archive: catalog bytes per fragment", f"{big['catalog_bytes'] / big['fragments']:.2f}", "≤ 1")
