@@ -1,6 +1,5 @@
 """GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: what they answer, what players make of it, and who may see what."""
 
-import pathlib
 import re
 from fractions import Fraction
 from urllib.parse import urljoin
@@ -9,7 +8,7 @@ import pytest
 import requests
 
 from support import media as recorded
-from support.browser import page_of, quality
+from support.browser import page_of, play_hls, quality
 from support.kvs import T0, archived, loose, put_clip, starts
 from support.m3u8 import Playlist, attributes
 from support.putmedia import END_OF_FRAGMENT, PutMedia, fragment, header
@@ -252,19 +251,9 @@ def test_replays_go_on_as_time_does(kvs):
 
 
 def test_a_browser_plays_it(kvs, chromium):
-    module = "/assets/" + next(p.name for p in (pathlib.Path(__file__).parents[1] / "web/dist/assets").glob("hls-*.js"))
     with page_of(chromium, kvs, signed_in=False) as page:
         page.goto(kvs.url + "/healthz")
-        page.evaluate("""async ([module, url]) => {
-            const Hls = Object.values(await import(module)).find((v) => v && v.isSupported);
-            const video = document.body.appendChild(document.createElement("video"));
-            video.muted = true;
-            const hls = new Hls();
-            window.failed = [];
-            hls.on(Hls.Events.ERROR, (_, d) => { if (d.fatal) window.failed.push(d.details); });
-            hls.loadSource(url); hls.attachMedia(video);
-            video.play();
-        }""", [module, hls(kvs, **whole())])
+        play_hls(page, hls(kvs, **whole()))
         wait_until("it plays to its end", lambda: page.evaluate("document.querySelector('video').ended || window.failed.length"), 60)
         assert page.evaluate("window.failed") == []
         assert quality(page, "video")["frames"] >= SECONDS * 25 - 5

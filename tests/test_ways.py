@@ -3,14 +3,13 @@
 import contextlib
 import datetime
 import json
-import pathlib
 import subprocess
 
 import pytest
 import requests
 
 from support import media, webrtc
-from support.browser import FLAGS, quality
+from support.browser import FLAGS, play_hls, quality
 from support.kvs import archived, put_clip
 from support.media import ffmpeg_publisher, running
 from support.server import Server, run
@@ -38,7 +37,6 @@ SOUND = ("Opus", "G.711", "AAC")
 WAYS = ("RTSP", "PutMedia", "import")
 #: This FFmpeg sends no AV1 by RTSP: what is received so is what comes by WHIP.
 CELLS = [(codec, way) for codec in SOURCES for way in WAYS if (codec, way) != ("AV1", "RTSP")]
-HLS_JS = "/assets/" + next(p.name for p in (pathlib.Path(__file__).parents[1] / "web/dist/assets").glob("hls-*.js"))
 
 #: What comes out by files and by HLS, where it is not as it is: None is left out.
 OUT = {
@@ -171,21 +169,9 @@ def test_live_by_whep(world, page, codec):
             assert not webrtc.stats(page)["sound"], "the picture comes without sound"
 
 
-PLAY = """async ([module, url]) => {
-  const Hls = Object.values(await import(module)).find((v) => v && v.isSupported);
-  const video = document.body.appendChild(document.createElement('video'));
-  video.muted = true;
-  const hls = new Hls();
-  window.failed = [];
-  hls.on(Hls.Events.ERROR, (_, d) => { if (d.fatal) window.failed.push(d.details); });
-  hls.loadSource(url); hls.attachMedia(video);
-  video.play();
-}"""
-
-
 def plays(page, url):
     """hls.js plays it, in a browser."""
-    page.evaluate(PLAY, [HLS_JS, url])
+    play_hls(page, url)
     wait_until("it plays", lambda: quality(page, "video")["frames"] >= 25 or page.evaluate("window.failed.length"), 60)
     assert page.evaluate("window.failed") == []
 

@@ -1,6 +1,7 @@
 """The console's pages in a real Chromium."""
 
 import contextlib
+import pathlib
 
 from .wait import wait_until
 
@@ -52,3 +53,21 @@ def fits(page):
     """Nothing sticks out to the side."""
     wide, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     assert wide <= window, f"the page is {wide} px wide in a window of {window}"
+
+
+PLAY_HLS = """async ([module, url]) => {
+  const Hls = Object.values(await import(module)).find((v) => v && v.isSupported);
+  const video = document.body.appendChild(document.createElement('video'));
+  video.muted = true;
+  const hls = new Hls();
+  window.failed = [];
+  hls.on(Hls.Events.ERROR, (_, d) => { if (d.fatal) window.failed.push(d.details); });
+  hls.loadSource(url); hls.attachMedia(video);
+  video.play();
+}"""
+
+
+def play_hls(page, url):
+    """Plays it by the console's hls.js, on any page of the server; fatal errors are in `window.failed`."""
+    assets = pathlib.Path(__file__).parents[2] / "web/dist/assets"
+    page.evaluate(PLAY_HLS, ["/assets/" + next(p.name for p in assets.glob("hls-*.js")), url])
