@@ -237,6 +237,7 @@ def test_fan_out_pushes_at_once_and_tells_of_children(server):
     kinesis.split_shard(StreamName="s", ShardToSplit=shard, NewStartingHashKey=str(2**127))
     last = next(events)["SubscribeToShardEvent"]
     assert [c["ParentShards"] for c in last["ChildShards"]] == [[shard], [shard]]
+    assert "ContinuationSequenceNumber" not in last, "by which the Kinesis Client Library knows the end"
     assert list(events) == [], "a shard's end is the stream's"
     kinesis.deregister_stream_consumer(ConsumerARN=consumer["ConsumerARN"])
     assert kinesis.list_stream_consumers(StreamARN=arn)["Consumers"] == []

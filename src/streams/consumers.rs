@@ -32,11 +32,14 @@ pub(crate) struct Consumer {
     pub policy: Option<String>,
     #[serde(skip)]
     pub version: u64,
+    /// Its number in this process: what it is rationed by.
+    #[serde(skip)]
+    pub number: u64,
 }
 
 impl Consumer {
     pub fn new(name: &str, created: Timestamp, tags: BTreeMap<String, String>) -> Consumer {
-        Consumer { v: 1, name: name.into(), created, tags, policy: None, version: 0 }
+        Consumer { v: 1, name: name.into(), created, tags, policy: None, version: 0, number: 0 }
     }
     /// `…:stream/S/consumer/C:SECONDS`
     pub fn arn(&self, stream: &Stream) -> Arn {
@@ -75,11 +78,12 @@ impl Consumers {
                 error::internal(format!("the document of consumer {:?}: {e}", doc.id))
             };
             let mut c: Consumer = serde_json::from_slice(&doc.body).map_err(|e| odd(&e))?;
-            c.version = doc.version;
+            (c.version, c.number) = (doc.version, all.len() as u64 + 1);
             let uid = doc.id.split('/').next().unwrap_or_default().parse().map_err(|e| odd(&e))?;
             all.insert((uid, c.name.clone()), c);
         }
-        Ok(Consumers { all: Mutex::new(all), served: Mutex::default(), turn: tokio::sync::Mutex::new(0) })
+        let turn = tokio::sync::Mutex::new(all.len() as u64);
+        Ok(Consumers { all: Mutex::new(all), served: Mutex::default(), turn })
     }
 
     fn map(&self) -> MutexGuard<'_, BTreeMap<Key, Consumer>> {
@@ -103,7 +107,7 @@ impl Consumers {
 
     /// Writes one: a new one (version 0), or a changed one. Durable when it returns.
     pub async fn put(&self, tools: &Tools, stream: StreamUid, mut c: Consumer) -> Result<(), AwsError> {
-        let _turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
         let doc = Document {
             kind: KIND.into(),
             id: format!("{stream}/{}", c.name),
@@ -119,6 +123,10 @@ impl Consumers {
             e => error::catalog(e),
         })?;
         c.version += 1;
+        if c.number == 0 {
+            *turn += 1;
+            c.number = *turn;
+        }
         self.map().insert((stream, c.name.clone()), c);
         Ok(())
     }

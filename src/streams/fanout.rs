@@ -17,6 +17,7 @@ use crate::{
     map::Shard,
     meter::Consumed,
     page::{ChildShard, RecordOutput},
+    quota::{Rate, Ration},
     sequence::SequenceNumber,
     service::DataStreams,
     stream::Stream,
@@ -35,6 +36,11 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Bytes and records of an event.
 const EVENT_BYTES: usize = 2 << 20;
 const EVENT_RECORDS: usize = 10_000;
+/// Bytes a second that a consumer is pushed from a shard.
+const PUSHED: Rate = Rate::of(2.0 * 1_048_576.0);
+/// "If you call SubscribeToShard again with the same ConsumerARN and ShardId within 5 seconds of a successful call, you'll
+/// get a ResourceInUseException", whether or not the first is still open.
+const SUBSCRIPTIONS: Rate = Rate { per_second: 0.2, burst: 1.0 };
 
 /// API_Consumer
 #[derive(Debug, Serialize)]
@@ -84,7 +90,9 @@ pub struct ListOutput {
 #[serde(rename_all = "PascalCase")]
 pub struct SubscribeToShardEvent {
     records: Vec<RecordOutput>,
-    continuation_sequence_number: String,
+    /// None at the end of a shard: by this the Kinesis Client Library knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continuation_sequence_number: Option<String>,
     millis_behind_latest: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     child_shards: Option<Vec<ChildShard>>,
@@ -274,18 +282,23 @@ impl DataStreams {
             return Err(error::dry_run());
         }
         let clock = self.inner.tools.world.clock.clone();
-        let served =
-            self.inner.consumers.subscribe(stream.uid, &c.name, shard.index, clock.monotonic()).await;
-        let (number, ended) = served.ok_or_else(|| {
+        let early = || {
             error::in_use(format!(
                 "Consumer {} was subscribed to shard {} less than 5 seconds ago.",
                 c.name,
                 shard.id()
             ))
-        })?;
+        };
+        if !self.inner.quotas.take(Ration::Subscriptions(c.number, shard.index), SUBSCRIPTIONS, 1.0) {
+            return Err(early());
+        }
+        let served =
+            self.inner.consumers.subscribe(stream.uid, &c.name, shard.index, clock.monotonic()).await;
+        let (number, ended) = served.ok_or_else(early)?;
         let head = self.inner.tools.log.watch(stream.log_shard(shard.index)).map_err(error::log)?;
         let s = Subscription {
             number,
+            ration: Ration::Pushed(c.number, shard.index),
             consumed: stream.meter.consumer(&self.inner.usage, &stream, &c.name),
             consumer: c.name,
             until: clock.monotonic() + SUBSCRIPTION,
@@ -314,6 +327,7 @@ struct Subscription {
     /// What it was given.
     consumed: Arc<Consumed>,
     number: u64,
+    ration: Ration,
     position: u64,
     head: watch::Receiver<Head>,
     /// The stream's shards changed.
@@ -341,6 +355,16 @@ impl Subscription {
             if now >= self.until || *self.stopping.borrow() {
                 return None;
             }
+            let quotas = &self.service.inner.quotas;
+            let owed = quotas.owed(self.ration, PUSHED);
+            if !owed.is_zero() {
+                tokio::select! {
+                    _ = self.ended.changed() => {}
+                    _ = self.stopping.changed() => {}
+                    () = clock.sleep(owed.min(self.until.saturating_sub(now))) => {}
+                }
+                continue;
+            }
             // What changes from here on wakes us.
             self.head.borrow_and_update();
             self.changed.borrow_and_update();
@@ -365,10 +389,11 @@ impl Subscription {
             if !page.records.is_empty() || self.over || self.first || now >= beat {
                 self.first = false;
                 let (records, bytes) = (page.records.len() as u64, page.bytes as u64);
+                quotas.charge(self.ration, PUSHED, page.bytes as f64);
                 self.consumed.pushed(self.shard.index, records, bytes, page.behind.unsigned_abs());
                 return Some(Ok(SubscribeToShardEvent {
                     records: page.records,
-                    continuation_sequence_number: self.last.to_string(),
+                    continuation_sequence_number: (!self.over).then(|| self.last.to_string()),
                     millis_behind_latest: page.behind,
                     child_shards: self.over.then(|| children(&self.stream, self.shard.index)),
                 }));

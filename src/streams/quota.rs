@@ -23,6 +23,10 @@ pub enum Ration {
     GetCalls(StreamUid, u32),
     /// Calls of `GetShardIterator` on a shard: 5 a second.
     Iterators(StreamUid, u32),
+    /// Bytes pushed to a consumer from a shard: 2 MiB a second. Consumers are told apart by their number in this process.
+    Pushed(u64, u32),
+    /// Subscriptions of a consumer to a shard: one in five seconds.
+    Subscriptions(u64, u32),
     /// Calls of an operation on one stream.
     StreamCalls(StreamUid, &'static str),
     /// Calls of an operation in the account.
@@ -54,6 +58,8 @@ pub trait Quotas: Send + Sync + 'static {
     fn charge(&self, ration: Ration, rate: Rate, amount: f64);
     /// Nothing more for so long.
     fn block(&self, ration: Ration, rate: Rate, time: Duration);
+    /// How long it is until what was charged is paid back; zero: it is.
+    fn owed(&self, ration: Ration, rate: Rate) -> Duration;
 }
 
 /// No quotas.
@@ -65,6 +71,9 @@ impl Quotas for Unlimited {
     }
     fn charge(&self, _: Ration, _: Rate, _: f64) {}
     fn block(&self, _: Ration, _: Rate, _: Duration) {}
+    fn owed(&self, _: Ration, _: Rate) -> Duration {
+        Duration::ZERO
+    }
 }
 
 struct Bucket {
@@ -135,6 +144,12 @@ impl Quotas for Exact {
     fn block(&self, ration: Ration, rate: Rate, time: Duration) {
         self.with(ration, rate, |b| b.left = b.left.min(1.0 - time.as_secs_f64() * rate.per_second));
     }
+    fn owed(&self, ration: Ration, rate: Rate) -> Duration {
+        let left = self.with(ration, rate, |b| b.left);
+        // A nanosecond more than what rounding may take off.
+        let wait = Duration::from_secs_f64((-left).max(0.0) / rate.per_second);
+        if wait.is_zero() { wait } else { wait + Duration::from_nanos(1) }
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +181,13 @@ mod tests {
         assert!(q.take(CALLS, rate, 10.0));
         clock.advance(Duration::from_secs(9));
         assert!(!q.take(CALLS, rate, 1.0));
+        clock.advance(Duration::from_secs(1));
+        assert!(q.take(CALLS, rate, 1.0));
+        q.charge(CALLS, rate, 2.5);
+        let owed = q.owed(CALLS, rate);
+        assert!(owed > Duration::from_millis(2499) && owed < Duration::from_millis(2501), "{owed:?}");
+        clock.advance(owed);
+        assert_eq!(q.owed(CALLS, rate), Duration::ZERO);
         clock.advance(Duration::from_secs(1));
         assert!(q.take(CALLS, rate, 1.0));
         q.block(CALLS, rate, Duration::from_secs(5));

@@ -104,6 +104,59 @@ async fn a_later_subscription_takes_over_after_five_seconds() {
     assert_eq!(new.next().await.unwrap().unwrap_err().code, "ResourceInUseException");
 }
 
+/// One with AWS's quotas and a consumer of `s`.
+async fn rationed() -> (Site, Arc<SimClock>, DataStreams, String) {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let mut site = Site::at(clock.clone()).await;
+    site.config.limits = true;
+    let s = site.open().await;
+    s.make("s", 1).await;
+    let arn = consumer(&s, "s", "c").await;
+    (site, clock, s, arn)
+}
+
+#[tokio::test]
+async fn a_consumer_subscribes_once_in_five_seconds_though_it_left() {
+    let (_site, clock, s, arn) = rationed().await;
+    drop(s.subscription(&arn).await.unwrap());
+    clock.advance(Duration::from_millis(4999));
+    assert_eq!(s.subscription(&arn).await.map(drop).unwrap_err().code, "ResourceInUseException");
+    // Another consumer, and one that was refused, are not held up by it.
+    let other = consumer(&s, "s", "d").await;
+    drop(s.subscription(&other).await.unwrap());
+    clock.advance(Duration::from_millis(1));
+    drop(s.subscription(&arn).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_consumer_is_pushed_two_mebibytes_a_second() {
+    let (_site, clock, s, arn) = rationed().await;
+    // A record of a mebibyte a second is what a shard takes.
+    const RECORDS: usize = 12;
+    for n in 0..RECORDS {
+        s.put("s", "k", &vec![b'a' + n as u8; (1 << 20) - 1]).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    let mut events = Box::pin(s.subscription(&arn).await.unwrap());
+    let (mut got, mut tenths) = (0, 0);
+    while got < RECORDS {
+        tokio::select! {
+            biased;
+            event = events.next() => {
+                got += data(&shown(&event.unwrap().unwrap())).len();
+                // What was there to be taken at once, and what time has given.
+                assert!(got as f64 <= 2.0 + 2.0 + 2.0 * f64::from(tenths) / 10.0, "{got} after {tenths} tenths");
+            }
+            () = tokio::task::yield_now() => {
+                clock.advance(Duration::from_millis(100));
+                tenths += 1;
+                assert!(tenths < 100, "slower than it may be: {got}");
+            }
+        }
+    }
+    assert!(tenths >= 40, "{tenths}");
+}
+
 #[tokio::test]
 async fn a_stream_has_so_many_consumers() {
     let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
