@@ -115,7 +115,15 @@ def test_data_streams(server, cli):
     assert cli("stream", "merge", "orders", "shardId-000000000003", "1") == {"stream": "orders"}
     text = cli.text("stream", "describe", "orders", "--all")
     assert text.count("closed") == 3 and "shardId-000000000004" in text
-    assert len(cli.text("stream", "tail", "orders", "--from", "oldest", "--no-follow").splitlines()) == 1202
+    # The merged shard comes after both of its parents, of which one is another's child, and only once.
+    later = subprocess.run([BIN, "stream", "put", "orders", "--data", server.data], input="\n".join(f"later-{n}" for n in range(300)),
+                           capture_output=True, text=True, timeout=60, env=environment())
+    assert later.stdout.strip() == "put 300 records", later.stderr
+    lines = cli.text("stream", "tail", "orders", "--from", "oldest", "--no-follow").splitlines()
+    said = [l.split()[-1] for l in lines]
+    assert len(lines) == 1502 and sorted(s for s in said if s.startswith("later-")) == sorted(f"later-{n}" for n in range(300))
+    shards = [int(l.split()[0]) for l in lines]
+    assert max(i for i, s in enumerate(shards) if s in (1, 3)) < shards.index(4) if {1, 3} & set(shards) else 4 in shards
     assert cli("stream", "scale", "orders", "4")["TargetShardCount"] == 4
     assert cli("stream", "describe", "orders")["summary"]["OpenShardCount"] == 4
     assert "orders" in cli.text("stream", "list")

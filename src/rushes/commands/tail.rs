@@ -25,6 +25,55 @@ struct Reader {
     last: Option<String>,
 }
 
+/// Which shards follow which, and how far they are read.
+#[derive(Default)]
+struct Lineage {
+    /// Of every shard that there is, its parents.
+    parents: BTreeMap<String, Vec<String>>,
+    /// Being read.
+    open: BTreeSet<String>,
+    /// To be read once their parents are.
+    waiting: BTreeSet<String>,
+    /// Read to their ends.
+    ended: BTreeSet<String>,
+}
+
+impl Lineage {
+    /// A shard is read to its end: `children` come after it.
+    fn end(&mut self, shard: &str, children: impl Iterator<Item = String>) {
+        self.open.remove(shard);
+        self.ended.insert(shard.to_owned());
+        // A child of two parents is told of by both.
+        let new = children.filter(|c| !self.open.contains(c) && !self.ended.contains(c)).collect::<Vec<_>>();
+        self.waiting.extend(new);
+    }
+
+    /// Takes out those that wait and whose parents have nothing any more that is to be read.
+    fn ready(&mut self) -> Vec<String> {
+        let ready = self.waiting.iter().filter(|c| !self.ancestors_unread(c)).cloned().collect::<Vec<_>>();
+        for c in &ready {
+            self.waiting.remove(c);
+            self.open.insert(c.clone());
+        }
+        ready
+    }
+
+    /// Whether something before a shard is still read, or will be. What was there before we began is neither.
+    fn ancestors_unread(&self, shard: &str) -> bool {
+        let of = |s: &str| self.parents.get(s).into_iter().flatten();
+        let (mut rest, mut seen) = (of(shard).collect::<Vec<_>>(), BTreeSet::new());
+        while let Some(p) = rest.pop() {
+            if self.open.contains(p) || self.waiting.contains(p) {
+                return true;
+            }
+            if !self.ended.contains(p) && seen.insert(p) {
+                rest.extend(of(p));
+            }
+        }
+        false
+    }
+}
+
 pub async fn run(k: &Kinesis, name: &str, from: &str, no_follow: bool, json: bool) -> Result<(), Failure> {
     let (filter, begin) = match from {
         "latest" => (json!({"Type": "AT_LATEST"}), json!({"ShardIteratorType": "LATEST"})),
@@ -44,19 +93,19 @@ pub async fn run(k: &Kinesis, name: &str, from: &str, no_follow: bool, json: boo
         let iterator = iterator(k, name, &id, begin.clone()).await?;
         open.insert(id, Reader { iterator, last: None });
     }
-    let (mut waiting, mut ended): (BTreeMap<String, Vec<String>>, BTreeSet<String>) = Default::default();
+    let mut lineage = Lineage { open: open.keys().cloned().collect(), ..<_>::default() };
     let colour = std::io::stdout().is_terminal();
     let person = !json && std::io::stderr().is_terminal();
     let clock = k.world.clock.clone();
     let (mut count, mut bytes, mut said) = (0u64, 0u64, clock.monotonic());
     loop {
-        let mut idle = true;
+        let (mut idle, mut refused, mut ends) = (true, false, false);
         for id in open.keys().cloned().collect::<Vec<_>>() {
             let Some(reader) = open.get_mut(&id) else { continue };
             let page = match k.call("GetRecords", json!({"ShardIterator": reader.iterator})).await {
                 Ok(page) => page,
                 Err(e) if e.code == "ProvisionedThroughputExceededException" => {
-                    idle = false;
+                    (idle, refused) = (false, true);
                     continue;
                 }
                 Err(e) if e.code == "ExpiredIteratorException" => {
@@ -84,23 +133,23 @@ pub async fn run(k: &Kinesis, name: &str, from: &str, no_follow: bool, json: boo
             match page["NextShardIterator"].as_str() {
                 Some(next) => reader.iterator = next.to_owned(),
                 None => {
-                    idle = false;
+                    (idle, ends) = (false, true);
                     open.remove(&id);
-                    ended.insert(id);
-                    for c in page["ChildShards"].as_array().into_iter().flatten() {
-                        let parents = c["ParentShards"].as_array().into_iter().flatten();
-                        let parents = parents.filter_map(|p| p.as_str().map(str::to_owned)).collect();
-                        waiting.insert(text(c, "ShardId").to_owned(), parents);
-                    }
+                    let children = page["ChildShards"].as_array().into_iter().flatten();
+                    lineage.end(&id, children.map(|c| text(c, "ShardId").to_owned()));
                 }
             }
         }
-        // A child once all of its parents that were read are read to their ends.
-        let ready = |parents: &[String]| parents.iter().all(|p| ended.contains(p) || !open.contains_key(p));
-        let children: Vec<String> =
-            waiting.iter().filter(|(_, p)| ready(p)).map(|(c, _)| c.clone()).collect();
-        for id in children {
-            waiting.remove(&id);
+        if ends {
+            let all = k.shards(name, json!({"Type": "FROM_TRIM_HORIZON"})).await?;
+            let parents = |s: &Value| {
+                let ids =
+                    ["ParentShardId", "AdjacentParentShardId"].map(|p| s[p].as_str().map(str::to_owned));
+                ids.into_iter().flatten().collect()
+            };
+            lineage.parents = all.iter().map(|s| (text(s, "ShardId").to_owned(), parents(s))).collect();
+        }
+        for id in lineage.ready() {
             let iterator = iterator(k, name, &id, json!({"ShardIteratorType": "TRIM_HORIZON"})).await?;
             open.insert(id, Reader { iterator, last: None });
             idle = false;
@@ -108,7 +157,7 @@ pub async fn run(k: &Kinesis, name: &str, from: &str, no_follow: bool, json: boo
         if idle && no_follow {
             return Ok(());
         }
-        if !idle && no_follow {
+        if !idle && no_follow && !refused {
             continue;
         }
         let now = clock.monotonic();
@@ -157,4 +206,33 @@ fn print(shard: &str, r: &Value, data: &[u8], json: bool, colour: bool) -> bool 
         writeln!(out, "{on}{number:>4}{off}  {key}  {shown}")
     };
     written.and_then(|()| out.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_waits_for_all_that_is_read_before_it() {
+        let ids = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let children = |all: &[&str]| ids(all).into_iter();
+        // 0 became 2 and 3; 3 and 1 became 4.
+        let tree = [("2", vec!["0"]), ("3", vec!["0"]), ("4", vec!["3", "1"])];
+        let parents = || tree.iter().map(|(s, p)| ((*s).to_owned(), ids(p))).collect();
+        let mut l =
+            Lineage { parents: parents(), open: ids(&["0", "1"]).into_iter().collect(), ..<_>::default() };
+        l.end("1", children(&["4"]));
+        assert!(l.ready().is_empty(), "3 is to be read first, which nobody has told of yet");
+        l.end("0", children(&["2", "3"]));
+        assert_eq!(l.ready(), ["2", "3"], "and not 4");
+        l.end("3", children(&["4"]));
+        assert_eq!(l.ready(), ["4"]);
+        l.end("4", children(&[]));
+        l.end("2", children(&["4"]));
+        assert!(l.ready().is_empty(), "nothing twice");
+        // What we never read holds up nothing.
+        let mut l = Lineage { parents: parents(), open: ids(&["1"]).into_iter().collect(), ..<_>::default() };
+        l.end("1", children(&["4"]));
+        assert_eq!(l.ready(), ["4"]);
+    }
 }
