@@ -158,6 +158,29 @@ impl Client {
         result
     }
 
+    /// GetRecords; gives the HTTP status and, if it is not 200, the answer.
+    async fn get(&mut self, payload: &Payload, scan: &mut Scan) -> Result<(u16, Bytes), Error> {
+        let result = async {
+            let resp = self.send("GetRecords", payload).await?;
+            let status = resp.status().as_u16();
+            let mut body = resp.into_body();
+            if status != 200 {
+                return Ok((status, body.collect().await?.to_bytes()));
+            }
+            while let Some(frame) = body.frame().await {
+                if let Some(data) = frame?.data_ref() {
+                    scan.feed(data);
+                }
+            }
+            Ok::<_, Error>((status, Bytes::new()))
+        }
+        .await;
+        if result.is_err() {
+            self.sender = None;
+        }
+        result
+    }
+
     /// Sends one action; gives the answer as it begins.
     async fn send(&mut self, action: &str, payload: &Payload) -> Result<hyper::Response<Incoming>, Error> {
         if self.sender.as_ref().map_or(true, |s| s.is_closed()) {
@@ -297,21 +320,55 @@ fn scalar<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
     std::str::from_utf8(&rest[..end]).ok().map(|s| s.trim().trim_matches('"'))
 }
 
-/// Number of records in a GetRecords answer and the bytes they decode to.
-fn scan_records(body: &[u8]) -> (u64, u64) {
-    let (mut n, mut total) = (0u64, 0u64);
-    for at in memmem::find_iter(body, b"\"Data\":") {
-        let mut rest = &body[at + 7..];
-        if rest.first() == Some(&b' ') {
-            rest = &rest[1..];
+/// What is in a GetRecords answer, found out as its pieces come: the same for all servers, and cheaper than a copy of it all.
+#[derive(Default)]
+struct Scan {
+    records: u64,
+    /// What the records' data decode to.
+    bytes: u64,
+    next: Option<String>,
+    /// From the last `}` on.
+    carry: Vec<u8>,
+}
+
+impl Scan {
+    fn feed(&mut self, mut piece: &[u8]) {
+        if !self.carry.is_empty() {
+            let n = memchr::memchr(b'}', piece).map_or(piece.len(), |at| at + 1);
+            self.carry.extend_from_slice(&piece[..n]);
+            piece = &piece[n..];
+            if self.carry.last() != Some(&b'}') {
+                return;
+            }
+            let carry = std::mem::take(&mut self.carry);
+            self.whole(&carry);
+            self.carry = carry;
+            self.carry.clear();
         }
-        let Some(rest) = rest.strip_prefix(b"\"") else { continue };
-        let Some(len) = memchr::memchr(b'"', rest) else { continue };
-        let pad = rest[..len].iter().rev().take_while(|b| **b == b'=').count();
-        total += (len / 4 * 3 - pad.min(2)) as u64;
-        n += 1;
+        let n = memchr::memrchr(b'}', piece).map_or(0, |at| at + 1);
+        self.whole(&piece[..n]);
+        self.carry.extend_from_slice(&piece[n..]);
     }
-    (n, total)
+
+    /// Of objects that are whole, or begun with what is not a record.
+    fn whole(&mut self, text: &[u8]) {
+        for at in memmem::find_iter(text, b"\"Data\":") {
+            let mut rest = &text[at + 7..];
+            if rest.first() == Some(&b' ') {
+                rest = &rest[1..];
+            }
+            let Some(rest) = rest.strip_prefix(b"\"") else { continue };
+            let Some(len) = memchr::memchr(b'"', rest) else { continue };
+            let pad = rest[..len].iter().rev().take_while(|b| **b == b'=').count();
+            self.bytes += (len / 4 * 3 - pad.min(2)) as u64;
+            self.records += 1;
+        }
+        if self.next.is_none() {
+            self.next = scalar(text, "NextShardIterator")
+                // Some servers' iterators hold escapes (moto: `\\n`).
+                .and_then(|s| serde_json::from_str(&format!("\"{s}\"")).ok());
+        }
+    }
 }
 
 async fn put_loop(
@@ -389,21 +446,19 @@ async fn get_loop(mut client: Client, shard: String, run: Arc<Run>) -> Histogram
                 .expect("a JSON object"),
         );
         let start = Instant::now();
-        let result = client.call("GetRecords", &payload).await;
+        let mut scan = Scan::default();
+        let result = client.get(&payload, &mut scan).await;
         let took = start.elapsed();
         let on = run.measuring.load(Relaxed) && !run.stop.load(Relaxed);
         match result {
-            Ok((200, body)) => {
-                let (n, bytes) = scan_records(&body);
-                if n > 0 {
-                    iterator = scalar(&body, "NextShardIterator")
-                        // Some servers' iterators hold escapes (moto: `\\n`).
-                        .and_then(|s| serde_json::from_str(&format!("\"{s}\"")).ok());
+            Ok((200, _)) => {
+                if scan.records > 0 {
+                    iterator = scan.next;
                 }
                 if on {
                     run.counters.calls.fetch_add(1, Relaxed);
-                    run.counters.records.fetch_add(n, Relaxed);
-                    run.counters.bytes.fetch_add(bytes, Relaxed);
+                    run.counters.records.fetch_add(scan.records, Relaxed);
+                    run.counters.bytes.fetch_add(scan.bytes, Relaxed);
                     hist.saturating_record(took.as_micros() as u64);
                 }
             }
