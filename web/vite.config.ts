@@ -33,7 +33,7 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ['/v1', '/hls', '/login', '/healthz', '/readyz'].map((path) => [path, { target: server, changeOrigin: false }]),
+      ['/v1', '/hls', '/whep', '/whip', '/login', '/healthz', '/readyz'].map((path) => [path, { target: server, changeOrigin: false }]),
     ),
   },
   test: { include: ['test/**/*.test.ts'], environment: 'node' },
