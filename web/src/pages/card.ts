@@ -6,9 +6,9 @@ import { ms } from '../api/types';
 import type { App } from '../app/context';
 import { formatRoute } from '../app/router';
 import { stateTone, stateWords, tracksWords } from '../app/words';
+import { HOW } from '../player/engine';
 import { markClick } from '../player/measure';
 import { preload } from '../player/preload';
-import { playability } from '../player/support';
 import { age, bitrate } from '../time/format';
 import { h, Scope, setAttribute, setText } from '../ui/dom';
 import { icon } from '../ui/icons';
@@ -29,8 +29,11 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
   const { name } = first;
   // A sub has fewer pixels to send and to decode: what a grid needs.
   const still = liveStill(app.api, name, () => (camera.sub?.state === 'running' && camera.sub.recorded !== null ? camera.sub.stream : name), scope);
-  const tile = liveTile(app.api, scope, () => card.update(camera));
-  const notice = h('div', { class: 'card-notice' });
+  const tile = liveTile(app.api, scope, () => show());
+  const live = h('span', { class: 'card-live', hidden: true }, h('span', { class: 'live-dot' }), 'Live');
+  const words = h('p', {});
+  const retry = h('button', { type: 'button', class: 'button small', on: { click: () => tile.retryNow() } }, 'Try now');
+  const notice = h('div', { class: 'card-notice' }, words, retry);
   const badge = h('span', { class: 'badge' });
   const lastFrame = h('span', { class: 'card-age' });
   const facts = h('div', { class: 'card-facts' });
@@ -44,45 +47,55 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
     'article',
     { class: 'card', 'data-testid': `camera-card-${name}`, 'data-camera': name },
     h('div', { class: 'card-picture' }, still.element, tile.element, notice),
-    h('div', { class: 'card-text' }, h('div', { class: 'card-row' }, title, more), h('div', { class: 'card-row' }, badge, lastFrame), facts),
+    h('div', { class: 'card-text' }, h('div', { class: 'card-row' }, title, more), h('div', { class: 'card-row' }, badge, live, lastFrame), facts),
   );
 
   // The link covers the whole card (in the style sheet), so that every way to open a link works on all of it.
   scope.listen<MouseEvent>(element, 'click', (event) => {
     const target = event.target as Element;
-    if (target.closest('.card-more') !== null) return;
+    if (target.closest('button') !== null) return;
     markClick(event.timeStamp);
   });
   scope.listen(element, 'pointerenter', () => preload(app.api, camera, false));
   scope.listen(element, 'pointerdown', (event) => {
-    if ((event.target as Element).closest('.card-more') === null) preload(app.api, camera, true);
+    if ((event.target as Element).closest('button') === null) preload(app.api, camera, true);
   });
   scope.listen(more, 'click', () => menu(camera, more));
+
+  /** What the tile has to do with. */
+  const show = (): void => {
+    const { playing, how } = tile;
+    setAttribute(element, 'data-playing', String(playing));
+    setAttribute(element, 'data-how', how);
+    live.hidden = !playing;
+    lastFrame.hidden = playing;
+    setAttribute(live, 'title', how === null ? null : `Live by ${HOW[how]}`);
+    const said = notSaid();
+    setText(words, said);
+    notice.hidden = said === '';
+    retry.hidden = camera.state !== 'running' || !tile.waiting;
+    const running = [camera, camera.sub].some((source) => source?.state === 'running');
+    const recorded = [camera, camera.sub].some((source) => source !== null && source.recorded !== null);
+    still.wants(!recorded ? 'nothing' : running && !playing ? 'fresh' : 'last');
+  };
+  /** While it runs its detail is what the facts say anyway. */
+  const notSaid = (): string => (camera.state === 'running' ? (tile.words ?? sentence(camera.clockWarning ?? '')) : sentence(camera.detail));
 
   const card: Card = {
     element,
     update(next) {
       camera = next;
-      const tone = stateTone(camera);
-      setAttribute(badge, 'class', `badge tone-${tone}`);
+      setAttribute(badge, 'class', `badge tone-${stateTone(camera)}`);
       setAttribute(element, 'data-state', camera.state);
       setText(badge, stateWords(camera));
-      // While it runs its detail is what the facts say anyway.
-      const words = camera.state === 'running' ? sentence(camera.clockWarning ?? '') : sentence(camera.detail);
-      setAttribute(element, 'data-playing', String(tile.playing));
-      setText(notice, words);
-      notice.hidden = words === '';
       const parts = [tracksWords(camera.tracks)];
       if (camera.state === 'running' && camera.bitrate > 0) parts.push(bitrate(camera.bitrate));
       setText(facts, parts.filter((part) => part !== '').join(' · '));
-      const { sub } = camera;
-      const subPlays = sub !== null && sub.state === 'running' && sub.recorded !== null && sub.tracks.length > 0 && playability(sub.tracks).video;
-      tile.wants(subPlays ? sub.stream : null);
-      const recorded = camera.recorded !== null || (sub !== null && sub.recorded !== null);
-      still.wants(!recorded ? 'nothing' : (camera.state === 'running' || subPlays) && !tile.playing ? 'fresh' : 'last');
+      tile.wants(camera);
       card.tick();
     },
     tick() {
+      show();
       if (camera.lastFrame === null) return setText(lastFrame, camera.recorded === null ? 'no picture yet' : '');
       const text = age(app.api.clock.now() - ms(camera.lastFrame));
       setText(lastFrame, text);

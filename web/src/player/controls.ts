@@ -7,11 +7,9 @@ import type { IconName } from '../ui/icons';
 import { icon } from '../ui/icons';
 import { select } from '../ui/select';
 import { SPEEDS } from './decide';
-import type { How } from './engine';
+import { HOW } from './engine';
 import type { Player } from './player';
 import type { Sound } from './sound';
-
-const HOW: Record<How, string> = { webrtc: 'WebRTC', low: 'low-latency HLS', hls: 'HLS' };
 
 export interface ControlsOptions {
   app: App;

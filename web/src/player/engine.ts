@@ -5,6 +5,7 @@ import type Hls from 'hls.js';
 import type { ErrorData, HlsConfig, LevelDetails } from 'hls.js';
 import type { Api } from '../api/client';
 import type { Ms } from '../api/types';
+import type { NearOptions } from './near';
 import { Near } from './near';
 import { patience, patientLoader } from './patient';
 import { loadHls } from './preload';
@@ -35,6 +36,8 @@ export interface LoadOptions {
 
 /** By what the picture comes. */
 export type How = 'webrtc' | 'low' | 'hls';
+
+export const HOW: Record<How, string> = { webrtc: 'WebRTC', low: 'low-latency HLS', hls: 'HLS' };
 
 /** Seconds of media to hold ahead at normal speed. */
 const AHEAD = 15;
@@ -97,11 +100,11 @@ export class Engine {
   }
 
   /** Live without delay; refused where that cannot be had now. */
-  async loadNear(api: Api, stream: string, signal: AbortSignal): Promise<void> {
+  async loadNear(api: Api, stream: string, signal: AbortSignal, options: NearOptions = {}): Promise<void> {
     this.unload();
     const { generation } = this;
     this.awaitPicture(generation);
-    const near = await Near.open(api, stream, this.video, signal);
+    const near = await Near.open(api, stream, this.video, signal, options);
     if (generation !== this.generation) return near.close();
     this.near = near;
     this.nearNow = () => api.clock.now() - near.latency;

@@ -7,7 +7,13 @@ import { isAudio, isVideo } from '../app/words';
 const KEY = 'rushes.near';
 
 /** No picture after this long: by HLS, then. */
-const PATIENCE = 4000;
+const PATIENCE: Ms = 4000;
+
+export interface NearOptions {
+  /** Without, sound is neither asked for nor sent. */
+  sound?: boolean;
+  patience?: Ms;
+}
 
 /** Whether the viewer wants it, on whatever camera: unless told otherwise. */
 export function nearWanted(): boolean {
@@ -64,10 +70,10 @@ export class Near {
   }
 
   /** Opens one and puts it into the element; done when there is a picture. */
-  static async open(api: Api, stream: string, video: HTMLVideoElement, signal: AbortSignal): Promise<Near> {
+  static async open(api: Api, stream: string, video: HTMLVideoElement, signal: AbortSignal, options: NearOptions = {}): Promise<Near> {
     const near = new Near(api);
     try {
-      await near.connect(stream, video, signal);
+      await near.connect(stream, video, signal, options);
       return near;
     } catch (error) {
       near.close();
@@ -75,19 +81,19 @@ export class Near {
     }
   }
 
-  private async connect(stream: string, video: HTMLVideoElement, signal: AbortSignal): Promise<void> {
+  private async connect(stream: string, video: HTMLVideoElement, signal: AbortSignal, { sound = true, patience = PATIENCE }: NearOptions): Promise<void> {
     const { connection } = this;
     const media = new MediaStream();
     connection.addEventListener('track', ({ track }) => media.addTrack(track));
     connection.addTransceiver('video', { direction: 'recvonly' });
-    connection.addTransceiver('audio', { direction: 'recvonly' });
+    if (sound) connection.addTransceiver('audio', { direction: 'recvonly' });
     await connection.setLocalDescription();
     const { answer, resource } = await this.api.watch(stream, connection.localDescription?.sdp ?? '', signal);
     this.resource = resource;
     await connection.setRemoteDescription({ type: 'answer', sdp: answer });
     video.srcObject = media;
     await new Promise<void>((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error('There was no picture in time.')), PATIENCE);
+      const late = setTimeout(() => reject(new Error('There was no picture in time.')), patience);
       const done = (run: () => void): void => {
         clearTimeout(late);
         video.removeEventListener('loadeddata', seen);

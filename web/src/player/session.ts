@@ -14,6 +14,8 @@ export interface Asked {
   stream: string;
   at: Ms | null;
   frames: Frames;
+  /** For whom nobody listens to, sound is not made into what browsers play: sessions in which it is are not of low latency. */
+  silent?: boolean;
 }
 
 export class SessionKeeper {
@@ -31,7 +33,7 @@ export class SessionKeeper {
 
   async open(asked: Asked, signal: AbortSignal): Promise<PlaybackSession> {
     this.close();
-    const prepared = asked.at === null && asked.frames === 'all' ? await takePrepared(asked.stream) : null;
+    const prepared = asked.at === null && asked.frames === 'all' && !asked.silent ? await takePrepared(asked.stream) : null;
     const session = prepared ?? (await this.api.openSession(asked.stream, request(asked), signal));
     if (!signal.aborted) this.renewLater(asked, session);
     return session;
@@ -68,8 +70,8 @@ export class SessionKeeper {
   }
 }
 
-function request({ at, frames }: Asked): SessionRequest {
-  const wanted: SessionRequest = { protocol: 'hls', audio: soundWanted() };
+function request({ at, frames, silent }: Asked): SessionRequest {
+  const wanted: SessionRequest = { protocol: 'hls', audio: silent === true ? 'asIs' : soundWanted() };
   if (at !== null) wanted.from = new Date(at).toISOString();
   if (frames === 'key') wanted.frames = 'key';
   return wanted;

@@ -1,23 +1,42 @@
 // A small live picture that plays by itself, without sound, while somebody can see it. Over a still, which shows until it plays.
 
-import { backoff } from '../api/backoff';
 import type { Api } from '../api/client';
-import { isAbort } from '../api/errors';
+import type { Camera, Ms } from '../api/types';
+import type { How } from '../player/engine';
 import { Engine } from '../player/engine';
 import { SessionKeeper } from '../player/session';
+import { means, rooms, Tile, tileWords } from '../player/tile';
+import type { Rooms } from '../player/tile';
 import type { Scope } from './dom';
 import { h } from './dom';
 
 export interface LiveTile {
   element: HTMLElement;
-  /** The stream to play, or null for none. */
-  wants(stream: string | null): void;
+  /** The camera as it is now. */
+  wants(camera: Camera): void;
   readonly playing: boolean;
+  /** By what the picture comes; null while there is none. */
+  readonly how: How | null;
+  /** Why there is a still, in words; null where there is nothing to say. */
+  readonly words: string | null;
+  /** Whether it will be tried again, which `retryNow` does at once. */
+  readonly waiting: boolean;
+  retryNow(): void;
 }
 
-/** So many play at once; browsers have only so many decoders, and plain HTTP six connections. */
-const MOST = 16;
-let places = MOST;
+/** Nobody waits for a tile as for a camera's page, and many begin at once. */
+const PATIENCE: Ms = 8000;
+
+/** What is scrolled past is not worth a session. */
+const SETTLE: Ms = 150;
+
+let shared: Rooms | null = null;
+
+/** Whether requests share one connection: of HTTP/1.1 browsers open six. */
+function multiplexed(): boolean {
+  const loaded = ['navigation', 'resource'].flatMap((type) => performance.getEntriesByType(type) as PerformanceResourceTiming[]);
+  return loaded.some(({ nextHopProtocol }) => /^h[23]/.test(nextHopProtocol));
+}
 
 /** Those who want to save something see stills. */
 function sparing(): boolean {
@@ -28,90 +47,76 @@ function sparing(): boolean {
 export function liveTile(api: Api, scope: Scope, changed: () => void): LiveTile {
   const video = h('video', { class: 'tile-video', playsinline: true, muted: true, disableremoteplayback: true, disablepictureinpicture: true, tabindex: '-1', 'aria-hidden': 'true' });
   video.muted = true;
-  let visible = false;
-  let wanted: string | null = null;
-  let stream: string | null = null;
-  let playing = false;
-  let attempt = 0;
-  let opening: AbortController | null = null;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-
-  const show = (is: boolean): void => {
-    if (playing === is) return;
-    playing = is;
-    video.classList.toggle('playing', is);
-    changed();
-  };
+  const play = (): void => void video.play().catch(() => undefined);
   const engine = new Engine(video, {
-    picture: () => {
-      attempt = 0;
-      show(true);
-    },
-    fault: () => again(),
-    ended: () => again(),
+    picture: () => tile.picture(),
+    fault: (fault) => tile.fault(fault),
+    ended: () => tile.fault({ kind: 'network', words: 'The stream ended.' }),
   });
   const keeper = new SessionKeeper(api, () => engine.position, (url) => engine.renew(url));
+  const tile: Tile = new Tile(
+    {
+      async near(stream, signal) {
+        const opened = engine.loadNear(api, stream, signal, { sound: false, patience: PATIENCE });
+        play();
+        await opened;
+      },
+      async playlist(stream, low, signal) {
+        const session = await keeper.open({ stream, at: null, frames: 'all', silent: true }, signal);
+        if (signal.aborted) return;
+        await engine.load(session.url, { at: 'live', speed: 1, low });
+        if (!signal.aborted) play();
+      },
+      stop() {
+        keeper.close();
+        engine.unload();
+      },
+      changed() {
+        video.classList.toggle('playing', tile.playing);
+        changed();
+      },
+    },
+    (shared ??= rooms(multiplexed())),
+    means,
+  );
 
-  const stop = (): void => {
-    clearTimeout(timer);
-    opening?.abort();
-    keeper.close();
-    engine.unload();
-    if (stream !== null) places += 1;
-    stream = null;
-    show(false);
-  };
-  const again = (): void => {
-    stop();
-    timer = setTimeout(look, 2000 + backoff(attempt++));
-  };
-  const open = async (next: string): Promise<void> => {
-    stream = next;
-    places -= 1;
-    const calling = new AbortController();
-    opening = calling;
-    try {
-      const session = await keeper.open({ stream: next, at: null, frames: 'all' }, calling.signal);
-      if (calling.signal.aborted) return;
-      await engine.load(session.url, { at: 'live', speed: 1 });
-      if (!calling.signal.aborted) await video.play();
-    } catch (error) {
-      if (!isAbort(error) && !calling.signal.aborted) again();
-    }
-  };
-  const look = (): void => {
-    const next = visible && !document.hidden && !scope.ended ? wanted : null;
-    if (next === stream) return;
-    stop();
-    if (next !== null && places > 0 && !sparing()) void open(next);
-  };
-
+  let visible = false;
+  let settling: ReturnType<typeof setTimeout> | undefined;
+  const look = (): void => tile.see(visible && !document.hidden && !scope.ended && !sparing());
   const observer = new IntersectionObserver((entries) => {
     visible = entries.at(-1)?.isIntersecting === true;
-    look();
+    clearTimeout(settling);
+    if (visible) settling = setTimeout(look, SETTLE);
+    else look();
   });
   observer.observe(video);
   scope.add(() => {
+    clearTimeout(settling);
     observer.disconnect();
-    stop();
+    tile.wants(null);
   });
   scope.listen(document, 'visibilitychange', look);
-  // A place may have become free; and a live picture that fell behind, for whatever reason, is none.
-  scope.every(5000, () => {
-    if (stream === null) look();
-    else if (playing && engine.position !== null && api.clock.now() - engine.position > 30_000) again();
+  scope.every(1000, () => {
+    const { position } = engine;
+    // Not every browser counts the pictures that WebRTC brings.
+    tile.tick(video.getVideoPlaybackQuality().totalVideoFrames || video.currentTime, position === null ? null : api.clock.now() - position);
   });
 
   return {
     element: video,
-    wants(next) {
-      if (next === wanted) return;
-      wanted = next;
-      attempt = 0;
-      look();
-    },
+    wants: (camera) => tile.wants(camera),
     get playing() {
-      return playing;
+      return tile.playing;
     },
+    get how() {
+      return tile.playing ? engine.how : null;
+    },
+    get words() {
+      return tileWords(tile.problem, Date.now());
+    },
+    get waiting() {
+      return tile.problem !== null && tile.problem.retryAt !== null;
+    },
+    retryNow: () => tile.retryNow(),
   };
 }
