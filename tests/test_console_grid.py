@@ -184,3 +184,20 @@ def test_what_the_browser_cannot_play_is_said(browser, serve, clips):
             expect(card(page, "new").get_by_role("button", name="Try now")).to_be_hidden()
             wait_until("there is a still", lambda: page.evaluate("document.querySelector('.still-image').naturalWidth"))
             assert quality(page, tile("new"))["width"] == 0
+
+
+def test_the_grid_by_keyboard(browser, world):
+    with grid(browser, world) as (page, _):
+        expect(card(page, "yard")).to_be_visible()
+        focused = lambda: page.evaluate("document.activeElement.closest('[data-camera]')?.dataset.camera")
+        page.get_by_role("link", name="gate", exact=True).focus()
+        seen = []
+        # Three beside each other.
+        for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowUp", "ArrowLeft", "ArrowLeft"):
+            page.keyboard.press(key)
+            seen.append(focused())
+        assert seen == ["lone", "tram", "yard", "gate", "gate", "gate"]
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        plays(page, width=MAIN)
+        expect(page.get_by_role("heading", name="lone")).to_be_visible()

@@ -5,6 +5,8 @@ import { h } from '../ui/dom';
 import type { App } from './context';
 
 const KEYS: [string[], string][] = [
+  [['←', '→', '↑', '↓'], 'In the list: another camera'],
+  [['Enter'], 'In the list: its page'],
   [['Space', 'K'], 'Play, pause'],
   [['J', 'L'], '10 seconds back, on'],
   [['←', '→'], '5 seconds back, on'],

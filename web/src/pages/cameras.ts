@@ -2,6 +2,7 @@
 
 import type { App } from '../app/context';
 import { summary } from '../app/words';
+import { columnsOf, neighbour } from '../ui/arrows';
 import type { View } from '../ui/dom';
 import { h, Scope, setText } from '../ui/dom';
 import { icon } from '../ui/icons';
@@ -74,6 +75,19 @@ export function camerasPage(app: App): View {
     });
     show(grid);
   };
+
+  // From a camera's name only: elsewhere arrows scroll.
+  scope.listen<KeyboardEvent>(grid, 'keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    const all = [...grid.children] as HTMLElement[];
+    const index = all.findIndex((card) => card.querySelector('.card-name') === event.target);
+    const next = index === -1 ? null : neighbour(event.key, index, all.length, columnsOf(all));
+    if (next === null) return;
+    event.preventDefault();
+    const card = all[next];
+    card?.querySelector<HTMLElement>('.card-name')?.focus({ preventScroll: true });
+    card?.scrollIntoView({ block: 'nearest' });
+  });
 
   scope.add(app.store.subscribe(update));
   scope.every(1000, () => cards.forEach((card) => card.tick()));
