@@ -201,3 +201,21 @@ def test_the_grid_by_keyboard(browser, world):
         page.keyboard.press("Enter")
         plays(page, width=MAIN)
         expect(page.get_by_role("heading", name="lone")).to_be_visible()
+
+
+def test_over_http2_every_tile_may_hold_a_request(browser, serve, clips):
+    """Low-latency HLS of more tiles than HTTP/1.1 has connections, all of it over HTTP/2."""
+    server = serve("tls", "--tls-self-signed", "--set", "video.target_seconds=1")
+    clip, names = clips(seconds=60, size="160x90"), [f"c{i}" for i in range(7)]
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(running(ffmpeg_publisher(clip, server.publish_url(name), loop=True)))
+        recorded(server, *names)
+        page, _ = stack.enter_context(grid(browser, server, "localStorage.setItem('rushes.near', '0');", ignore_https_errors=True, viewport={"width": 1280, "height": 1200}))
+        for name in names:
+            comes(page, name, "low")
+            plays(page, tile(name), SUB)
+        of = """(part) => performance.getEntriesByType('resource').filter((e) => e.name.includes(part)).map((e) => e.nextHopProtocol)"""
+        waited = wait_until("playlists were waited for", lambda: len(p := page.evaluate(of, "_HLS_msn=")) > 20 and p)
+        parts = wait_until("parts were fetched", lambda: len(p := page.evaluate(of, "/part-")) > 20 and p)
+        assert {*waited, *parts} == {"h2"}

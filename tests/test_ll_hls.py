@@ -246,6 +246,28 @@ def test_a_server_that_stops_answers_those_who_wait(serve, clips):
         assert time.monotonic() - start < 9, "the drain waited for them"
 
 
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "clear"])
+def test_requests_wait_over_http2(serve, clips, tls):
+    """By curl. Under TLS more of them than a browser has connections by HTTP/1.1 share one; in the clear (RFC 9113 §3.3) one, since
+    curl 7.88 cannot use such a connection twice. Each is answered with what it waited for."""
+    server = serve("data", "--set", "video.target_seconds=1", *(["--tls-self-signed"] if tls else []))
+    with running(ffmpeg_publisher(clips(seconds=60), server.publish_url("door"), loop=True)):
+        recorded(server, "door")
+        video, = playlists(server.http, server.session("door"))
+        msn, part = with_parts(server.http, video).end
+        ahead = [n // 4 for n in range(12)] if tls else [1]
+        files = [server.data.parent / f"{i}.m3u8" for i in range(len(ahead))]
+        urls = [f"{video}?_HLS_msn={msn}&_HLS_part={part + n}" for n in ahead]
+        how = ["--http2", "--cacert", server.certificate, "-Z"] if tls else ["--http2-prior-knowledge"]
+        outputs = [word for url, file in zip(urls, files) for word in ("-o", file, url)]
+        r = subprocess.run(["curl", "-sS", "--fail", *how, "-w", "%{http_version} %{num_connects}\n", *outputs], capture_output=True, text=True, timeout=60)
+        assert r.returncode == 0, r.stderr
+        said = [line.split() for line in r.stdout.splitlines()]
+        assert [version for version, _ in said] == ["2"] * len(urls) and sum(int(made) for _, made in said) == 1, r.stdout
+        for n, url, file in zip(ahead, urls, files):
+            assert ll.LowLatency(url, file.read_text()).has(msn, part + n), f"{url} was answered too early"
+
+
 #: As a page is set that would rather stay near live than stop moving: it catches up, and does not fall back for good when it has halted.
 PLAY = """async ([url]) => {
   const video = document.createElement('video');
