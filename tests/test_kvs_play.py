@@ -124,6 +124,13 @@ def test_discontinuities_times_and_how_many(kvs):
     p = read(playlists(hls(kvs, PlaybackMode="ON_DEMAND", HLSFragmentSelector=by_server, DisplayFragmentTimestamp="ALWAYS"))[0])
     assert p.text.count("#EXT-X-DISCONTINUITY\n") == len(p.segments) - 1 == len(kvs.numbers) - 1, "the default by the server's clock"
     assert [round(s.time.timestamp() * 1000) for s in p.segments] == [round(t.timestamp() * 1000) for t in came]
+    ranged = {"TimestampRange": by_server["TimestampRange"]}
+    usual = read(playlists(hls(kvs, PlaybackMode="ON_DEMAND", HLSFragmentSelector=ranged, DisplayFragmentTimestamp="ALWAYS"))[0])
+    assert usual.text.count("#EXT-X-DISCONTINUITY\n") == len(kvs.numbers) - 1 and [s.time for s in usual.segments] == [s.time for s in p.segments], "whose clock is used unless said otherwise"
+    text = requests.get(dash(kvs, PlaybackMode="ON_DEMAND", DASHFragmentSelector=ranged, DisplayFragmentTimestamp="ALWAYS"), timeout=30).text
+    assert [float(t) for t in re.findall(r'kvs:ts="([\d.]+)"', text)[: len(came)]] == [t.timestamp() for t in came]
+    replay = read(playlists(hls(kvs, PlaybackMode="LIVE_REPLAY", HLSFragmentSelector=ranged))[0])
+    assert number(replay.segments[0]) == kvs.numbers[0]
     # A range is held against where fragments begin; both ends are part of it.
     times = {"StartTimestamp": kvs.starts[1] / 1000, "EndTimestamp": kvs.starts[3] / 1000}
     some = {"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": times}
@@ -158,6 +165,8 @@ def test_what_is_wrong_is_refused(kvs):
     assert said(StreamName="s", Expires=299) == said(StreamName="s", Expires=43201) == invalid
     assert said(StreamName="s", MaxMediaPlaylistFragmentResults=5001) == invalid
     assert said(StreamName="s", PlaybackMode="ON_DEMAND") == said(StreamName="s", PlaybackMode="LIVE_REPLAY") == invalid
+    for lacking in ({}, {"FragmentSelectorType": "SERVER_TIMESTAMP"}, {"TimestampRange": {}}):
+        assert said(StreamName="s", PlaybackMode="ON_DEMAND", HLSFragmentSelector=lacking) == invalid
     assert said(**ranged("LIVE", StartTimestamp=start)) == invalid
     assert said(**ranged(StartTimestamp=start)) == invalid
     assert said(**ranged(StartTimestamp=end, EndTimestamp=start)) == invalid

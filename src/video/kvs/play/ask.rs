@@ -174,13 +174,7 @@ impl Kvs {
         let s = ask.selector.unwrap_or_default();
         let by = match s.fragment_selector_type.as_deref() {
             Some("PRODUCER_TIMESTAMP") => By::Producer,
-            Some(_) => By::Server,
-            None if mode == Mode::Live => By::Server,
-            None => {
-                return Err(error::argument(
-                    "FragmentSelectorType and TimestampRange are required in the playback modes ON_DEMAND and LIVE_REPLAY.",
-                ));
-            }
+            _ => By::Server,
         };
         let mut session = Session::new(&d.info.name, stream.info.uid, mode, by, now);
         (session.from, session.to) = {
@@ -294,7 +288,7 @@ pub(super) fn range(
         };
     }
     let Some(from) = from else {
-        return bad("StartTimestamp is required in the playback modes ON_DEMAND and LIVE_REPLAY.");
+        return bad("TimestampRange and its StartTimestamp are required in the playback modes ON_DEMAND and LIVE_REPLAY.");
     };
     match to {
         None if mode == Mode::OnDemand => bad("EndTimestamp is required in the playback mode ON_DEMAND."),
