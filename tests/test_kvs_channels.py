@@ -56,7 +56,13 @@ def test_where_a_channel_is(serve):
     ws = server.url.replace("http", "ws", 1)
     assert of() == {"HTTPS": server.url, "WSS": ws}
     asked = {"Protocols": ["WSS", "HTTPS", "WEBRTC"], "Role": "VIEWER"}
+    assert refused(of, SingleMasterChannelEndpointConfiguration=asked)[:2] == ("InvalidArgumentException", 400), "it stores nothing"
+    stream = video.create_stream(StreamName="s", DataRetentionInHours=1)["StreamARN"]
+    stores = lambda status: video.update_media_storage_configuration(ChannelARN=arn, MediaStorageConfiguration={"StreamARN": stream, "Status": status})
+    stores("ENABLED")
     assert of(SingleMasterChannelEndpointConfiguration=asked) == {"HTTPS": server.url, "WSS": ws, "WEBRTC": server.url}
+    stores("DISABLED")
+    assert refused(of, SingleMasterChannelEndpointConfiguration=asked)[0] == "InvalidArgumentException"
     assert refused(of, SingleMasterChannelEndpointConfiguration={"Protocols": ["FTP"]})[0] == "InvalidArgumentException"
     other = serve("other", "--set", 'video.endpoint="https://video.example.org"')
     video = client(other)

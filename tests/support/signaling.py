@@ -133,8 +133,10 @@ def viewer(page, server, where, client_id, offers=True):
 
 def where(server, arn, client, role):
     """What a peer asks boto3 for first: the endpoints by protocol (and the ARN), and the ICE servers as browsers want them."""
-    asked = {"Protocols": ["WSS", "HTTPS", "WEBRTC"], "Role": role}
-    listed = client(server, verify=server.data / "self-signed.pem").get_signaling_channel_endpoint(ChannelARN=arn, SingleMasterChannelEndpointConfiguration=asked)
+    video = client(server, verify=server.data / "self-signed.pem")
+    stores = video.describe_media_storage_configuration(ChannelARN=arn)["MediaStorageConfiguration"]["Status"] == "ENABLED"
+    asked = {"Protocols": ["WSS", "HTTPS", *(["WEBRTC"] if stores else [])], "Role": role}
+    listed = video.get_signaling_channel_endpoint(ChannelARN=arn, SingleMasterChannelEndpointConfiguration=asked)
     found = {e["Protocol"]: e["ResourceEndpoint"] for e in listed["ResourceEndpointList"]}
     signaling = client(server, "kinesis-video-signaling", endpoint=found["HTTPS"], verify=server.data / "self-signed.pem")
     servers = signaling.get_ice_server_config(ChannelARN=arn)["IceServerList"]

@@ -477,7 +477,8 @@ impl Kvs {
         }
     }
 
-    /// API_GetSignalingChannelEndpoint: the address that the client called, or the configured one.
+    /// API_GetSignalingChannelEndpoint: the address that the client called, or the configured one. WEBRTC, where storage
+    /// sessions are joined, only of a channel that stores its media.
     pub(super) async fn get_channel_endpoint(
         &self,
         call: Call,
@@ -485,7 +486,8 @@ impl Kvs {
         i: GetChannelEndpoint,
     ) -> Result<Endpoints, AwsError> {
         drop(permit);
-        self.document(&named(None, i.arn.as_deref())?).await?;
+        let body = parse(&self.document(&named(None, i.arn.as_deref())?).await?)?;
+        let stores = body.media.and_then(|m| m.status).as_deref() == Some("ENABLED");
         let usual = || vec!["WSS".to_owned(), "HTTPS".to_owned()];
         let mut protocols = i.config.unwrap_or_default().protocols.unwrap_or_else(usual);
         protocols.sort();
@@ -499,6 +501,9 @@ impl Kvs {
                     Some((_, rest)) => format!("wss://{rest}"),
                     None => here.clone(),
                 },
+                "WEBRTC" if !stores => {
+                    return Err(error::argument("The signaling channel is not configured for ingestion."));
+                }
                 "HTTPS" | "WEBRTC" => here.clone(),
                 _ => return Err(error::argument(format!("{protocol:?} is none of WSS, HTTPS and WEBRTC."))),
             };
