@@ -96,6 +96,9 @@ def test_tags_and_settings_are_kept_and_returned(server):
     assert "ImageGenerationConfiguration" not in video.describe_image_generation_configuration(StreamName="s")
     video.update_image_generation_configuration(StreamName="s", ImageGenerationConfiguration=images)
     assert video.describe_image_generation_configuration(StreamARN=arn)["ImageGenerationConfiguration"] == images
+    seldom = {**images, "SamplingInterval": 60_000}
+    video.update_image_generation_configuration(StreamName="s", ImageGenerationConfiguration=seldom)
+    assert video.describe_image_generation_configuration(StreamName="s")["ImageGenerationConfiguration"] == seldom
     bad = {**images, "SamplingInterval": 5}
     assert refused(video.update_image_generation_configuration, StreamName="s", ImageGenerationConfiguration=bad)[0] == "InvalidArgumentException"
     video.update_image_generation_configuration(StreamName="s")

@@ -116,6 +116,8 @@ def test_images_are_of_the_very_moment(kvs):
 def test_where_there_is_no_image(kvs):
     got = images(kvs, SECONDS - 0.5, SECONDS + 1, SamplingInterval=500)["Images"]
     assert [i.get("Error") for i in got] == [None, "NO_MEDIA", "NO_MEDIA"]
+    seldom = images(kvs, 0, 45, SamplingInterval=40_000)["Images"]
+    assert [(i["TimeStamp"].timestamp() - T0 / 1000, i.get("Error")) for i in seldom] == [(0, None), (40, "NO_MEDIA")]
     client(kvs).create_stream(StreamName="broken", DataRetentionInHours=1)
     PutMedia(kvs, "broken").send(header()).send(fragment(T0)).finish()
     assert [i["Error"] for i in images(kvs, 0, 0.3, "broken")["Images"]] == ["MEDIA_ERROR"] * 2

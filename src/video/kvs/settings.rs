@@ -106,11 +106,17 @@ impl Images {
 
     /// What the model does not say.
     pub(crate) fn further(&self) -> Result<(), String> {
-        if self.sampling_interval.is_some_and(|i| !(200..=20_000).contains(&i)) {
-            return Err("SamplingInterval must be between 200 and 20000 milliseconds.".into());
-        }
+        self.sampling_interval.map_or(Ok(()), often_enough)?;
         quality(&self.format_config)
     }
+}
+
+/// Checks a `SamplingInterval` (milliseconds), of which Amazon bounds the least alone.
+pub(crate) fn often_enough(interval: i64) -> Result<(), String> {
+    if interval < 200 {
+        return Err("SamplingInterval must be at least 200 milliseconds.".into());
+    }
+    Ok(())
 }
 
 /// Checks a `FormatConfig`.

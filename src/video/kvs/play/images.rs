@@ -16,15 +16,14 @@ use crate::{
     By, Fragment, ImageForm, VideoError,
     builder::primary,
     index::time_of,
-    kvs::{Kvs, error, input::input, settings::quality},
+    kvs::{Kvs, error, input::input, settings::{often_enough, quality}},
     mp4::damaged,
     streams::Stream,
 };
 
 static NEXT: Pattern = Pattern::new("[a-zA-Z0-9+/]+={0,2}");
-/// Milliseconds between images unless asked otherwise, and the least and the most.
+/// Milliseconds between images unless asked otherwise.
 const INTERVAL: i64 = 3000;
-const INTERVALS: std::ops::RangeInclusive<i64> = 200..=20_000;
 /// The longest range.
 const LONGEST: Duration = Duration::from_secs(300);
 /// Images of an answer unless asked otherwise.
@@ -141,9 +140,7 @@ impl Kvs {
             return Err(error::argument("EndTimestamp must be within 300 seconds of StartTimestamp."));
         }
         let interval = i.interval.unwrap_or(INTERVAL);
-        if !INTERVALS.contains(&interval) {
-            return Err(error::argument("SamplingInterval must be between 200 and 20000 milliseconds."));
-        }
+        often_enough(interval).map_err(error::argument)?;
         let stream = self.video.streams.get(&name)?;
         let page = |next| Page { stream: stream.info.uid.to_string(), start, end, interval, next };
         let begin = match &i.next_token {
