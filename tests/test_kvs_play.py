@@ -1,8 +1,11 @@
 """GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: what they answer, what players make of it, and who may see what."""
 
+import array
+import html
 import re
 from fractions import Fraction
 from urllib.parse import urljoin
+from xml.etree import ElementTree
 
 import pytest
 import requests
@@ -11,7 +14,7 @@ from support import media as recorded
 from support.browser import page_of, play_hls, quality
 from support.kvs import T0, archived, loose, put_clip, starts
 from support.m3u8 import Playlist, attributes
-from support.putmedia import END_OF_FRAGMENT, PutMedia, fragment, header
+from support.putmedia import END_OF_FRAGMENT, PutMedia, cluster, fragment, header
 from support.putmedia import track as declared
 from support.server import Server
 from support.wait import wait_until
@@ -110,6 +113,50 @@ def test_transport_streams_have_all_tracks(kvs):
     assert segment.headers["content-type"] == "video/mp2t" and len(segment.content) % 188 == 0 and segment.content[0] == 0x47
     assert recorded.frames(url) == recorded.frames(kvs.clip)
     assert recorded.packets(url, "a") == recorded.packets(kvs.clip, "a")
+
+
+def test_sound_that_has_no_form_comes_as_aac(kvs, tmp_path):
+    """G.711, which MP4 and transport streams are not played with: without seams, and where the manifest says that it is."""
+    clip = tmp_path / "g711.mkv"
+    recorded.ffmpeg("-y", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=8000", "-t", SECONDS,
+                    "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", 25, "-bf", 0, "-c:a", "pcm_mulaw", clip)
+    client(kvs).create_stream(StreamName="phone", DataRetentionInHours=1)
+    put_clip(kvs, "phone", clip)
+    urls = [hls(kvs, "phone", **whole()), hls(kvs, "phone", **whole(ContainerFormat="MPEG_TS")), dash(kvs, "phone", **whole("DASH"))]
+    for url in urls:
+        said = requests.get(url, timeout=30).text
+        assert "mp4a.40.2" in said and "left out" not in said
+        # FFmpeg ends DASH with the track that ends first: the sound, by two packets.
+        shown, want = recorded.frames(url), recorded.frames(clip)
+        assert shown == want[:len(shown)] and len(want) - len(shown) <= (7 if "/dash/" in url else 0)
+        loud = array.array("h", recorded.ffmpeg("-i", url, "-map", "0:a:0", "-ac", 1, "-ar", 8000, "-f", "s16le", "pipe:1"))
+        assert abs(len(loud) / 8000 - SECONDS) < 0.5
+        # Of each twentieth of a second but at the ends.
+        powers = [sum(x * x for x in loud[i:i + 400]) / 400 for i in range(4000, len(loud) - 6000, 400)]
+        assert min(powers) > 0.7 * max(powers) > 1e5, "there are holes"
+    track = requests.get(urls[2], timeout=30).text.split("<AdaptationSet ")[2]
+    assert 'timescale="8000"' in track and 'audioSamplingRate="8000"' in track
+    segments = [html.unescape(u) for u in re.findall(r'<SegmentURL media="([^"]+)"', track)]
+    listed = [(int(t), int(d)) for t, d in re.findall(r'<S t="(\d+)" d="(\d+)"', track)]
+    assert len(segments) == len(listed) == SECONDS
+    assert all(t + d == after for (t, d), (after, _) in zip(listed, listed[1:]))
+    for uri, (t, d) in zip(segments, listed):
+        made = requests.get(urljoin(urls[2], uri), timeout=30).content
+        at = made.index(b"tfdt")
+        assert made[at + 4] == 1 and int.from_bytes(made[at + 8:at + 16], "big") == t
+        at = made.index(b"trun")
+        assert int.from_bytes(made[at + 8:at + 12], "big") * 1024 == d
+
+
+def test_what_is_left_out_is_named_with_what_would_do(kvs):
+    client(kvs).create_stream(StreamName="mixed", DataRetentionInHours=1)
+    sound = declared(2, "A_AAC", 2, bytes.fromhex("1588"))
+    p = PutMedia(kvs, "mixed").send(header(declared(1, "V_VP8"), sound))
+    p.send(cluster(T0, [(1, 0, b"\x10\x02\x00\x9d\x01\x2a\x40\x01\xf0\x00" + b"x" * 50, True), *((2, n * 20, b"\x21\x10\x04\x60\x8c\x1c", True) for n in range(10))])).finish()
+    for url in (hls(kvs, "mixed", **whole()), hls(kvs, "mixed", **whole(ContainerFormat="MPEG_TS")), dash(kvs, "mixed", **whole("DASH"))):
+        said = requests.get(url, timeout=30).text
+        assert re.search(r"track 1 \(VP8\) is left out: .*WHEP.*GetClip.*GetMedia", said) and "session with" not in said, said
+    ElementTree.fromstring(said)
 
 
 def test_discontinuities_times_and_how_many(kvs):

@@ -71,6 +71,28 @@ pub(crate) struct Made {
 }
 
 impl Made {
+    /// When a fragment's segment begins and how long it lasts, in the made track's ticks.
+    pub fn times(&self, entry: &TrackEntry) -> (i64, u64) {
+        let Span { first, last } = self.span(entry);
+        let ticks = |packets: i64| packets.saturating_mul(self.ticks.into());
+        (ticks(first), u64::try_from(ticks(last - first + 1)).unwrap_or(0))
+    }
+
+    fn span(&self, entry: &TrackEntry) -> Span {
+        let end = entry.first_dts.saturating_add_unsigned(entry.duration);
+        let samples = |ticks| at(ticks, entry.timescale, self.rate);
+        Span::of(samples(entry.first_dts), samples(end), self.packet)
+    }
+
+    /// Packets as samples, each with its bytes.
+    pub fn pieces(&self, packets: &[(i64, Bytes)]) -> Vec<fmp4::Piece> {
+        let piece = |(k, data): &(i64, Bytes)| fmp4::Piece {
+            sample: sample(self, *k, 0, data.len()),
+            data: data.clone(),
+        };
+        packets.iter().map(piece).collect()
+    }
+
     /// Bits a second, about.
     pub fn bits(&self) -> u64 {
         u64::from(self.channels) * if self.rate > 16_000 { 64_000 } else { 32_000 }
@@ -107,22 +129,17 @@ pub(crate) fn made(track: &Track, audio: Audio) -> Option<Made> {
     Some(Made { track, codec, rate, channels, packet: packet.into(), ticks: packet, before: AAC_BEFORE })
 }
 
-/// Whether sessions may carry a track, and if not, in words why.
-pub(crate) fn why_not(track: &Track, audio: Audio) -> Option<String> {
-    if mp4::carries(track) || made(track, audio).is_some() {
-        return None;
-    }
+/// In words why a session has not a track that it cannot carry.
+pub(crate) fn why_not(track: &Track) -> String {
     let name = media::codec_name(track);
-    if track.codec == Codec::VP8 {
-        let why = "browsers play VP8 by WebRTC alone: watch it live by WHEP, or export it as a file";
-        return Some(format!("track {} ({name}) is left out: {why}", track.id));
-    }
-    Some(match made(track, Audio::Aac) {
-        Some(_) => {
-            format!("track {} ({name}) is left out: ask for a session with \"audio\": \"aac\"", track.id)
+    let why = match made(track, Audio::Aac) {
+        _ if track.codec == Codec::VP8 => {
+            "browsers play VP8 by WebRTC alone: watch it live by WHEP, or export it as a file"
         }
-        None => format!("track {} ({name}) is left out: it cannot be played", track.id),
-    })
+        Some(_) => "ask for a session with \"audio\": \"aac\"",
+        None => "it cannot be played",
+    };
+    format!("track {} ({name}) is left out: {why}", track.id)
 }
 
 type Key = (StreamUid, u64, u8, Codec);
@@ -179,10 +196,7 @@ impl Video {
         made: &Made,
     ) -> Result<Vec<Bytes>, VideoError> {
         let packets = self.sound_packets(stream, f, entry, made).await?;
-        let pieces: Vec<_> = packets
-            .iter()
-            .map(|(k, data)| fmp4::Piece { sample: sample(made, *k, 0, data.len()), data: data.clone() })
-            .collect();
+        let pieces = made.pieces(&packets);
         let damaged = mp4::damaged(stream.name(), f.position());
         fmp4::segment(entry.ordinal as u32, &[fmp4::Run { track: &made.track, pieces: &pieces }])
             .map_err(damaged)
@@ -217,9 +231,7 @@ impl Video {
             ));
         };
         let (rate, channels) = (made.rate, made.channels);
-        let end = entry.first_dts.saturating_add_unsigned(entry.duration);
-        let (begin, end) = (at(entry.first_dts, entry.timescale, rate), at(end, entry.timescale, rate));
-        let span = Span::of(begin, end, made.packet);
+        let span = made.span(entry);
         let range = span.samples(made.packet, made.before);
         if range.end - range.start > i64::from(rate) * MAX_SECONDS {
             return Err(VideoError::NoMedia(format!("fragment {} has too much sound", f.position())));

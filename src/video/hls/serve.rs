@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use log::{Query, SharedLog};
+use media::Track;
 use world::Timestamp;
 
 use crate::{
@@ -87,6 +88,7 @@ pub(crate) async fn multivariant_playlist(
     let latest = shown.growth == Growth::Sliding && shown.start.is_none();
     let of = |t: &TrackEntry| wanted(t, session);
     let (renditions, left_out) = renditions(s, tables, &shown.items, latest, session.audio, of).await?;
+    let left_out: Vec<String> = left_out.iter().map(|t| sound::why_not(t)).collect();
     let uri = |track| format!("{track}.m3u8");
     multivariant(&renditions, &left_out, uri).ok_or_else(|| match &left_out[..] {
         [] => nothing(s, session),
@@ -94,7 +96,7 @@ pub(crate) async fn multivariant_playlist(
     })
 }
 
-/// The tracks that fragments have, by id, and what cannot be played of them. A track is described as it is in the first
+/// The tracks that fragments have, by id, and those that cannot be played. A track is described as it is in the first
 /// or, with `latest`, the last fragment that has it.
 pub(crate) async fn renditions(
     s: &Source<'_>,
@@ -103,7 +105,7 @@ pub(crate) async fn renditions(
     latest: bool,
     audio: Audio,
     wanted: impl Fn(&TrackEntry) -> bool,
-) -> Result<(Vec<Rendition>, Vec<String>), VideoError> {
+) -> Result<(Vec<Rendition>, Vec<Arc<Track>>), VideoError> {
     let mut found: Vec<Found> = Vec::new();
     for f in items {
         for t in f.entry.tracks.iter().filter(|t| wanted(t)) {
@@ -144,7 +146,7 @@ pub(crate) async fn renditions(
                 None if mp4::carries(&track) => {
                     renditions.push(Rendition { track, peak: k.peak.max(average), average, fps });
                 }
-                None => left_out.extend(sound::why_not(&track, audio)),
+                None => left_out.push(track),
             }
         }
     }

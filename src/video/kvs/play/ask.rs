@@ -18,7 +18,7 @@ use crate::{
         Kvs, error,
         input::{Selector, input},
     },
-    mp4,
+    mp4, sound,
     streams::Stream,
 };
 
@@ -230,6 +230,10 @@ impl Kvs {
         let mut any = false;
         for t in &f.entry.tracks {
             let Some(track) = v.tables.track(&v.log, stream, f, t.init).await? else { continue };
+            if let Some(made) = sound::made(&track, self.audio(transport)) {
+                any |= !transport || media::ts::carries(&made.track);
+                continue;
+            }
             // What a producer calls by a name that is known, with a configuration that cannot be read.
             let bad = track.codec == Codec::Other(*b"bad ");
             // The service plays H.264, H.265 and AAC; what else players have is played, too.
@@ -255,10 +259,18 @@ impl Kvs {
         if any {
             return Ok(());
         }
+        let can = match transport {
+            true => {
+                "MPEG_TS has H.264 or H.265 and AAC (FRAGMENTED_MP4 and MPEG-DASH also VP9, AV1 and Opus)"
+            }
+            false => "H.264, H.265, VP9, AV1, AAC, Opus and G.711 can",
+        };
         Err(AwsError::new(
             "UnsupportedStreamMediaTypeException",
-            "The type of the media cannot be determined from the codec IDs of the tracks in the first fragment of the \
-             session, or cannot be played: H.264 or H.265 and AAC can.",
+            format!(
+                "The type of the media cannot be determined from the codec IDs of the tracks in the first fragment \
+                 of the session, or cannot be played: {can}. GetMedia gives all that was put, as it is."
+            ),
         ))
     }
 }
@@ -288,7 +300,9 @@ pub(super) fn range(
         };
     }
     let Some(from) = from else {
-        return bad("TimestampRange and its StartTimestamp are required in the playback modes ON_DEMAND and LIVE_REPLAY.");
+        return bad(
+            "TimestampRange and its StartTimestamp are required in the playback modes ON_DEMAND and LIVE_REPLAY.",
+        );
     };
     match to {
         None if mode == Mode::OnDemand => bad("EndTimestamp is required in the playback mode ON_DEMAND."),

@@ -12,6 +12,7 @@ use media::Kind;
 use world::Timestamp;
 
 use super::{
+    forms::Forms,
     hls::init_uri,
     session::{Mode, Session},
     window::{Run, Shown, goes_on, there},
@@ -75,12 +76,22 @@ fn microseconds(ticks: u64, timescale: u32) -> Duration {
     Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
 }
 
-/// Renders it; `renditions` describe the tracks. `None` without anything to play.
+/// The tracks of a manifest.
+pub(super) struct Tracks {
+    /// Those that are described.
+    pub renditions: Vec<Rendition>,
+    /// Why others are not, each in a sentence.
+    pub left_out: Vec<String>,
+    /// What they go out as.
+    pub forms: Forms,
+}
+
+/// Renders it. `None` without anything to play.
 pub(super) fn manifest(
     session: &Session,
     stream: &Stream,
     token: &str,
-    renditions: &[Rendition],
+    tracks: &Tracks,
     shown: &Shown,
     now: Timestamp,
 ) -> Option<String> {
@@ -95,8 +106,8 @@ pub(super) fn manifest(
         let (from, start) =
             (begins(first), if live { there(first).since(session.origin).max(at) } else { at });
         starts.push(start);
-        let tracks = p.items.iter().flat_map(|f| &f.entry.tracks);
-        at = start + lasts(from, tracks).max(last.end(By::Producer).since(from));
+        let all = p.items.iter().flat_map(|f| &f.entry.tracks);
+        at = start + lasts(from, all).max(last.end(By::Producer).since(from));
     }
     let mut out = String::with_capacity(2048 + shown.items.len() * 600);
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -127,10 +138,14 @@ pub(super) fn manifest(
         let _ = write!(out, " mediaPresentationDuration=\"{}\"", iso(at));
     }
     out.push_str(">\n");
+    for l in &tracks.left_out {
+        // Names of codecs come from producers; two hyphens end a comment.
+        let _ = writeln!(out, "<!-- {} -->", l.replace('-', "\u{2010}"));
+    }
     for (p, start) in periods.iter().zip(&starts) {
         let _ = writeln!(out, " <Period id=\"{}\" start=\"{}\">", p.run.number, iso(*start));
-        for r in renditions {
-            set(&mut out, session, stream, token, r, p);
+        for r in &tracks.renditions {
+            set(&mut out, session, stream, token, (r, &tracks.forms), p);
         }
         out.push_str(" </Period>\n");
     }
@@ -139,10 +154,17 @@ pub(super) fn manifest(
 }
 
 /// One track of a Period, if it is there.
-fn set(out: &mut String, session: &Session, stream: &Stream, token: &str, r: &Rendition, p: &Period) {
+fn set(
+    out: &mut String,
+    session: &Session,
+    stream: &Stream,
+    token: &str,
+    (r, forms): (&Rendition, &Forms),
+    p: &Period,
+) {
     let id = r.track.id;
     let entries: Vec<(&Arc<Fragment>, &TrackEntry)> =
-        p.items.iter().filter_map(|f| Some((f, f.entry.track(id).filter(|t| t.mp4)?))).collect();
+        p.items.iter().filter_map(|f| Some((f, f.entry.track(id).filter(|t| forms.plays(t))?))).collect();
     let begin = entries.iter().position(|(f, t)| !t.video || f.entry.independent).unwrap_or(entries.len());
     let entries = entries.get(begin..).unwrap_or_default();
     let Some((_, first)) = entries.first() else { return };
@@ -174,23 +196,20 @@ fn set(out: &mut String, session: &Session, stream: &Stream, token: &str, r: &Re
             channels.max(1)
         );
     }
+    let (timescale, ..) = forms.times(first);
     let _ = writeln!(
         out,
         "    <SegmentList timescale=\"{}\" presentationTimeOffset=\"{}\">\n     <Initialization sourceURL=\"{}\"/>\n     \
          <SegmentTimeline>",
-        first.timescale,
-        ticks_of(begins(&p.run.first), first.timescale),
+        timescale,
+        ticks_of(begins(&p.run.first), timescale),
         xml(&init_uri(token, id, first.init)),
     );
     for (i, (f, t)) in entries.iter().enumerate() {
         // What overlaps ends where the next begins.
-        let next = entries.get(i + 1).and_then(|(_, n)| u64::try_from(n.first_dts - t.first_dts).ok());
-        let _ = write!(
-            out,
-            "      <S t=\"{}\" d=\"{}\"",
-            t.first_dts,
-            t.duration.min(next.unwrap_or(u64::MAX)).max(1)
-        );
+        let (_, begin, lasts) = forms.times(t);
+        let next = entries.get(i + 1).and_then(|(_, n)| u64::try_from(forms.times(n).1 - begin).ok());
+        let _ = write!(out, "      <S t=\"{begin}\" d=\"{}\"", lasts.min(next.unwrap_or(u64::MAX)).max(1));
         if session.times {
             let _ = write!(out, " kvs:ts=\"{}\"", find::seconds(find::start(f, session.by)));
         }

@@ -6,6 +6,7 @@ use media::Kind;
 use world::Timestamp;
 
 use super::{
+    forms::Forms,
     session::{Mode, Session},
     window::{Shown, cut},
 };
@@ -32,14 +33,10 @@ pub(super) fn master(
         return multivariant(renditions, left_out, uri);
     }
     // One playlist, whose segments have all tracks.
-    let (all, not): (Vec<_>, Vec<_>) = renditions.iter().cloned().partition(|r| media::ts::carries(&r.track));
-    let bits = |f: fn(&Rendition) -> u64| all.iter().map(f).sum::<u64>() * 11 / 10 + 10_000;
-    let codecs: Vec<_> = all.iter().map(|r| media::codec_string(&r.track)).collect();
+    let bits = |f: fn(&Rendition) -> u64| renditions.iter().map(f).sum::<u64>() * 11 / 10 + 10_000;
+    let codecs: Vec<_> = renditions.iter().map(|r| media::codec_string(&r.track)).collect();
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
-    let more = not.iter().map(|r| {
-        format!("track {} ({}): not in MPEG transport streams", r.track.id, media::codec_name(&r.track))
-    });
-    for l in left_out.iter().cloned().chain(more) {
+    for l in left_out {
         let _ = writeln!(out, "# {l}");
     }
     let (peak, average) = (bits(|r| r.peak), bits(|r| r.average));
@@ -49,7 +46,7 @@ pub(super) fn master(
         peak.max(average),
         codecs.join(",")
     );
-    if let Some(r) = all.iter().find(|r| r.track.is_video()) {
+    if let Some(r) = renditions.iter().find(|r| r.track.is_video()) {
         if let Kind::Video { width: width @ 1.., height: height @ 1.. } = r.track.kind {
             let _ = write!(out, ",RESOLUTION={width}x{height}");
         }
@@ -58,7 +55,7 @@ pub(super) fn master(
         }
     }
     let _ = writeln!(out, "\ngetHLSMediaPlaylist.m3u8?SessionToken={token}");
-    (!all.is_empty()).then_some(out)
+    (!renditions.is_empty()).then_some(out)
 }
 
 /// A track's media playlist; without a track, that of transport streams. `None` without a single entry.
@@ -68,10 +65,15 @@ pub(super) fn media(
     token: &str,
     track: Option<u8>,
     shown: &Shown,
+    forms: &Forms,
 ) -> Option<String> {
     let of = |f: &Arc<Fragment>| match track {
-        Some(id) => f.entry.track(id).filter(|t| t.mp4).map(|t| (t.seconds(), Some((id, t.init)), t.video)),
-        None => f.entry.tracks.iter().any(|t| t.mp4).then(|| (f.duration().as_secs_f64(), None, true)),
+        Some(id) => {
+            f.entry.track(id).filter(|t| forms.plays(t)).map(|t| (t.seconds(), Some((id, t.init)), t.video))
+        }
+        None => {
+            f.entry.tracks.iter().any(|t| forms.plays(t)).then(|| (f.duration().as_secs_f64(), None, true))
+        }
     };
     let mut cuts = shown.slid.cuts;
     let mut before: Option<&Arc<Fragment>> = None;

@@ -20,11 +20,12 @@ use super::{
     window::{self, Shown},
 };
 use crate::{
-    Audio, Frames, VideoError,
+    Frames, VideoError,
     hls::{Segment, multivariant::Rendition, renditions},
     http::{Answer, CHANGES, FIXED, cors, mp4, sent, set},
     index::InitHash,
     kvs::Kvs,
+    sound,
     streams::Stream,
 };
 
@@ -63,8 +64,12 @@ fn text(body: String, kind: &'static str, session: &Session) -> Response {
     r
 }
 
-fn nothing(stream: &Stream) -> VideoError {
-    VideoError::NoMedia(format!("video stream {:?} has nothing to play in this session", stream.name()))
+fn nothing(stream: &Stream, left_out: &[String]) -> VideoError {
+    let name = stream.name();
+    VideoError::NoMedia(match left_out {
+        [] => format!("video stream {name:?} has nothing to play in this session"),
+        all => format!("video stream {name:?}: {}", all.join("; ")),
+    })
 }
 
 impl Kvs {
@@ -80,8 +85,14 @@ impl Kvs {
     ) -> Result<(Vec<Rendition>, Vec<String>), VideoError> {
         let v = &self.video;
         let items = &shown.items[..shown.items.len().min(SAMPLED)];
-        let latest = session.mode == Mode::Live;
-        renditions(&v.source(stream), &v.tables, items, latest, Audio::AsIs, |_| true).await
+        let (latest, audio) = (session.mode == Mode::Live, self.audio(session.transport));
+        let (mut all, mut left_out) =
+            renditions(&v.source(stream), &v.tables, items, latest, audio, |_| true).await?;
+        if session.transport {
+            let not = all.extract_if(.., |r| !media::ts::carries(&r.track));
+            left_out.extend(not.map(|r| r.track));
+        }
+        Ok((all, left_out.iter().map(|t| self.why_not(t, session.transport)).collect()))
     }
 }
 
@@ -90,7 +101,7 @@ async fn master(State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
     let shown = k.shown(&session, &stream).await?;
     let (renditions, left_out) = k.renditions(&session, &stream, &shown).await?;
     let made = hls::master(&session, &q.session_token, &renditions, &left_out);
-    Ok(text(made.ok_or_else(|| nothing(&stream))?, "application/vnd.apple.mpegurl", &session))
+    Ok(text(made.ok_or_else(|| nothing(&stream, &left_out))?, "application/vnd.apple.mpegurl", &session))
 }
 
 async fn playlist(State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
@@ -101,17 +112,23 @@ async fn playlist(State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
         (false, None) => return Err(ApiError::bad_request("TrackNumber is missing")),
     };
     let shown = k.shown(&session, &stream).await?;
-    let made = hls::media(&session, &stream, &q.session_token, track, &shown);
-    Ok(text(made.ok_or_else(|| nothing(&stream))?, "application/vnd.apple.mpegurl", &session))
+    let forms = k.forms(&session, &stream, &shown).await?;
+    let made = hls::media(&session, &stream, &q.session_token, track, &shown, &forms);
+    Ok(text(made.ok_or_else(|| nothing(&stream, &[]))?, "application/vnd.apple.mpegurl", &session))
 }
 
 async fn manifest(State(k): State<Kvs>, Query(q): Query<Named>) -> Answer {
     let (session, stream) = opened(&k, Kind::Dash, &q.session_token)?;
     let shown = k.shown(&session, &stream).await?;
-    let (renditions, _) = k.renditions(&session, &stream, &shown).await?;
+    let (renditions, left_out) = k.renditions(&session, &stream, &shown).await?;
+    if renditions.is_empty() {
+        return Err(nothing(&stream, &left_out).into());
+    }
+    let forms = k.forms(&session, &stream, &shown).await?;
+    let tracks = dash::Tracks { renditions, left_out, forms };
     let now = k.video.world.clock.now();
-    let made = dash::manifest(&session, &stream, &q.session_token, &renditions, &shown, now);
-    Ok(text(made.ok_or_else(|| nothing(&stream))?, "application/dash+xml", &session))
+    let made = dash::manifest(&session, &stream, &q.session_token, &tracks, &shown, now);
+    Ok(text(made.ok_or_else(|| nothing(&stream, &[]))?, "application/dash+xml", &session))
 }
 
 async fn init(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>, headers: HeaderMap) -> Answer {
@@ -137,7 +154,7 @@ async fn init(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>, headers:
             stream.name()
         ))
     })?;
-    let segment = Segment::Whole(vec![k.video.init_of(&track, Audio::AsIs)?]);
+    let segment = Segment::Whole(vec![k.video.init_of(&track, k.audio(false))?]);
     Ok(sent(&k.video, &stream, segment, &headers, &format!("\"i{:016x}\"", hash.0), mp4(true)))
 }
 
@@ -161,7 +178,7 @@ async fn media(kind: Kind, State(k): State<Kvs>, Query(q): Query<Named>, headers
     let (session, stream) = opened(&k, kind, &q.session_token)?;
     let Some(id) = q.track_number else { return Err(ApiError::bad_request("TrackNumber is missing")) };
     let f = named(&k, &session, &stream, &q).await?;
-    let (segment, video) = k.video.segment_of(&stream, &f, id, Audio::AsIs, Frames::All).await?;
+    let (segment, video) = k.video.segment_of(&stream, &f, id, k.audio(false), Frames::All).await?;
     Ok(sent(&k.video, &stream, segment, &headers, &format!("\"{}-{id}\"", f.position()), mp4(video)))
 }
 
@@ -170,12 +187,25 @@ async fn transport(State(k): State<Kvs>, Query(q): Query<Named>, headers: Header
     let f = named(&k, &session, &stream, &q).await?;
     let v = &k.video;
     let table = v.tables.get(&v.log, &stream, &f).await.map_err(ApiError::from)?;
+    let bad = crate::mp4::damaged(stream.name(), f.position());
+    // Sound first: who makes it waits for a turn of its own.
+    let mut sounds = Vec::new();
+    for t in &table.tracks {
+        let made = sound::made(t, k.audio(true)).filter(|made| media::ts::carries(&made.track));
+        if let (Some(made), Some(entry)) = (made, f.entry.track(t.id)) {
+            let packets = v.sound_packets(&stream, &f, entry, &made).await?;
+            sounds.push((made.pieces(&packets), made.track));
+        }
+    }
     let _one = v.rewriting.acquire().await.map_err(|e| VideoError::Busy(e.to_string()))?;
     let payload = v.log.read_payload(&f.payload, 0..f.media_len()).await.map_err(|e| stream.log_error(e))?;
-    let bad = crate::mp4::damaged(stream.name(), f.position());
     let mut parts = Vec::with_capacity(table.tracks.len());
-    for t in table.tracks.iter().filter(|t| media::ts::carries(t)) {
-        parts.push((t, media::fmp4::pieces(&table, &payload, t.id).map_err(&bad)?));
+    for t in &table.tracks {
+        if let Some((pieces, track)) = sounds.iter().find(|(_, track)| track.id == t.id) {
+            parts.push((track, pieces.clone()));
+        } else if media::ts::carries(t) {
+            parts.push((&**t, media::fmp4::pieces(&table, &payload, t.id).map_err(&bad)?));
+        }
     }
     let runs: Vec<_> = parts.iter().map(|(track, pieces)| media::fmp4::Run { track, pieces }).collect();
     let segment = Segment::Whole(vec![media::ts::segment(&runs).map_err(&bad)?]);

@@ -16,7 +16,11 @@ use crate::{
     By, Fragment, ImageForm, VideoError,
     builder::primary,
     index::time_of,
-    kvs::{Kvs, error, input::input, settings::{often_enough, quality}},
+    kvs::{
+        Kvs, error,
+        input::input,
+        settings::{often_enough, quality},
+    },
     mp4::damaged,
     streams::Stream,
 };

@@ -8,6 +8,7 @@
 mod ask;
 mod clip;
 mod dash;
+mod forms;
 mod hls;
 mod http;
 mod images;
