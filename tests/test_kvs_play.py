@@ -202,6 +202,15 @@ def test_dash_manifests(kvs):
     assert "kvs:" not in text.replace("xmlns:kvs", "") and text.count("<S ") == 4
 
 
+def test_ffmpeg_opens_manifests_at_addresses_of_any_length(kvs, clips):
+    """It has room for a segment's address by the length of the manifest's, in steps of 64 letters."""
+    client(kvs).create_stream(StreamName="mute", DataRetentionInHours=1)
+    put_clip(kvs, "mute", clips(seconds=2))
+    url = dash(kvs, "mute", **whole("DASH"))
+    for more in range(1, 65, 9):
+        assert recorded.packets(url.replace("://", f"://{'u' * more}@")) == 50
+
+
 def test_what_is_wrong_is_refused(kvs):
     ask = loose(kvs).get_hls_streaming_session_url
     video = client(kvs)

@@ -172,7 +172,8 @@ fn set(
     let _ = write!(
         out,
         "  <AdaptationSet id=\"{id}\" contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" \
-         startWithSAP=\"1\">\n   <Representation id=\"{id}\" bandwidth=\"{}\" codecs=\"{}\"",
+         startWithSAP=\"1\">\n   <Representation id=\"{}\" bandwidth=\"{}\" codecs=\"{}\"",
+        named(id),
         r.peak.max(r.average).max(1),
         media::codec_string(&r.track),
     );
@@ -226,6 +227,12 @@ fn set(
         let _ = writeln!(out, "     <SegmentURL media=\"{}\"/>", xml(&uri));
     }
     out.push_str("    </SegmentList>\n   </Representation>\n  </AdaptationSet>\n");
+}
+
+/// A Representation's id, of more than 64 letters: FFmpeg holds room for addresses that are so much longer than the
+/// manifest's own as this is, in steps of 64, and cuts off what is longer. Segments' are longer by 81.
+fn named(track: u8) -> String {
+    format!("track-{track:0>60}")
 }
 
 /// `PT1.500000S`
