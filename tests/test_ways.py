@@ -10,11 +10,11 @@ import requests
 
 from support import media, webrtc
 from support.browser import FLAGS, play_hls, quality
-from support.kvs import archived, put_clip
+from support.kvs import archived, put_clip, putting_live
 from support.media import ffmpeg_publisher, running
 from support.server import Server, run
 from support.wait import wait_until
-from test_kvs import client
+from test_kvs import client, refused
 
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--allow-loopback-in-peer-connection"]
 
@@ -43,7 +43,13 @@ OUT = {
     ("G.711", "HLS"): None,
     ("G.711", "HLS with AAC"): "aac",
     ("Opus", "HLS with AAC"): "aac",
+    # What AWS's sessions have no form for is made into what they have.
+    ("G.711", "DASH"): "aac",
+    ("G.711", "MPEG_TS"): "aac",
+    ("Opus", "MPEG_TS"): "aac",
 }
+#: Pictures that AWS's sessions have no form for.
+NONE = {"DASH": ("VP8",), "MPEG_TS": ("VP8", "VP9", "AV1")}
 #: By WHEP, in Chromium: played, or refused with these words; of sound, whether it is sent.
 WHEP = {
     "H.264": True,
@@ -51,6 +57,7 @@ WHEP = {
     "H.265": "HLS",
     "VP8": True,
     "VP9": True,
+    "AV1": True,
     "Opus": True,
     "G.711": True,
     "AAC": False,
@@ -92,7 +99,19 @@ def world(tmp_path_factory, clips):
                 streams[name] = True
             return name
 
-        server.stream = stream
+        @contextlib.contextmanager
+        def live(codec, way):
+            """The name of a stream to which somebody publishes."""
+            if way == "RTSP":
+                yield stream(codec, way)
+                return
+            name = f"live-{NAMES[codec]}-{'b' if 'B-frames' in codec else 'p'}"
+            client(server).create_stream(StreamName=name, DataRetentionInHours=24)
+            with putting_live(server, name, clip(codec)) as p:
+                p.wait("PERSISTED")
+                yield name
+
+        server.stream, server.live_stream = stream, live
         yield server
 
 
@@ -126,8 +145,19 @@ def has_no_playlist(server, url, sound=()):
     assert not sound or codecs(url) == set(sound)
 
 
+def aws_session(server, name, out):
+    """The URL of all that is recorded, as AWS's clients ask for it."""
+    recorded = server.call("GET", f"/v1/streams/{name}")["recorded"]
+    between = {"StartTimestamp": recorded["from"], "EndTimestamp": recorded["to"]}
+    kind = "DASH" if out == "DASH" else "HLS"
+    ask = {"PlaybackMode": "ON_DEMAND", f"{kind}FragmentSelector": {"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": between}}
+    if kind == "DASH":
+        return archived(server).get_dash_streaming_session_url(StreamName=name, **ask)["DASHStreamingSessionURL"]
+    return archived(server).get_hls_streaming_session_url(StreamName=name, ContainerFormat=out, **ask)["HLSStreamingSessionURL"]
+
+
 @pytest.mark.parametrize("codec,way", CELLS)
-@pytest.mark.parametrize("out", ["HLS", "HLS with AAC", "MP4", "Matroska"])
+@pytest.mark.parametrize("out", ["HLS", "HLS with AAC", "DASH", "MPEG_TS", "MP4", "Matroska"])
 def test_recordings(world, tmp_path, codec, way, out):
     name = world.stream(codec, way)
     want = {"h264" if codec in SOUND else NAMES[codec]}
@@ -142,6 +172,12 @@ def test_recordings(world, tmp_path, codec, way, out):
         if codec in SOUND and len(want) == 1:
             # Refused with the reason and what would do.
             assert "is left out" in said and '"aac"' in said, said
+    elif out in NONE:
+        if codec in NONE[out]:
+            code, status, said = refused(lambda: aws_session(world, name, out))
+            assert (code, status) == ("UnsupportedStreamMediaTypeException", 400) and "GetMedia" in said and (out == "DASH" or "FRAGMENTED_MP4" in said), said
+            return
+        assert codecs(aws_session(world, name, out)) == want
     else:
         file = tmp_path / ("out.mp4" if out == "MP4" else "out.mkv")
         r = run("export", name, file, "--from", "0", "--data", world.data, "--json")
@@ -149,9 +185,13 @@ def test_recordings(world, tmp_path, codec, way, out):
         assert codecs(file) == want and json.loads(r.stdout)["leftOut"] == []
 
 
-@pytest.mark.parametrize("codec", WHEP)
-def test_live_by_whep(world, page, codec):
-    name = world.stream(codec, "RTSP")
+@pytest.mark.parametrize("codec,way", [(codec, way) for codec in WHEP for way in ("RTSP", "PutMedia") if (codec, way) != ("AV1", "RTSP")])
+def test_live_by_whep(world, page, codec, way):
+    with world.live_stream(codec, way) as name:
+        watched(world, page, codec, name)
+
+
+def watched(world, page, codec, name):
     key = f"{world.key}:{world.secret}"
     ask = lambda: webrtc.watch(page, world, name, key, sound=True)
     expected = WHEP[codec]
