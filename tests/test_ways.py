@@ -268,3 +268,27 @@ def test_by_whip(world, browser, tmp_path, codec):
     for file in files:
         assert codecs(file) == want and media.packets(file) >= 40
         media.ffmpeg("-xerror", "-err_detect", "explode", "-i", file, "-map", "0:v", "-f", "null", "-")
+
+
+@pytest.mark.parametrize("law,name", [("PCMU", "pcm_mulaw"), ("PCMA", "pcm_alaw")])
+def test_telephone_sound_by_whip(world, browser, tmp_path, law, name):
+    """A browser that sends G.711: another hears it as it is, it is exported as it is, and playlists have it as AAC."""
+    stream, key = f"whip-{law.lower()}", f"{world.key}:{world.secret}"
+    world.add_push(stream)
+    with contextlib.closing(browser.new_context()) as context:
+        answer = webrtc.publish(webrtc.page(context, world), world, stream, key, "video/H264", heard=f"audio/{law}")
+        assert answer["status"] == 201, answer
+        viewer = webrtc.page(context, world)
+        wait_until("somebody publishes", lambda: world.camera(stream)["state"] == "running")
+        assert webrtc.watch(viewer, world, stream, key, sound=True)["status"] == 201
+        heard = wait_until("there is sound", lambda: (s := webrtc.stats(viewer))["sound"] > 20 and s)
+        assert heard["heard"] == f"audio/{law}"
+        wait_until("it is recorded", lambda: len(world.fragments(stream)) >= 2)
+        requests.delete(world.url + answer["location"], timeout=20).raise_for_status()
+        world.quiet(stream)
+    assert codecs(world.whole(stream)) == {"h264"} and codecs(world.whole(stream, audio="aac")) == {"h264", "aac"}
+    for form in ("mp4", "mkv"):
+        file = tmp_path / f"out.{form}"
+        r = run("export", stream, file, "--from", "0", "--data", world.data, "--json")
+        assert r.returncode == 0, r.stderr
+        assert codecs(file) == {"h264", name} and media.packets(file, "a") >= 40

@@ -18,13 +18,14 @@ WATCH = """async ([url, token, sound, wanted, tcp]) => {
   return await window.agree(pc, url, token, tcp);
 }"""
 
-PUBLISH = """async ([url, token, wanted, sound, tcp]) => {
+PUBLISH = """async ([url, token, wanted, sound, tcp, heard]) => {
   const pc = new RTCPeerConnection();
   window.pc = pc;
   const media = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 180, frameRate: 25 }, audio: sound });
   for (const track of media.getTracks()) {
     const t = pc.addTransceiver(track, { direction: 'sendonly', streams: [media] });
-    if (track.kind === 'video' && wanted) t.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter((c) => c.mimeType === wanted));
+    const only = track.kind === 'video' ? wanted : heard;
+    if (only) t.setCodecPreferences(RTCRtpSender.getCapabilities(track.kind).codecs.filter((c) => c.mimeType === only));
   }
   await pc.setLocalDescription();
   return await window.agree(pc, url, token, tcp);
@@ -65,7 +66,7 @@ STATS = """async () => {
   for (const s of report.values()) {
     if (s.type === 'inbound-rtp') out.bytes += s.bytesReceived;
     if (s.type === 'inbound-rtp' && s.kind === 'video') { out.frames = s.framesDecoded; out.codec = report.get(s.codecId)?.mimeType ?? null; out.width = s.frameWidth; }
-    if (s.type === 'inbound-rtp' && s.kind === 'audio') out.sound = s.packetsReceived;
+    if (s.type === 'inbound-rtp' && s.kind === 'audio') { out.sound = s.packetsReceived; out.heard = report.get(s.codecId)?.mimeType ?? null; }
     if (s.type === 'outbound-rtp' && s.kind === 'video') { out.sent = s.framesEncoded; out.plis = s.pliCount; }
     if (s.type === 'candidate-pair' && s.nominated) out.protocol = report.get(s.remoteCandidateId)?.protocol ?? out.protocol;
   }
@@ -85,8 +86,8 @@ def watch(page, server, name, token, sound=False, codec=None, tcp=False):
     return page.evaluate(WATCH, [f"{server.url}/whep/{name}", token, sound, codec, tcp])
 
 
-def publish(page, server, name, token, codec=None, sound=True, tcp=False):
-    return page.evaluate(PUBLISH, [f"{server.url}/whip/{name}", token, codec, sound, tcp])
+def publish(page, server, name, token, codec=None, sound=True, tcp=False, heard=None):
+    return page.evaluate(PUBLISH, [f"{server.url}/whip/{name}", token, codec, sound, tcp, heard])
 
 
 def restart(page):
