@@ -10,8 +10,12 @@ import sys
 import pytest
 
 from support.media import ffmpeg
+from support.putmedia import END_OF_FRAGMENT, PutMedia, fragment, header
 from support.server import run
 from support.wait import wait_until
+from test_kvs import client
+
+T0 = 1_700_000_000_000
 
 #: The clip to import, when this is the inner run.
 CLIP = os.environ.get("RUSHES_TEST_SMALL_DISK")
@@ -24,7 +28,8 @@ def may_mount():
 
 
 @pytest.mark.skipif(CLIP is not None, reason="the inner run")
-def test_a_small_disk(tmp_path):
+@pytest.mark.parametrize("inner", ["test_cameras_overwrite_their_oldest_and_a_full_disk_heals", "test_a_producer_is_told"])
+def test_a_small_disk(tmp_path, inner):
     if not may_mount():
         pytest.skip("this machine lets nobody mount a file system of his own")
     clip = tmp_path / "noise.mp4"
@@ -34,7 +39,7 @@ def test_a_small_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     script = f'mount -t tmpfs -o size={SIZE} tmpfs "$1" && exec "$2" -m pytest -o addopts= -p no:cacheprovider --basetemp "$1/t" "$3"'
-    r = subprocess.run([*NAMESPACE, script, "sh", disk, sys.executable, __file__], timeout=170, capture_output=True, text=True,
+    r = subprocess.run([*NAMESPACE, script, "sh", disk, sys.executable, f"{__file__}::{inner}"], timeout=170, capture_output=True, text=True,
                        env={**os.environ, "RUSHES_TEST_SMALL_DISK": str(clip)})
     assert r.returncode == 0 and "1 passed" in r.stdout, r.stdout[-6000:] + r.stderr[-2000:]
 
@@ -100,3 +105,36 @@ def test_cameras_overwrite_their_oldest_and_a_full_disk_heals(serve):
     server.restart()
     assert server.fragments("door")
     wait_until("it goes on", lambda: bring(server, n + 2), 20, every=0.3)
+
+
+@pytest.mark.skipif(CLIP is None, reason="only as the inner run of the other test")
+def test_a_producer_is_told(serve):
+    """PutMedia into a stream that was made by CreateStream, which does not overwrite: what was acknowledged is kept, what is not is
+    named, and the next one is taken as soon as there is room."""
+    server = serve("data", "--set", "shard_log.journal_file_mib=2", "--set", "shard_log.segment_mib=4")
+    client(server).create_stream(StreamName="s", DataRetentionInHours=24)
+    p = PutMedia(server, "s").send(header()).send(fragment(T0)).send(END_OF_FRAGMENT)
+    p.wait("PERSISTED")
+    filler = server.data.parent / "filler"
+    fill(filler)
+    n = 1
+    while not p.of("ERROR") and n < 40:
+        # What is set aside already takes some.
+        p.send(fragment(T0 + n * 1000, length=100_000)).send(END_OF_FRAGMENT)
+        p.until(lambda: len(p.of("PERSISTED")) > n or p.of("ERROR"))
+        n += 1
+    error, = p.of("ERROR")
+    assert (error["ErrorId"], error["ErrorCode"]) == (5001, "ARCHIVAL_ERROR")
+    p.rest()
+    said = [a["FragmentNumber"] for a in p.of("PERSISTED")]
+    listed = lambda: [f["FragmentNumber"] for f in client(server, "kinesis-video-archived-media").list_fragments(StreamName="s")["Fragments"]]
+    assert set(said) <= set(listed())
+    filler.unlink()
+
+    def goes_on():
+        q = PutMedia(server, "s").send(header()).send(fragment(T0 + 100_000))
+        q.finish()
+        return q.of("PERSISTED")
+
+    wait_until("a producer is taken again", goes_on, 30, every=0.3)
+    assert set(said) < set(listed())

@@ -207,26 +207,55 @@ def test_a_fragment_that_is_put_again_keeps_its_number(kvs):
     assert len(archived(kvs).list_fragments(StreamName="s")["Fragments"]) == 4
 
 
+#: The body ends here.
+OVER = None
+SOUND = pm.track(2, "A_AAC", 2)
+
+
+def nested(depth):
+    """Tags with one in another in another."""
+    heads = b""
+    for _ in range(depth):
+        heads = bytes.fromhex("67c8") + pm.size(len(heads)) + heads
+    return pm.element("1254c367", pm.element("7373", heads))
+
+
+#: What is sent, what is said of it, and how many fragments are kept.
 BAD = {
-    "INVALID_MKV_DATA": (4006, [b"this is no Matroska at all, and goes on for a while"]),
-    "TRACK_NUMBER_MISMATCH": (4010, [header(), fragment(T0, n=9)]),
-    "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS": (4004, [header(), fragment(T0), fragment(T0 - 5000)]),
-    "FRAMES_MISSING_FOR_TRACK": (4011, [header(pm.track(1, private=pm.AVCC), pm.track(2, "A_AAC", 2)), fragment(T0), fragment(T0 + 1000)]),
-    "MORE_THAN_ALLOWED_TRACKS_FOUND": (4012, [header(*(pm.track(n, private=pm.AVCC) for n in range(1, 5)))]),
-    "FRAGMENT_METADATA_LIMIT_REACHED": (4009, [header(), fragment(T0), pm.tags(**{f"t{n}": "x" for n in range(11)}), fragment(T0 + 1000)]),
-    "MAX_FRAGMENT_DURATION_REACHED": (4002, [header(), fragment(T0, every=3000)]),
-    "INVALID_PRODUCER_TIMESTAMP": (4007, [header(), fragment(10_000_000_000_000)]),
+    "no Matroska": (4006, "INVALID_MKV_DATA", 0, [b"this is no Matroska at all, and goes on for a while"]),
+    "a block that is larger than its Cluster": (4006, "INVALID_MKV_DATA", 1, [
+        header(), fragment(T0), bytes.fromhex("1f43b675") + pm.size(100) + pm.cluster(T0 + 1000, [(1, 0, pm.avc(True, 1), True)])[5:]]),
+    "a block that is larger than anything": (4006, "INVALID_MKV_DATA", 1, [
+        header(), fragment(T0), pm.cluster(T0 + 1000, []) + bytes.fromhex("a3") + pm.size(1 << 40), b"\x81" + b"x" * 5000]),
+    "a track that is larger than the Tracks": (4006, "INVALID_MKV_DATA", 0, [
+        header()[:-len(pm.element("1654ae6b", pm.track(1, private=pm.AVCC)))] + pm.element("1654ae6b", bytes.fromhex("ae") + pm.size(1 << 30) + b"x" * 50), fragment(T0)]),
+    "tags in tags, each as large as the one around it": (4006, "INVALID_MKV_DATA", 1, [
+        header(), fragment(T0) + END_OF_FRAGMENT, bytes.fromhex("1254c367") + pm.size(1 << 19) + bytes.fromhex("7373") + pm.size(1 << 19) + (bytes.fromhex("67c8") + pm.size(1 << 19)) * 50_000, OVER]),
+    "a Cluster that is cut off": (4006, "INVALID_MKV_DATA", 1, [header(), fragment(T0), fragment(T0 + 1000)[:-100], OVER]),
+    "a Cluster of known size that is cut off": (4006, "INVALID_MKV_DATA", 1, [
+        header(), fragment(T0), pm.cluster(T0 + 1000, [(1, i * 100, pm.avc(i == 0, i), i == 0) for i in range(10)], known=True)[:-len(pm.block(1, 0, pm.avc(False, 1), False))], OVER]),
+    "other Tracks in mid-segment": (4006, "INVALID_MKV_DATA", 1, [
+        header(), fragment(T0), END_OF_FRAGMENT, pm.element("1654ae6b", pm.track(1, private=pm.AVCC, width=640)), fragment(T0 + 1000)]),
+    "an undeclared track": (4010, "TRACK_NUMBER_MISMATCH", 0, [header(), fragment(T0, n=9)]),
+    "a Cluster before the one before": (4004, "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS", 1, [header(), fragment(T0), fragment(T0 - 5000)]),
+    "a Cluster at the time of the one before": (4004, "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS", 1, [header(), fragment(T0), fragment(T0, seed=50)]),
+    "a track without frames": (4011, "FRAMES_MISSING_FOR_TRACK", 0, [header(pm.track(1, private=pm.AVCC), SOUND), fragment(T0), fragment(T0 + 1000)]),
+    "four tracks": (4012, "MORE_THAN_ALLOWED_TRACKS_FOUND", 0, [header(*(pm.track(n, private=pm.AVCC) for n in range(1, 5)))]),
+    "eleven tags": (4009, "FRAGMENT_METADATA_LIMIT_REACHED", 0, [header(), fragment(T0), pm.tags(**{f"t{n}": "x" for n in range(11)}), fragment(T0 + 1000)]),
+    "27 seconds": (4002, "MAX_FRAGMENT_DURATION_REACHED", 0, [header(), fragment(T0, every=3000)]),
+    "52 megabytes": (4001, "MAX_FRAGMENT_SIZE_REACHED", 0, [header(), pm.cluster(T0, []), *(pm.block(1, n * 100, pm.avc(n == 0, n, 4_000_000), n == 0) for n in range(13))]),
+    "the year 2286": (4007, "INVALID_PRODUCER_TIMESTAMP", 0, [header(), fragment(10_000_000_000_000)]),
 }
 
 
-@pytest.mark.parametrize("code", BAD)
-def test_bad_media_is_told_and_harms_nobody_else(kvs, code):
+@pytest.mark.parametrize("what", BAD)
+def test_bad_media_is_told_and_harms_nobody_else(kvs, what):
     client(kvs).create_stream(StreamName="good", DataRetentionInHours=1)
     good = PutMedia(kvs, "good").send(header()).send(fragment(T0))
-    number, pieces = BAD[code]
+    number, code, complete, pieces = BAD[what]
     p = PutMedia(kvs, "s")
     for piece in pieces:
-        p.send(piece)
+        p.over_with() if piece is OVER else p.send(piece)
     error, = p.wait("ERROR")
     assert (error["ErrorId"], error["ErrorCode"]) == (number, code)
     p.rest()
@@ -235,7 +264,61 @@ def test_bad_media_is_told_and_harms_nobody_else(kvs, code):
     assert len(good.of("PERSISTED")) == 2
     # What was complete before is kept.
     kept = len(archived(kvs).list_fragments(StreamName="s")["Fragments"])
-    assert kept == len(p.of("PERSISTED")) == (1 if code == "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS" else 0)
+    assert kept == len(p.of("PERSISTED")) == complete
+
+
+def test_nesting_without_an_end_harms_nobody(kvs):
+    """What is deep and well formed is no error, and comes back as it is; nobody follows it down."""
+    deep = nested(5000)
+    p = PutMedia(kvs, "s").send(header()).send(bytes.fromhex("18538067ff") * 10_000).send(fragment(T0) + deep).send(fragment(T0 + 1000))
+    p.finish()
+    assert len(p.of("PERSISTED")) == 2 and not p.of("ERROR"), p.acks
+    assert get(kvs, 1, StartSelectorType="EARLIEST")[0][2] == fragment(T0) + deep
+
+
+def test_a_stream_is_named_by_its_arn_or_its_name(kvs):
+    arn = client(kvs).describe_stream(StreamName="s")["StreamInfo"]["StreamARN"]
+
+    def put(**named):
+        p = PutMedia(kvs, "s", headers={"x-amzn-stream-name": None, **{f"x-amzn-stream-{k}": v for k, v in named.items()}})
+        if p.answered() == 200:
+            p.send(header()).send(fragment(T0)).finish()
+            return 200, len(p.of("PERSISTED"))
+        p.until(lambda: p.over)
+        return p.status, p.headers["x-amzn-errortype"]
+
+    assert put(arn=arn) == (200, 1)
+    invalid = (400, "InvalidArgumentException")
+    assert put() == put(name="s", arn=arn) == put(arn="arn:of:nothing") == invalid
+    assert put(arn=arn.replace("/s/", "/t/")) == (404, "ResourceNotFoundException")
+
+
+def test_who_puts_is_told_that_the_stream_is_deleted(kvs):
+    p = PutMedia(kvs, "s").send(header()).send(fragment(T0)).send(END_OF_FRAGMENT)
+    p.wait("PERSISTED")
+    video = client(kvs)
+    video.delete_stream(StreamARN=video.describe_stream(StreamName="s")["StreamInfo"]["StreamARN"])
+    p.send(fragment(T0 + 1000)).send(END_OF_FRAGMENT)
+    error, = p.wait("ERROR")
+    assert (error["ErrorId"], error["ErrorCode"]) == (4507, "STREAM_DELETED")
+    p.rest()
+
+
+def test_who_puts_is_told_that_another_took_over(serve):
+    kvs = serve("data", "--set", 'video.limits="off"')
+    client(kvs).create_stream(StreamName="s", DataRetentionInHours=24)
+    first = PutMedia(kvs, "s").send(header()).send(fragment(T0)).send(END_OF_FRAGMENT)
+    first.wait("PERSISTED")
+    second = PutMedia(kvs, "s").send(header()).send(fragment(T0 + 5000)).send(END_OF_FRAGMENT)
+    second.wait("PERSISTED")
+    first.send(fragment(T0 + 1000)).send(END_OF_FRAGMENT)
+    error, = first.wait("ERROR")
+    assert (error["ErrorId"], error["ErrorCode"]) == (4000, "STREAM_READ_ERROR")
+    first.rest()
+    second.send(fragment(T0 + 6000))
+    second.finish()
+    assert len(second.of("PERSISTED")) == 2
+    assert len(archived(kvs).list_fragments(StreamName="s")["Fragments"]) == 3
 
 
 def test_what_was_persisted_survives_a_kill_in_mid_fragment(serve):

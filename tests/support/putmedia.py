@@ -123,9 +123,13 @@ class PutMedia:
             self.socket.sendall(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
         return self
 
+    def over_with(self):
+        """Ends the body."""
+        self.socket.sendall(b"0\r\n\r\n")
+
     def finish(self, seconds=30):
         """Ends the body and reads all that is answered."""
-        self.socket.sendall(b"0\r\n\r\n")
+        self.over_with()
         return self.rest(seconds)
 
     def rest(self, seconds=30):
