@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Fragments, and bytes of media, of a clip (Kinesis Video Streams quotas).
+/// Fragments, and bytes of media, of a clip (Kinesis Video Streams quotas: "100 MB", of which this is the larger reading).
 const FRAGMENTS: usize = 200;
 const BYTES: u64 = 100 << 20;
 
