@@ -12,6 +12,7 @@ mod edge;
 mod error;
 mod find;
 mod get;
+pub mod hostile;
 mod input;
 mod number;
 mod out;
