@@ -35,6 +35,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    // Before there is a second thread; a kernel that has none of them is as well.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let cli = cli::Cli::parse();
     // The worker decodes hostile pictures under tight limits: it starts no runtime and reads no configuration.
     if let cli::Command::FramesWorker = cli.command {
