@@ -21,6 +21,9 @@ use crate::{
     shared::Shared,
 };
 
+/// What a chunk has room for at first.
+const SMALL: usize = 16 << 10;
+
 /// The segment that it is being written into, with the handle that keeps it so.
 #[derive(Clone)]
 struct Target {
@@ -79,6 +82,17 @@ impl LocalPayload {
             len: 0,
             written: Some(written),
             plain: Some(Vec::new()),
+        }
+    }
+
+    /// Makes room for `n` bytes more in `buf`, in few steps: each is memory that was not used before.
+    fn grow(&mut self, n: usize) {
+        let wanted = self.buf.len() + n;
+        if wanted > self.buf.capacity() {
+            // A payload that has filled one chunk fills most of another.
+            let first = self.len <= CHUNK as u64;
+            let room = if first { wanted.next_power_of_two().max(4 * self.buf.capacity()).max(SMALL) } else { CHUNK };
+            self.buf.reserve_exact(room.min(CHUNK) - self.buf.len());
         }
     }
 
@@ -269,6 +283,7 @@ impl PayloadWriter for LocalPayload {
                 self.flush(false).await?;
             }
             let n = data.len().min(CHUNK - self.buf.len());
+            self.grow(n);
             self.buf.extend_from_slice(&data[..n]);
             data = &data[n..];
         }
