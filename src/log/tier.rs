@@ -57,6 +57,8 @@ fn io(e: io::Error) -> LogError {
 /// Bytes gathered before they are written, and made durable: a whole segment at once would be a second's work for many a
 /// disk, and the journal's next frame would have to wait for that.
 const BUFFER: usize = 256 << 10;
+/// The same while the journal is not behind: each frame of it then waits for little.
+const PIECE: usize = 64 << 10;
 
 /// A segment that is being written.
 struct Sink<'s> {
@@ -83,7 +85,7 @@ impl Sink<'_> {
             self.buf.resize(start + n, 0);
             from.read_exact_at(&mut self.buf[start..], offset + done).map_err(io)?;
             done += n as u64;
-            if self.buf.len() >= BUFFER {
+            if self.buf.len() >= self.enough() {
                 self.write()?;
             }
         }
@@ -106,12 +108,16 @@ impl Sink<'_> {
     fn write(&mut self) -> Result<(), LogError> {
         self.file.write_all_at(&self.buf, self.at).map_err(io)?;
         self.at += self.buf.len() as u64;
-        let whole = self.buf.len() >= BUFFER;
+        let whole = self.buf.len() >= PIECE;
         self.buf.clear();
         if whole && !self.behind() {
             self.file.sync_data().map_err(io)?;
         }
         Ok(())
+    }
+
+    fn enough(&self) -> usize {
+        if self.behind() { BUFFER } else { PIECE }
     }
 
     /// Whether the journal grows faster than it is moved on: then it is as well that it has to wait.
@@ -131,7 +137,7 @@ impl Sink<'_> {
         b.crc = crc32c::crc32c(&block);
         b.offset = self.end();
         self.buf.append(&mut block);
-        if self.buf.len() >= BUFFER {
+        if self.buf.len() >= self.enough() {
             self.write()?;
         }
         self.index.add(&Entry::Batch(b));
