@@ -141,13 +141,15 @@ class Bench:
     def put_record(self):
         server, rounds = self.rushes("single"), []
         self.create(server, 16)
+        # As every server is soon: files of its journal are used again. (Emulators write none, and the bare writer's grows.)
+        self.puts(server, 10)
         for _ in range(self.args.rounds):
             sink = self.sink("sha")
             r = {"sha": self.load(sink, "put-record", 10, "--connections", 64)}
             sink.stop()
             r["many"] = self.load(server, "put-record", 10, "--connections", 64)
-            r["disk"] = self.disk(4096, 10)
-            r["few"] = self.load(server, "put-record", 10, "--connections", 16)
+            # A slow moment of the disk falls on one or the other: in turn, the middle of five.
+            r["turns"] = [(self.disk(4096, 4), self.load(server, "put-record", 4, "--connections", 16)) for _ in range(5)]
             rounds.append(r)
         server.stop()
         shutil.rmtree(server.data)
@@ -251,7 +253,7 @@ def rows(s):
     if p := e.get("ferrokinesis_single"):
         out.append(("streams: the same over ferrokinesis in memory", f"{median([r['many']['records_per_s'] for r in single]) / p['records_per_s']:.2f}", "≥ 1"))
     out.append(("streams: PutRecord, 16 connections, p99 over bare 4 KiB + fdatasync",
-                f"{median([r['few']['p99_ms'] / r['disk']['p99_ms'] for r in single]):.2f}", "≤ 4"))
+                f"{median([few['p99_ms'] for r in single for _, few in r['turns']]) / median([disk['p99_ms'] for r in single for disk, _ in r['turns']]):.2f}", "≤ 4"))
     g = s["get_records"]
     if p := g.get("ferrokinesis"):
         out.append(("streams: GetRecords at the tip over ferrokinesis in memory", f"{g['tip']['mb_per_s'] / p['mb_per_s']:.1f}", "≥ 4"))
