@@ -209,6 +209,12 @@ def watched(world, page, codec, name):
             assert not webrtc.stats(page)["sound"], "the picture comes without sound"
 
 
+def test_what_was_only_imported_is_not_live(world, page):
+    name = world.stream("H.264", "import")
+    answer = webrtc.watch(page, world, name, f"{world.key}:{world.secret}")
+    assert answer["status"] == 409 and "NotLive" in answer["text"] and name in answer["text"], answer
+
+
 def plays(page, url):
     """hls.js plays it, in a browser."""
     play_hls(page, url)

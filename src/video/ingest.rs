@@ -143,6 +143,8 @@ struct Inner {
     stream: Arc<Stream>,
     log: SharedLog,
     id: u64,
+    /// What it takes is happening now: whoever watches live is shown it.
+    live: bool,
     builder: FragmentBuilder,
     primary: Option<u8>,
     tracks: Arc<[Arc<Track>]>,
@@ -163,17 +165,17 @@ impl Session {
     pub(crate) fn new(stream: Arc<Stream>, log: SharedLog) -> Session {
         let id = stream.session.fetch_add(1, SeqCst) + 1;
         stream.publishing.store(id, SeqCst);
-        Session::with(stream, log, id)
+        Session::with(stream, log, id, true)
     }
 
-    /// Begins only if nobody publishes to the stream.
+    /// For what was recorded elsewhere: begins only if nobody publishes to the stream, and is not shown to who watches live.
     pub(crate) fn alone(stream: Arc<Stream>, log: SharedLog) -> Option<Session> {
         // Held by a number that no session has until this one has its own.
         stream.publishing.compare_exchange(0, u64::MAX, SeqCst, SeqCst).ok()?;
         let id = stream.session.fetch_add(1, SeqCst) + 1;
         // Whoever came in between takes over, as from any other session.
         let _ = stream.publishing.compare_exchange(u64::MAX, id, SeqCst, SeqCst);
-        Some(Session::with(stream, log, id))
+        Some(Session::with(stream, log, id, false))
     }
 
     /// Takes the stream over for fragments that end where they are said to.
@@ -221,13 +223,14 @@ impl Session {
         s.close(closed).await
     }
 
-    fn with(stream: Arc<Stream>, log: SharedLog, id: u64) -> Session {
+    fn with(stream: Arc<Stream>, log: SharedLog, id: u64, live: bool) -> Session {
         let builder = FragmentBuilder::new(stream.rules);
         Session {
             inner: Some(Inner {
                 stream,
                 log,
                 id,
+                live,
                 builder,
                 primary: None,
                 tracks: Arc::new([]),
@@ -256,7 +259,9 @@ impl Session {
         s.close(closed).await?;
         s.tracks = s.builder.declared().into();
         s.primary = primary(&s.tracks);
-        s.stream.live.declare(s.tracks.clone());
+        if s.live {
+            s.stream.live.declare(s.tracks.clone());
+        }
         Ok(())
     }
 
@@ -274,7 +279,7 @@ impl Session {
         if first {
             s.number = s.next_number.take().unwrap_or_else(|| s.stream.number(received));
         }
-        if let Some(sample) = s.builder.latest() {
+        if let Some(sample) = s.builder.latest().filter(|_| s.live) {
             s.stream.live.publish(&s.tracks, sample, &unit.data, first);
             s.stream.live.low.take(&Taken {
                 session: s.id,

@@ -392,3 +392,38 @@ async fn the_time_line_of_a_long_recording() {
         assert_eq!((s.from, s.to), (start, start + Duration::from_millis(1800 * 1_994)), "{n}");
     }
 }
+
+/// What is imported is not shown to who watches live, and does not become what a stream shows live.
+#[tokio::test]
+async fn an_import_is_not_live() {
+    use video::units::{MEDIA_TYPE, Record, encode};
+    let (rig, secret) = root_rig(None).await;
+    let import = async |start: Timestamp| {
+        let mut camera = Camera::new(start);
+        let mut body = bytes::BytesMut::new();
+        encode(&Record::Tracks(camera.tracks()), &mut body);
+        for _ in 0..100 {
+            camera.units().0.into_iter().for_each(|u| encode(&Record::Unit(u), &mut body));
+        }
+        encode(&Record::End, &mut body);
+        let (from, to) = (wire::time::format(start), wire::time::format(start + secs(4)));
+        let mut request =
+            rig.signed("POST", &format!("/v1/streams/yard/import?from={from}&to={to}"), &secret, None);
+        request.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE.parse().unwrap());
+        *request.body_mut() = body.freeze().into();
+        let (status, r) = rig.send(request).await;
+        assert_eq!(status, StatusCode::CREATED, "{:?}", r.body());
+    };
+    import(NOON - secs(3600)).await;
+    assert_eq!(fragments(&rig).await.len(), 2);
+    assert!(rig.video.live_tracks("yard").unwrap().is_empty(), "nobody has published");
+    assert!(rig.video.live_key_frame("yard").is_none());
+    // Of what was published, nothing changes.
+    record(&rig, "yard", NOON, 50).await;
+    let key = rig.video.live_key_frame("yard").unwrap().time;
+    let mut rx = rig.video.follow(rig.permit(actions::GET_MEDIA, "yard"), "yard").unwrap();
+    import(NOON - secs(7200)).await;
+    assert!(rx.try_recv().is_err());
+    assert_eq!(rig.video.live_tracks("yard").unwrap().len(), 2);
+    assert_eq!(rig.video.live_key_frame("yard").unwrap().time, key);
+}
