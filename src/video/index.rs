@@ -29,7 +29,9 @@ pub struct Entry {
     pub discontinuity: bool,
     /// Its producer times are a guess of the server's.
     pub estimated: bool,
-    /// How many fragments the stream had before this one; dense.
+    /// Parts of the fragment after it may have been shown before that was stored.
+    pub ahead: bool,
+    /// How many fragments the stream had before this one. Of a fragment that was shown and then lost there is one, too.
     pub ordinal: u64,
     /// Its discontinuity sequence number: fragments up to and including this one that do not continue theirs before.
     pub discontinuities: u64,
@@ -177,6 +179,7 @@ const OPEN: u8 = 8;
 const KEY: u8 = 16;
 const NUMBER: u8 = 32;
 const MATROSKA: u8 = 64;
+const AHEAD: u8 = 128;
 
 const VIDEO: u8 = 1;
 const MP4: u8 = 2;
@@ -200,6 +203,7 @@ impl Entry {
             (self.key.is_some(), KEY),
             (self.number > 0, NUMBER),
             (self.matroska.is_some(), MATROSKA),
+            (self.ahead, AHEAD),
         ] {
             flags |= if on { bit } else { 0 };
         }
@@ -297,6 +301,7 @@ impl Entry {
             discontinuity: flags & DISCONTINUITY != 0,
             estimated: flags & ESTIMATED != 0,
             open: flags & OPEN != 0,
+            ahead: flags & AHEAD != 0,
             ordinal,
             discontinuities,
             table_len,
@@ -363,13 +368,13 @@ mod tests {
     }
 
     prop_compose! {
-        fn entry()(f in any::<[bool; 5]>(), n in any::<[u64; 3]>(), m in any::<[u32; 2]>(),
+        fn entry()(f in any::<[bool; 6]>(), n in any::<[u64; 3]>(), m in any::<[u32; 2]>(),
                    tracks in vec(track(), 0..=MAX_TRACKS),
                    absent in vec(any::<(u8, u64)>(), 0..=MAX_ABSENT), number in prop_oneof![Just(0), any::<u64>()],
                    came in any::<Option<(u32, [u8; 16])>>()) -> Entry {
             Entry {
                 number, matroska: came.map(|(skeleton_len, digest)| Matroska { skeleton_len, digest }),
-                independent: f[0], open: f[1], discontinuity: f[2], estimated: f[3], ordinal: n[0],
+                independent: f[0], open: f[1], discontinuity: f[2], estimated: f[3], ahead: f[5], ordinal: n[0],
                 discontinuities: n[1], table_len: m[0], key: f[4].then_some(Key { offset: n[2], len: m[1] }), tracks,
                 absent,
             }

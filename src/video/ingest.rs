@@ -81,15 +81,19 @@ impl Tail {
             Err(e) => return Err(stream.log_error(e)),
         };
         let entry = last.as_ref().and_then(|p| match Entry::decode(&p.index) {
-            Ok(e) => Some((Tail::after(&e), p.position + 1)),
+            Ok(e) => Some((Tail::after(&e), p.position + 1, e)),
             Err(e) => {
                 tracing::error!(stream = name, position = p.position, error = %e, "index entry");
                 None
             }
         });
-        let (tail, known) = entry.unwrap_or_default();
+        let (tail, known, entry) = entry.unwrap_or_default();
         let next = log.watch(stream.shard).map_err(|e| stream.log_error(e))?.borrow().next;
-        let tail = tail.skip(next.saturating_sub(known));
+        let mut tail = tail.skip(next.saturating_sub(known));
+        if entry.ahead && next <= known {
+            // What was shown after it went with the process that showed it.
+            tail.pass_over(entry.tracks.iter().map(|t| t.id));
+        }
         if tail.ordinal > 0 && next > known {
             tracing::warn!(
                 stream = name,
@@ -117,6 +121,18 @@ impl Tail {
         self.ordinal += fragments;
         self.discontinuities += fragments;
         self
+    }
+
+    /// A fragment with these tracks was shown to players and then lost: its numbers are not given again (RFC 8216 §3: a media
+    /// sequence number names one segment).
+    fn pass_over(&mut self, tracks: impl IntoIterator<Item = u8>) {
+        for id in tracks {
+            match self.tracks.iter_mut().find(|(t, _)| *t == id) {
+                Some((_, n)) => *n += 1,
+                None => self.tracks.push((id, 1)),
+            }
+        }
+        self.ordinal += 1;
     }
 
     /// Numbers a fragment as the next.
@@ -158,6 +174,8 @@ struct Inner {
     next_number: Option<u64>,
     /// How the fragment that ends next came.
     came: Option<Came>,
+    /// There will be no fragment after the open one.
+    ending: bool,
 }
 
 impl Session {
@@ -241,6 +259,7 @@ impl Session {
                 number: 0,
                 next_number: None,
                 came: None,
+                ending: false,
             }),
         }
     }
@@ -356,7 +375,7 @@ impl Drop for Session {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stream.live.low.end_of(self.id);
+        self.stream.live.low.end_of(self.id, None);
         // Nobody publishes now, unless somebody has taken over.
         let _ = self.stream.publishing.compare_exchange(self.id, 0, SeqCst, SeqCst);
     }
@@ -387,7 +406,7 @@ impl Inner {
 
     fn fail<T>(&mut self, e: VideoError) -> Result<T, VideoError> {
         self.writer = None;
-        self.stream.live.low.end_of(self.id);
+        self.stream.live.low.end_of(self.id, None);
         self.failed = Some(e.clone());
         Err(e)
     }
@@ -426,12 +445,13 @@ impl Inner {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let (log, stream, id) = (self.log.clone(), self.stream.clone(), self.id);
         let (number, came) = (self.number, self.came.take());
+        let ahead = !self.ending && stream.live.low.shows(id);
         self.committing = Some(tokio::spawn(async move {
-            let done = commit(&log, &stream, writer, closed, (id, part), number, came).await;
+            let done = commit(&log, &stream, writer, closed, (id, part, ahead), number, came).await;
             // Of one that is not stored the parts are gone, too; of one that is, the playlist says more now.
             match done {
                 Ok(true) => stream.live.low.wake(),
-                _ => stream.live.low.end_of(id),
+                _ => stream.live.low.end_of(id, part),
             }
             done?;
             stream.live.counters.units_out.fetch_add(units, Relaxed);
@@ -446,6 +466,7 @@ impl Inner {
             return Err(e.clone());
         }
         let closed = self.builder.end();
+        self.ending = true;
         self.close(closed).await?;
         self.committed().await
     }
@@ -457,7 +478,7 @@ async fn commit(
     stream: &Stream,
     mut writer: Box<dyn PayloadWriter>,
     closed: Closed,
-    (session, part): (u64, Option<u64>),
+    (session, part, ahead): (u64, Option<u64>, bool),
     number: u64,
     came: Option<Came>,
 ) -> Result<bool, VideoError> {
@@ -469,10 +490,11 @@ async fn commit(
     writer.write(&table).await.map_err(|e| stream.log_error(e))?;
     // Held until the fragment has its place, so that fragments are numbered in the order of their positions.
     let mut tail = stream.tail.lock().await;
-    let now = match tail.take() {
+    let mut now = match tail.take() {
         Some(t) => t,
         None => Tail::load(log, stream).await?,
     };
+    stream.live.low.in_vain().into_iter().for_each(|tracks| now.pass_over(tracks));
     if let Some(c) = &came
         && let Some(number) = stream.same(log, producer.0, &c.digest).await?
     {
@@ -493,9 +515,11 @@ async fn commit(
         digest: c.digest,
     });
     entry.table_len = u32::try_from(table.len()).unwrap_or(u32::MAX);
+    entry.ahead = ahead;
     now.number(&mut entry, session);
     match writer.commit(producer, entry.encode().into()).await {
         Ok(_) => {
+            stream.live.low.stored(part, session);
             let us = producer.1.since(producer.0).as_micros().max(1);
             let bitrate = u64::try_from(u128::from(closed.bytes) * 8_000_000 / us).unwrap_or(u64::MAX);
             stream.live.counters.bitrate.store(bitrate, Relaxed);
@@ -510,7 +534,10 @@ async fn commit(
         Err(e) => {
             *tail = Some(match e {
                 // It may turn up after a restart: its numbers are not used again.
-                LogError::Unknown(_) => Tail::after(&entry),
+                LogError::Unknown(_) => {
+                    stream.live.low.stored(part, session);
+                    Tail::after(&entry)
+                }
                 _ => Tail { session: None, ..now },
             });
             Err(stream.log_error(e))

@@ -22,7 +22,7 @@ class Entry:
 
     def __init__(self, sequence):
         self.sequence, self.parts, self.uri, self.duration = sequence, [], None, None
-        self.map, self.time, self.breaks = None, None, 0
+        self.map, self.time, self.breaks, self.gap = None, None, 0, False
 
     def said(self):
         return self.sequence, self.uri, self.duration, self.map, self.time, self.breaks
@@ -66,6 +66,8 @@ class LowLatency:
                 self.hint = urljoin(url, a["URI"])
             elif tag == "#EXT-X-RENDITION-REPORT":
                 self.reports.append(attributes(line))
+            elif tag == "#EXT-X-GAP":
+                at.gap = True
             elif tag == "#EXTINF":
                 at.duration = float(line[8:].split(",")[0])
             elif line and not line.startswith("#"):
@@ -96,6 +98,10 @@ class LowLatency:
         for e in reversed(self.entries):
             assert not (e.parts and far > 3 * self.target + 1e-6), "parts of what is old"
             assert not (e.parts and had is False), "a segment without parts among those with"
+            if e.gap:
+                assert not e.parts, "parts of what cannot be had"
+                far += e.duration
+                continue
             had = bool(e.parts) if far <= 3 * self.target - 1e-6 else had
             far += e.duration
 

@@ -6,7 +6,7 @@ from urllib.parse import urljoin
 
 
 class Playlist:
-    """A media playlist: `segments` with `uri`, `duration`, `time` (of its start), `discontinuity`, `sequence`, `init`."""
+    """A media playlist: `segments` with `uri`, `duration`, `time` (of its start), `discontinuity`, `sequence`, `init`, `gap`."""
 
     def __init__(self, url, text):
         assert text.startswith("#EXTM3U"), text[:200]
@@ -17,7 +17,7 @@ class Playlist:
         self.sequence = int(self.tag("MEDIA-SEQUENCE") or 0)
         self.discontinuities = int(self.tag("DISCONTINUITY-SEQUENCE") or 0)
         self.segments = []
-        duration, time, broken, init = None, None, False, None
+        duration, time, broken, init, gap = None, None, False, None, False
         for line in text.splitlines():
             if line.startswith("#EXTINF:"):
                 duration = float(line[8:].split(",")[0])
@@ -25,12 +25,14 @@ class Playlist:
                 time = when(line.split(":", 1)[1])
             elif line == "#EXT-X-DISCONTINUITY":
                 broken = True
+            elif line == "#EXT-X-GAP":
+                gap = True
             elif line.startswith("#EXT-X-MAP:"):
                 init = urljoin(url, attributes(line)["URI"])
             elif line and not line.startswith("#"):
-                self.segments.append(Segment(urljoin(url, line), duration, time, broken, self.sequence + len(self.segments), init))
+                self.segments.append(Segment(urljoin(url, line), duration, time, broken, self.sequence + len(self.segments), init, gap))
                 time = time and time + datetime.timedelta(seconds=duration)
-                broken = False
+                broken = gap = False
 
     def tag(self, name):
         m = re.search(rf"^#EXT-X-{name}:(.*)$", self.text, re.M)
@@ -42,9 +44,9 @@ class Playlist:
 
 
 class Segment:
-    def __init__(self, uri, duration, time, discontinuity, sequence, init):
+    def __init__(self, uri, duration, time, discontinuity, sequence, init, gap=False):
         self.uri, self.duration, self.time, self.discontinuity = uri, duration, time, discontinuity
-        self.sequence, self.init = sequence, init
+        self.sequence, self.init, self.gap = sequence, init, gap
 
     @property
     def end(self):

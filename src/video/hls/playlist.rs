@@ -1,6 +1,6 @@
 //! Media playlists (RFC 8216 §4.3.3), rendered from index entries.
 
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use world::Timestamp;
 
@@ -8,6 +8,11 @@ use crate::{
     index::{InitHash, TrackEntry},
     store::{By, Fragment},
 };
+
+/// A hole of more entries than this is not told one by one: the playlist begins behind it.
+const MOST_GAPS: u64 = 10_000;
+/// What an entry that is not there lasts at least, in seconds.
+const LEAST_GAP: f64 = 0.001;
 
 /// What may become of a playlist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +56,8 @@ struct Line<'a> {
     holes: u64,
     /// When the fragment before it ends, if that is on the other side of a hole.
     hole: Option<Timestamp>,
+    /// Numbers before it that name no entry, and since when there is none.
+    lost: Option<(u64, Timestamp)>,
 }
 
 impl Line<'_> {
@@ -68,6 +75,44 @@ impl Line<'_> {
     fn can_start(&self) -> bool {
         !self.track.video || self.fragment.entry.independent
     }
+    /// What stands for the numbers before it that name no entry, and how long that lasts.
+    fn gap(&self, by: By, target: u32) -> Option<Gap> {
+        let (count, from) = self.lost?;
+        Some(Gap::new(count, from, self.time(by), target))
+    }
+    /// How long it lasts, with the gap before it.
+    fn with_gap(&self, by: By, target: u32) -> f64 {
+        self.seconds() + self.gap(by, target).map_or(0.0, |g| g.count as f64 * g.seconds)
+    }
+}
+
+/// Entries that are not there any more: each keeps its number, so that what follows keeps its own, and says
+/// `EXT-X-GAP` (RFC 8216bis §4.4.4.7).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    pub count: u64,
+    from: Timestamp,
+    /// How long one lasts: what the hole lasts is divided among them, as far as the target duration allows.
+    pub seconds: f64,
+}
+
+impl Gap {
+    /// So many, from the end of the entry before to the beginning of the one after.
+    pub fn new(count: u64, from: Timestamp, to: Timestamp, target: u32) -> Gap {
+        let each = to.since(from).as_secs_f64() / count.max(1) as f64;
+        Gap { count, from, seconds: each.clamp(LEAST_GAP, f64::from(target)) }
+    }
+
+    /// Their entries; `uri` of each, counted from 0 on, leads nowhere.
+    pub fn items(self, uri: impl Fn(u64) -> String) -> impl Iterator<Item = Item> {
+        (0..self.count).map(move |n| Item {
+            gap: true,
+            date: Some(self.from + Duration::from_secs_f64(self.seconds * n as f64)),
+            seconds: self.seconds,
+            uri: uri(n),
+            ..Item::default()
+        })
+    }
 }
 
 /// Renders one. `None` without a single entry.
@@ -76,8 +121,9 @@ impl Line<'_> {
 /// * Video entries at the beginning at which decoding cannot start are left out; where there are more of them near
 ///   the end of a sliding playlist, `EXT-X-START` points before them, so that no player starts there.
 /// * Where several discontinuities lie between two entries, as many tags do, so that the counts of all tracks agree.
-/// * Where fragments are missing in between (lost, or removed around something pinned) what follows continues nothing, and
-///   a comment says from when to when; but in a sliding playlist, whose numbers have to last longer than it does.
+/// * Where fragments are missing in between (lost, or removed around something pinned) a comment says from when to when. In
+///   a playlist that never changes what follows continues nothing. In one that does, where a media sequence number must not
+///   come to name another segment, each that is missing keeps its own: `EXT-X-GAP`.
 pub fn media(m: &Media) -> Option<String> {
     let p = plan(m)?;
     Some(write(&p.list, p.items.into_iter().map(|(item, _)| item)))
@@ -86,31 +132,40 @@ pub fn media(m: &Media) -> Option<String> {
 /// What a media playlist says, before it is written.
 pub(crate) struct Planned<'a> {
     pub list: List,
-    /// Each with the fragment that it is made of.
-    pub items: Vec<(Item, &'a Fragment)>,
+    /// Each with the fragment that it is made of; without one, one that is not there any more.
+    pub items: Vec<(Item, Option<&'a Fragment>)>,
     /// The configuration at the end.
     pub init: Option<InitHash>,
 }
 
 /// The first half of [`media`].
 pub(crate) fn plan<'a>(m: &Media<'a>) -> Option<Planned<'a>> {
+    let fixed = m.growth == Growth::Fixed;
     let (mut holes, mut hole, mut before) = (0, None, None::<&Fragment>);
     let mut lines: Vec<Line> = Vec::with_capacity(m.fragments.len());
     for f in m.fragments {
         if let Some(b) = before
             && f.entry.ordinal > b.entry.ordinal.saturating_add(1)
             && f.entry.discontinuities == b.entry.discontinuities
-            && m.growth != Growth::Sliding
+            && fixed
         {
             (holes, hole) = (holes + 1, hole.or(Some(b.end(m.by))));
         }
         before = Some(f);
         let track = f.entry.track(m.track).filter(|t| t.mp4 || m.made);
         if let Some(track) = track.filter(|_| !m.key_only || f.entry.key.is_some()) {
-            lines.push(Line { fragment: f, track, holes, hole: hole.take() });
+            let lost = lines.last().filter(|_| !fixed).and_then(|b| {
+                let lost = track.ordinal.saturating_sub(b.track.ordinal.saturating_add(1));
+                (lost > 0).then(|| (lost, b.time(m.by) + Duration::from_secs_f64(b.seconds())))
+            });
+            lines.push(Line { fragment: f, track, holes, hole: hole.take(), lost });
         }
     }
-    let begin = lines.iter().position(Line::can_start).unwrap_or(lines.len());
+    let after = lines.iter().rposition(|l| l.lost.is_some_and(|(n, _)| n > MOST_GAPS)).unwrap_or(0);
+    let begin = lines.iter().skip(after).position(Line::can_start).map_or(lines.len(), |n| after + n);
+    if let Some(l) = lines.get_mut(begin) {
+        l.lost = None;
+    }
     let lines = lines.get(begin..).unwrap_or_default();
     let first = lines.first()?;
     let longest = lines.iter().map(Line::seconds).fold(0.0, f64::max);
@@ -129,21 +184,31 @@ pub(crate) fn plan<'a>(m: &Media<'a>) -> Option<Planned<'a>> {
     let mut init: Option<InitHash> = None;
     let count = |l: &Line| l.fragment.entry.discontinuities + l.holes;
     let mut discontinuities = count(first);
-    let items = lines.iter().enumerate().map(|(n, l)| {
+    let mut items = Vec::with_capacity(lines.len());
+    for (n, l) in lines.iter().enumerate() {
+        let told = |from: Timestamp| format!("nothing from {} to {}", date(from), date(l.time(m.by)));
+        if let Some(gap) = l.gap(m.by, target) {
+            let (from, first) = (gap.from, l.track.ordinal - gap.count);
+            let entries = gap.items(|n| format!("{}/gap-{}.m4s", m.track, first + n));
+            items.extend(entries.enumerate().map(|(n, item)| {
+                let comment = (n == 0).then(|| told(from));
+                (Item { comment, ..item }, None)
+            }));
+        }
         let hole = l.hole.filter(|_| n > 0);
         let before = std::mem::replace(&mut discontinuities, count(l));
         let new = init.replace(l.track.init) != Some(l.track.init);
         let item = Item {
-            comment: hole.map(|from| format!("nothing from {} to {}", date(from), date(l.time(m.by)))),
+            comment: hole.map(told),
             discontinuities: count(l).saturating_sub(before),
             map: new.then(|| init_uri(m.track, l.track.init)),
             date: Some(l.time(m.by)),
             seconds: l.seconds(),
+            gap: false,
             uri: format!("{}/{}.m4s", m.track, l.fragment.position()),
         };
-        (item, l.fragment)
-    });
-    let items = items.collect();
+        items.push((item, Some(l.fragment)));
+    }
     Some(Planned { list, items, init })
 }
 
@@ -170,7 +235,7 @@ pub struct List {
 }
 
 /// One segment in a media playlist.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Item {
     /// Said before it.
     pub comment: Option<String>,
@@ -182,6 +247,8 @@ pub struct Item {
     pub date: Option<Timestamp>,
     /// `EXTINF`
     pub seconds: f64,
+    /// `EXT-X-GAP`: it cannot be had.
+    pub gap: bool,
     /// Where it is.
     pub uri: String,
 }
@@ -238,7 +305,8 @@ pub(crate) fn write_before(out: &mut String, i: &Item) {
 
 /// A segment's own lines.
 pub(crate) fn write_entry(out: &mut String, i: &Item) {
-    let _ = writeln!(out, "#EXTINF:{:.5},\n{}", i.seconds, i.uri);
+    let gap = if i.gap { "#EXT-X-GAP\n" } else { "" };
+    let _ = writeln!(out, "#EXTINF:{:.5},\n{gap}{}", i.seconds, i.uri);
 }
 
 /// Seconds from the beginning (or, negative, from the end) where playing should begin; none: where a player likes.
@@ -248,10 +316,11 @@ fn start_offset(m: &Media, lines: &[Line], target: u32) -> Option<f64> {
         for l in lines {
             let (start, seconds) = (l.time(m.by), l.seconds());
             let into = at.since(start).as_secs_f64();
+            let gap = l.with_gap(m.by, target) - seconds;
             if into < seconds {
-                return Some(before + into);
+                return Some(before + gap + into);
             }
-            before += seconds;
+            before += gap + seconds;
         }
         return None;
     }
@@ -259,9 +328,10 @@ fn start_offset(m: &Media, lines: &[Line], target: u32) -> Option<f64> {
         return None;
     }
     // Players begin three target durations before the end; the last entry up to there where decoding can start.
-    let mut left: f64 = lines.iter().map(Line::seconds).sum();
+    let mut left: f64 = lines.iter().map(|l| l.with_gap(m.by, target)).sum();
     let mut best = None;
     for l in lines {
+        left -= l.with_gap(m.by, target) - l.seconds();
         if l.can_start() && (best.is_none() || left >= 3.0 * f64::from(target)) {
             best = Some(left);
         }
@@ -276,5 +346,95 @@ pub(crate) fn date(t: Timestamp) -> String {
     match text.find('.') {
         Some(dot) => format!("{}Z", &text[..text.len().min(dot + 4)]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use log::Payload;
+    use world::{ShardId, StreamUid};
+
+    use super::*;
+    use crate::index::Entry;
+
+    const NOON: Timestamp = Timestamp(1_777_636_800_000_000);
+
+    /// A fragment of two seconds: its ordinal, which is its position, and when it begins.
+    fn fragment((ordinal, seconds): (u64, u64)) -> Arc<Fragment> {
+        let (at, two) = (NOON + Duration::from_secs(seconds), Duration::from_secs(2));
+        let track = TrackEntry {
+            id: 1,
+            video: true,
+            mp4: true,
+            rewrite: false,
+            init: InitHash(7),
+            timescale: 1000,
+            first_dts: at.millis(),
+            first_cts: 0,
+            duration: 2000,
+            ordinal,
+            samples: 1,
+            bytes: 1,
+        };
+        let payload = Payload {
+            shard: ShardId { stream: StreamUid([1; 16]), shard: 0 },
+            position: ordinal,
+            arrival: at + two,
+            producer: (at, at + two),
+            len: 1,
+            index: Default::default(),
+            place: Default::default(),
+        };
+        let entry = Entry { independent: true, tracks: vec![track], ordinal, ..Entry::default() };
+        Arc::new(Fragment { payload, entry })
+    }
+
+    fn of(growth: Growth, all: &[(u64, u64)]) -> String {
+        let fragments: Vec<_> = all.iter().map(|f| fragment(*f)).collect();
+        let (track, target, by, key_only, made, start) = (1, 2, By::Producer, false, false, None);
+        media(&Media { fragments: &fragments, track, growth, target, by, key_only, made, start })
+            .expect("entries")
+    }
+
+    fn entries(text: &str) -> Vec<&str> {
+        text.lines().filter(|l| !l.starts_with('#')).collect()
+    }
+
+    #[test]
+    fn what_is_missing_keeps_its_number_where_a_playlist_changes() {
+        let all = [(3, 0), (4, 2), (7, 7), (8, 9)];
+        for growth in [Growth::Sliding, Growth::Growing(false), Growth::Ended] {
+            let text = of(growth, &all);
+            assert!(
+                text.contains("#EXT-X-MEDIA-SEQUENCE:3\n") && !text.contains("#EXT-X-DISCONTINUITY\n"),
+                "{text}"
+            );
+            assert_eq!(
+                entries(&text),
+                ["1/3.m4s", "1/4.m4s", "1/gap-5.m4s", "1/gap-6.m4s", "1/7.m4s", "1/8.m4s"]
+            );
+            // Three seconds for two; the first is told.
+            let first = "# nothing from 2026-05-01T12:00:04.000Z to 2026-05-01T12:00:07.000Z\n\
+                         #EXT-X-PROGRAM-DATE-TIME:2026-05-01T12:00:04.000Z\n#EXTINF:1.50000,\n#EXT-X-GAP\n1/gap-5.m4s\n\
+                         #EXT-X-PROGRAM-DATE-TIME:2026-05-01T12:00:05.500Z\n#EXTINF:1.50000,\n#EXT-X-GAP\n1/gap-6.m4s\n";
+            assert!(text.contains(first), "{text}");
+        }
+        let text = of(Growth::Fixed, &all);
+        assert!(!text.contains("GAP") && text.matches("#EXT-X-DISCONTINUITY\n").count() == 1, "{text}");
+        assert_eq!(entries(&text).len(), 4);
+    }
+
+    #[test]
+    fn a_gap_is_no_longer_than_an_entry_may_be_and_a_wide_hole_begins_anew() {
+        let text = of(Growth::Sliding, &[(3, 0), (5, 100)]);
+        assert!(text.contains("#EXTINF:2.00000,\n#EXT-X-GAP\n"), "{text}");
+        // By a clock that went back.
+        let text = of(Growth::Sliding, &[(3, 50), (5, 0)]);
+        assert!(text.contains("#EXTINF:0.00100,\n#EXT-X-GAP\n"), "{text}");
+        let text = of(Growth::Sliding, &[(3, 0), (5, 4), (5 + MOST_GAPS + 2, 90_000)]);
+        assert!(text.contains(&format!("#EXT-X-MEDIA-SEQUENCE:{}\n", 5 + MOST_GAPS + 2)), "{text}");
+        assert!(entries(&text).len() == 1 && !text.contains("GAP") && !text.contains("# nothing"), "{text}");
+        let text = of(Growth::Sliding, &[(3, 0), (3 + MOST_GAPS + 1, 90_000)]);
+        assert_eq!(entries(&text).len() as u64, MOST_GAPS + 2);
     }
 }

@@ -13,7 +13,7 @@ use log::{Limits, LocalLog, Log, StorePolicy};
 use media::fmp4;
 use seal::{DataKey, LocalKey};
 use usage::Usage;
-use video::{Ask, By, Config, ExportAsk, Form, Parts, Video};
+use video::{Ask, By, Config, ExportAsk, Form, Mode, Parts, Video};
 use world::{Home, World};
 
 struct Node {
@@ -59,6 +59,11 @@ async fn start(dir: &std::path::Path) -> Node {
 }
 
 impl Node {
+    async fn status(&self, path: &str) -> u16 {
+        use tower::ServiceExt;
+        let req = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        video::router(self.video.clone()).oneshot(req).await.unwrap().status().as_u16()
+    }
     async fn get(&self, path: &str) -> Vec<u8> {
         use http_body_util::BodyExt;
         use tower::ServiceExt;
@@ -214,10 +219,42 @@ async fn a_lost_part_is_passed_over_and_told_of() {
     files.sort();
     assert!(files.len() >= 3, "{files:?}");
     let away = dir.path().join("away");
+    let end = NOON + Duration::from_secs(60);
+    let node = start(dir.path()).await;
+    let mut growing = Vec::new();
+    for mode in [Mode::Event, Mode::Live] {
+        let permit =
+            node.gate.internal(actions::GET_HLS_STREAMING_SESSION_URL, &node.home.video_stream("yard"));
+        let ask = Ask { mode: Some(mode), from: Some(NOON), ..Ask::default() };
+        let path = node.video.hls_session(permit, "yard", ask).await.unwrap().path;
+        for track in 1..=2 {
+            let path = format!("{}/{track}.m3u8", path.rsplit_once('/').unwrap().0);
+            let text = String::from_utf8(node.get(&path).await).unwrap();
+            assert!(!text.contains("#EXT-X-GAP"), "{text}");
+            growing.push((path, check::media(&text)));
+        }
+    }
+    node.log.shutdown().await.unwrap();
+    drop(node);
     std::fs::rename(&files[1], &away).unwrap();
 
     let node = start(dir.path()).await;
-    let end = NOON + Duration::from_secs(60);
+    // In playlists that change, whoever has the earlier one finds every entry at its number.
+    for (path, before) in &growing {
+        let text = String::from_utf8(node.get(path).await).unwrap();
+        let after = check::media(&text);
+        check::follows(before, &after);
+        assert_eq!(after.entries.len(), before.entries.len());
+        let base = path.rsplit_once('/').unwrap().0;
+        let gaps = after.entries.iter().filter(|e| e.gap).count();
+        assert!(gaps > 2 && text.matches("# nothing from 20").count() == 1, "{text}");
+        assert_eq!(before.entries.last().unwrap().discontinuity, after.entries.last().unwrap().discontinuity);
+        let total = |l: &check::Playlist| l.entries.iter().map(|e| e.seconds).sum::<f64>();
+        assert!((total(before) - total(&after)).abs() < 0.2, "{} and {}", total(before), total(&after));
+        for e in &after.entries {
+            assert_eq!(node.status(&format!("{base}/{}", e.uri)).await == 200, !e.gap, "{}", e.uri);
+        }
+    }
     let url = actions::GET_HLS_STREAMING_SESSION_URL;
     let permit = || node.gate.internal(url, &node.home.video_stream("yard"));
     let ask = Ask { from: Some(NOON), to: Some(end), ..Ask::default() };

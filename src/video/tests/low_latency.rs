@@ -79,6 +79,64 @@ async fn parts_come_as_samples_do() {
     assert!(!text.contains("PART") && text.contains("#EXT-X-VERSION:7"), "{text}");
 }
 
+/// A fragment of which parts were shown, and that is never stored, keeps its media sequence number.
+#[tokio::test]
+async fn what_is_lost_after_it_was_shown_leaves_a_gap() {
+    let rig = rig().await;
+    let (mut camera, mut s, base) = watched(&rig).await;
+    camera.send(&rig, &mut s, 10).await;
+    let tracks = [1, 2];
+    let mut shown = Vec::new();
+    for track in tracks {
+        let text = rig.text(&format!("{base}/{track}.m3u8")).await;
+        let list = check::media(&text);
+        assert!(list.parts > 0 && list.entries.len() == 2, "{text}");
+        shown.push(list);
+    }
+    s.abandon().await.unwrap();
+    // Where nothing was shown none is passed over, and the numbers go on.
+    let start = camera.start + Duration::from_secs(10);
+    for (n, pictures) in [100, 60, 50].into_iter().enumerate() {
+        let mut next = Camera::new(start + Duration::from_secs(60 * n as u64));
+        let mut s = rig.session("yard").await;
+        s.tracks(next.tracks()).await.unwrap();
+        next.send(&rig, &mut s, pictures).await;
+        if n == 1 { s.abandon().await.unwrap() } else { s.end().await.unwrap() }
+    }
+    for (track, before) in tracks.into_iter().zip(shown) {
+        let text = rig.text(&format!("{base}/{track}.m3u8")).await;
+        let list = check::media(&text);
+        check::follows(&before, &list);
+        let gaps: Vec<_> = list.entries.iter().filter(|e| e.gap).map(|e| e.sequence).collect();
+        let all: Vec<_> = list.entries.iter().map(|e| e.sequence).collect();
+        assert_eq!((gaps, all), (vec![2], (0..7).collect()), "{text}");
+    }
+}
+
+/// The same, where the whole process was lost.
+#[tokio::test]
+async fn what_a_crash_takes_after_it_was_shown_leaves_a_gap() {
+    let mut rig = rig().await;
+    let (mut camera, mut s, base) = watched(&rig).await;
+    camera.send(&rig, &mut s, 60).await;
+    durable(&rig, 3).await;
+    let before = check::media(&rig.text(&format!("{base}/1.m3u8")).await);
+    assert!(before.parts > 10 && before.entries.len() == 3);
+    std::mem::forget(s);
+    rig.restart().await;
+    common::record(&rig, "yard", camera.start + Duration::from_secs(60), 100).await;
+    let text = rig.text(&format!("{base}/1.m3u8")).await;
+    let after = check::media(&text);
+    check::follows(&before, &after);
+    let gaps: Vec<_> = after.entries.iter().filter(|e| e.gap).map(|e| e.sequence).collect();
+    assert_eq!((gaps, after.entries.len()), (vec![3], 6), "{text}");
+    // After a session that came to its end there is none.
+    rig.restart().await;
+    common::record(&rig, "yard", camera.start + Duration::from_secs(90), 100).await;
+    let text = rig.text(&format!("{base}/1.m3u8")).await;
+    assert_eq!(text.matches("#EXT-X-GAP").count(), 1, "{text}");
+}
+
 #[tokio::test]
 async fn who_waits_is_answered_when_it_is_there() {
     let rig = Arc::new(rig().await);

@@ -61,6 +61,8 @@ pub(crate) struct LiveFragment {
     pub listed: bool,
     /// There will be no more of it.
     pub closed: bool,
+    /// It has its numbers for good: it is stored, or may turn up.
+    stored: bool,
     /// It does not continue the fragment before.
     pub discontinuity: bool,
     pub strips: Vec<Strip>,
@@ -166,6 +168,7 @@ impl Chain {
             number: None,
             listed,
             closed: false,
+            stored: false,
             discontinuity,
             strips,
             seconds: 0.0,
@@ -250,6 +253,24 @@ impl Chain {
         if let Some(f) = self.fragments.iter_mut().find(|f| f.id == id) {
             f.number = Some(number);
         }
+    }
+
+    /// A fragment's numbers are its own for good.
+    pub fn stored(&mut self, id: u64) {
+        if let Some(f) = self.fragments.iter_mut().find(|f| f.id == id) {
+            f.stored = true;
+        }
+    }
+
+    /// The tracks of which parts may have been shown of what will never be stored: a fragment that could not be, or else the
+    /// open one.
+    pub fn shown_in_vain(&self, failed: Option<u64>) -> Vec<u8> {
+        let lost = match failed {
+            Some(id) => self.fragments.iter().find(|f| f.id == id),
+            None => self.fragments.back().filter(|f| !f.closed),
+        };
+        let strips = lost.filter(|f| f.listed && !f.stored).into_iter().flat_map(|f| &f.strips);
+        strips.filter(|s| !s.parts.is_empty()).map(|s| s.track).collect()
     }
 
     /// Lets go of what nobody asks for any more, and of what is too much.

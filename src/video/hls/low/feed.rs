@@ -25,6 +25,8 @@ pub(crate) struct Low {
     until: AtomicI64,
     running: AtomicBool,
     chain: Mutex<Option<Chain>>,
+    /// Of each fragment that was shown and then lost: the tracks whose next number is not to be given again.
+    vain: Mutex<Vec<Vec<u8>>>,
     changed: watch::Sender<u64>,
 }
 
@@ -34,6 +36,7 @@ impl Default for Low {
             until: AtomicI64::new(i64::MIN),
             running: AtomicBool::new(false),
             chain: Mutex::default(),
+            vain: Mutex::default(),
             changed: watch::channel(0).0,
         }
     }
@@ -148,14 +151,40 @@ impl Low {
         }
     }
 
-    /// A session has ended: there are no parts of it any more.
-    pub fn end_of(&self, session: u64) {
+    /// A session's fragment has its numbers for good.
+    pub fn stored(&self, id: Option<u64>, session: u64) {
+        if let Some(id) = id
+            && let Some(c) = self.chain().as_mut().filter(|c| c.session == session)
+        {
+            c.stored(id);
+        }
+    }
+
+    /// Whether parts are made of a session.
+    pub fn shows(&self, session: u64) -> bool {
+        self.running.load(Relaxed) && self.chain().as_ref().is_some_and(|c| c.session == session)
+    }
+
+    /// A session has ended, or its fragment could not be stored: there are no parts of it any more.
+    pub fn end_of(&self, session: u64, failed: Option<u64>) {
         let mut chain = self.chain();
-        if chain.as_ref().is_some_and(|c| c.session == session) {
-            *chain = None;
+        if let Some(c) = chain.take_if(|c| c.session == session) {
+            let tracks = c.shown_in_vain(failed);
+            if !tracks.is_empty() {
+                self.vain().push(tracks);
+            }
             drop(chain);
             self.wake();
         }
+    }
+
+    fn vain(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.vain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what numbers were shown in vain since this was last asked: of each fragment its tracks.
+    pub fn in_vain(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.vain())
     }
 
     /// What was taken will not be stored, or nobody wants it any more.

@@ -262,7 +262,7 @@ fn tip(chain: Option<&Chain>, p: &Planned, last: &Fragment, track: u8, wanted: D
         from_end < near
     });
     for (_, f) in listed {
-        let found = chain.and_then(|c| c.find(f.entry.number)).and_then(|(f, _)| strip(f, track));
+        let found = chain.and_then(|c| c.find(f.as_ref()?.entry.number)).and_then(|(f, _)| strip(f, track));
         if let Some(s) = found {
             tip.target = tip.target.max(s.target);
         }

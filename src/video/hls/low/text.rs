@@ -32,13 +32,15 @@ pub(super) fn write(p: &Planned, tip: &Tip, track: u8, by: By, skip: bool) -> St
         let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
     let with_parts = p.items.len().saturating_sub(tip.parts.len());
+    // What was said of the configuration may be among what is skipped.
+    let mut said = skipped == 0;
     for (n, (item, f)) in p.items.iter().enumerate().skip(skipped) {
-        // What was said of the configuration may be among what is skipped.
-        let again = f.entry.track(track).filter(|_| skipped > 0 && n == skipped);
+        let again = f.filter(|_| !said).and_then(|f| f.entry.track(track));
         match again {
             Some(t) => write_before(&mut out, &Item { map: Some(init_uri(track, t.init)), ..item.clone() }),
             None => write_before(&mut out, item),
         }
+        said |= f.is_some();
         if let Some(parts) = n.checked_sub(with_parts).and_then(|i| tip.parts.iter().rev().nth(i)) {
             write_parts(&mut out, parts, tip.epoch, track);
         }

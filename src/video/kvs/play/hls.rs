@@ -7,14 +7,14 @@ use world::Timestamp;
 
 use super::{
     forms::Forms,
-    session::{Mode, Session},
+    session::{Cuts, Mode, Session},
     window::{Shown, cut},
 };
 use crate::{
     Fragment,
     hls::{
         multivariant::{Rendition, multivariant},
-        playlist::{Growth, Item, List, write},
+        playlist::{Gap, Growth, Item, List, write},
     },
     index::InitHash,
     kvs::{find, number},
@@ -78,17 +78,23 @@ pub(super) fn media(
     let mut cuts = shown.slid.cuts;
     let mut before: Option<&Arc<Fragment>> = None;
     let mut entries = Vec::with_capacity(shown.items.len());
-    let mut skipped = 0;
+    // Numbers before the first entry that name none, and since the last one.
+    let (mut skipped, mut gap) = (0, 0);
     for f in &shown.items {
-        cuts += before.map_or(0, |b| u64::from(cut(session.cuts, b, f)));
+        let lost = shown.lost.get(&f.position());
+        cuts += before.map_or(0, |b| cut(session.cuts, b, f, lost));
+        gap += lost.map_or(0, |l| track.map_or(l.all, |id| l.of(id)));
         before = Some(f);
         let Some((seconds, init, video)) = of(f) else { continue };
         // Nobody can begin in the middle of a group of pictures.
+        if entries.is_empty() {
+            skipped += std::mem::take(&mut gap);
+        }
         if entries.is_empty() && video && !f.entry.independent {
             skipped += 1;
             continue;
         }
-        entries.push((f, cuts, seconds, init));
+        entries.push((f, cuts, seconds, init, std::mem::take(&mut gap)));
     }
     let first = entries.first()?;
     let sequence = skipped
@@ -96,7 +102,7 @@ pub(super) fn media(
             Some(id) => shown.slid.of(id),
             None => shown.slid.all,
         };
-    let longest = entries.iter().map(|(_, _, seconds, _)| *seconds).fold(0.0, f64::max);
+    let longest = entries.iter().map(|(_, _, seconds, ..)| *seconds).fold(0.0, f64::max);
     let list = List {
         target: session.target.max(longest.round() as u32).max(1),
         sequence,
@@ -109,27 +115,41 @@ pub(super) fn media(
         independent: entries.iter().all(|(f, ..)| f.entry.independent && !f.entry.open),
         start: None,
     };
-    let (mut cuts, mut map) = (first.1, None::<InitHash>);
-    let items = entries.iter().map(|(f, n, seconds, init)| {
-        let discontinuities = n.saturating_sub(std::mem::replace(&mut cuts, *n));
-        let new = init.filter(|(_, init)| map.replace(*init) != Some(*init));
-        let number = number::of(stream.info.uid, f);
-        let uri = match track {
-            Some(track) => format!(
+    let date = |t: Timestamp| session.times.then(|| Timestamp::from_millis(find::round(t)));
+    let uri = |number: &str| match track {
+        Some(track) => {
+            format!(
                 "getMP4MediaFragment.mp4?FragmentNumber={number}&SessionToken={token}&TrackNumber={track}"
-            ),
-            None => format!("getTSFragment.ts?FragmentNumber={number}&SessionToken={token}"),
-        };
-        Item {
+            )
+        }
+        None => format!("getTSFragment.ts?FragmentNumber={number}&SessionToken={token}"),
+    };
+    let (mut cuts, mut map, mut next) = (first.1, None::<InitHash>, sequence);
+    let mut end = find::start(first.0, session.by);
+    let mut items = Vec::with_capacity(entries.len());
+    for (f, n, seconds, init, count) in &entries {
+        let start = find::start(f, session.by);
+        let mut discontinuities = n.saturating_sub(std::mem::replace(&mut cuts, *n));
+        // Those that are lost keep their numbers (RFC 8216bis §4.4.4.7).
+        for gap in Gap::new(*count, end, start, list.target).items(|n| uri(&format!("gap-{}", next + n))) {
+            let of_it = u64::from(session.cuts == Cuts::Always).min(discontinuities);
+            discontinuities -= of_it;
+            items.push(Item { discontinuities: of_it, date: gap.date.and_then(date), ..gap });
+        }
+        next += count + 1;
+        end = start + f.duration();
+        let new = init.filter(|(_, init)| map.replace(*init) != Some(*init));
+        items.push(Item {
             comment: None,
             discontinuities,
             map: new.map(|(track, init)| init_uri(token, track, init)),
-            date: session.times.then(|| Timestamp::from_millis(find::round(find::start(f, session.by)))),
+            date: date(start),
             seconds: *seconds,
-            uri,
-        }
-    });
-    Some(write(&list, items))
+            gap: false,
+            uri: uri(&number::of(stream.info.uid, f)),
+        });
+    }
+    Some(write(&list, items.into_iter()))
 }
 
 /// Where a track's initialisation segment is. `SequenceNumber` tells one configuration from another.

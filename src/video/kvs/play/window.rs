@@ -5,7 +5,7 @@
 //! since nobody wants to begin anew for each look at a playlist.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,6 +16,7 @@ use world::Timestamp;
 use super::session::{Cuts, Mode, Session};
 use crate::{
     By, Fragment, Video, VideoError,
+    index::Entry,
     kvs::{find, number},
     streams::Stream,
 };
@@ -38,7 +39,51 @@ pub(super) struct Run {
     pub first: Arc<Fragment>,
 }
 
-/// What slid out of a session's playlist.
+/// Fragments that were there once and are not any more (lost, or removed), as the numbers of those around them tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// How many.
+    pub all: u64,
+    /// How many had a track, by the track's id.
+    tracks: Vec<(u8, u64)>,
+}
+
+impl Lost {
+    /// Those between two fragments; with `from` also the first of the two.
+    fn between(a: &Entry, b: &Entry, from: bool) -> Lost {
+        let one = |had: bool| u64::from(had && !from);
+        let before = |e: &Entry, id: u8| {
+            let absent = || e.absent.iter().find(|(t, _)| *t == id).map(|(_, n)| (*n, false));
+            e.track(id).map(|t| (t.ordinal, true)).or_else(absent)
+        };
+        let ids = b.tracks.iter().filter(|t| t.mp4).map(|t| t.id).chain(b.absent.iter().map(|(id, _)| *id));
+        let tracks = ids.filter_map(|id| {
+            let (of_a, had) = before(a, id).unwrap_or((0, false));
+            let n = before(b, id)?.0.saturating_sub(of_a + one(had));
+            (n > 0).then_some((id, n))
+        });
+        Lost { all: b.ordinal.saturating_sub(a.ordinal + one(true)), tracks: tracks.collect() }
+    }
+
+    /// How many had a track.
+    pub fn of(&self, track: u8) -> u64 {
+        self.tracks.iter().find(|(id, _)| *id == track).map_or(0, |(_, n)| *n)
+    }
+
+    fn add(&mut self, more: &Lost) {
+        self.all += more.all;
+        more.tracks.iter().for_each(|(id, n)| count(&mut self.tracks, *id, *n));
+    }
+}
+
+fn count(all: &mut Vec<(u8, u64)>, id: u8, more: u64) {
+    match all.iter_mut().find(|(t, _)| *t == id) {
+        Some((_, n)) => *n += more,
+        None => all.push((id, more)),
+    }
+}
+
+/// What slid out of a session's playlist, and what would have, were it not lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slid {
     /// Fragments that had a track, by the track's id.
@@ -61,13 +106,13 @@ impl Slid {
 
     fn push(&mut self, f: Arc<Fragment>) {
         self.all += u64::from(f.entry.tracks.iter().any(|t| t.mp4));
-        for t in f.entry.tracks.iter().filter(|t| t.mp4) {
-            match self.entries.iter_mut().find(|(id, _)| *id == t.id) {
-                Some((_, n)) => *n += 1,
-                None => self.entries.push((t.id, 1)),
-            }
-        }
+        f.entry.tracks.iter().filter(|t| t.mp4).for_each(|t| count(&mut self.entries, t.id, 1));
         self.before = Some(f);
+    }
+
+    fn lost(&mut self, lost: &Lost) {
+        self.all += lost.all;
+        lost.tracks.iter().for_each(|(id, n)| count(&mut self.entries, *id, *n));
     }
 }
 
@@ -78,6 +123,8 @@ pub(super) struct Shown {
     pub items: Vec<Arc<Fragment>>,
     /// What was there before.
     pub slid: Slid,
+    /// What was lost right before those of the items that have such a position.
+    pub lost: BTreeMap<u64, Lost>,
     /// Nothing will be added.
     pub over: bool,
 }
@@ -87,11 +134,43 @@ pub(super) struct Shown {
 struct State {
     /// The position of the first fragment that is shown.
     first: u64,
-    /// How many are shown that were shown before.
-    shown: usize,
+    /// That fragment, unless nothing slid out yet.
+    at: Option<Arc<Fragment>>,
+    /// The position of the last one that was shown.
+    until: Option<u64>,
     /// What those that were added one by one last, of a session that replays.
     due: Duration,
     slid: Slid,
+}
+
+impl State {
+    /// Of a session that begins at a position.
+    fn begin(first: u64) -> State {
+        State { first, at: None, until: None, due: Duration::ZERO, slid: Slid::default() }
+    }
+
+    /// Whether a fragment was shown before, or could have been.
+    fn knows(&self, f: &Fragment) -> bool {
+        self.until.is_some_and(|until| f.position() <= until)
+    }
+
+    /// One slides out, and what was lost between it and the next.
+    fn slide(&mut self, session: &Session, old: Arc<Fragment>, next: &Arc<Fragment>, lost: Option<&Lost>) {
+        self.pass(session, &old, next, lost);
+        self.slid.push(old);
+        if let Some(lost) = lost {
+            self.slid.lost(lost);
+        }
+    }
+
+    /// Another one is the first that is shown.
+    fn pass(&mut self, session: &Session, old: &Fragment, next: &Arc<Fragment>, lost: Option<&Lost>) {
+        self.slid.cuts += cut(session.cuts, old, next, lost);
+        if let Some(run) = self.slid.run.as_mut().filter(|_| !goes_on(old, next)) {
+            *run = Run { number: run.number + 1, first: next.clone() };
+        }
+        (self.first, self.at) = (next.position(), Some(next.clone()));
+    }
 }
 
 /// What is remembered of sessions.
@@ -109,7 +188,7 @@ impl Memory {
         let mut all = self.lock();
         if let Some(i) = all.iter().position(|(k, _)| *k == key)
             && let Some((_, old)) = all.remove(i)
-            && (old.first, old.shown) > (state.first, state.shown)
+            && (old.first, old.until) > (state.first, state.until)
         {
             // Somebody else was faster.
             all.push_back((key, old));
@@ -122,12 +201,16 @@ impl Memory {
     }
 }
 
-/// Whether something lies between two fragments that players should be told of.
-pub(super) fn cut(cuts: Cuts, a: &Fragment, b: &Fragment) -> bool {
-    match cuts {
-        Cuts::Always => true,
-        Cuts::Never => false,
-        Cuts::Where => apart(a, b) || !same_tracks(a, b),
+/// How often something lies between two fragments, of which so many between them were lost, that players should be told
+/// of. As far as it can be known that is as often as while nothing was lost, so that the counts stay.
+pub(super) fn cut(cuts: Cuts, a: &Fragment, b: &Fragment, lost: Option<&Lost>) -> u64 {
+    match (cuts, lost) {
+        (Cuts::Always, lost) => 1 + lost.map_or(0, |l| l.all),
+        (Cuts::Never, _) => 0,
+        (Cuts::Where, None) => u64::from(apart(a, b) || !same_tracks(a, b)),
+        (Cuts::Where, Some(_)) => {
+            u64::from(a.entry.discontinuities != b.entry.discontinuities || !same_tracks(a, b))
+        }
     }
 }
 
@@ -187,7 +270,7 @@ async fn range(video: &Video, stream: &Stream, session: &Session) -> Result<Show
     }
     items.truncate(session.most);
     let run = items.first().map(|f| Run { number: 0, first: f.clone() });
-    Ok(Shown { items, slid: Slid { run, ..Slid::default() }, over: true })
+    Ok(Shown { items, slid: Slid { run, ..Slid::default() }, over: true, ..Shown::default() })
 }
 
 /// By the producer's time, and of those that begin at the same time the one with the highest number.
@@ -206,14 +289,13 @@ async fn slide(
 ) -> Result<Shown, VideoError> {
     let elapsed = video.world.clock.now().since(session.created);
     let key = access::sha256(&serde_json::to_vec(session).unwrap_or_default());
-    let begin = || State { first: session.base, shown: 0, due: Duration::ZERO, slid: Slid::default() };
-    let mut state = memory.get(&key).unwrap_or_else(begin);
+    let mut state = memory.get(&key).unwrap_or_else(|| State::begin(session.base));
     let mut limit = session.most + AHEAD;
     loop {
         let before = state.first;
         let page = stream.page(&video.log, state.first, u64::MAX, limit).await?;
         let full = page.len() == limit;
-        let (items, stop) = fold(session, &mut state, page, elapsed);
+        let (items, lost, stop) = fold(session, &mut state, page, elapsed);
         if full && stop.is_none() && limit < video.config.max_range {
             if state.first == before {
                 // All of it is older than what is shown.
@@ -226,7 +308,7 @@ async fn slide(
         // What begins before the end is there soon after it, if at all.
         let now = video.world.clock.now();
         let past = session.to.is_some_and(|to| stop.is_none() && now > to + LONGEST && now > last);
-        return Ok(Shown { items, slid: state.slid, over: stop == Some(Stop::End) || past });
+        return Ok(Shown { items, slid: state.slid, lost, over: stop == Some(Stop::End) || past });
     }
 }
 
@@ -245,13 +327,27 @@ fn fold(
     state: &mut State,
     page: Vec<Arc<Fragment>>,
     elapsed: Duration,
-) -> (Vec<Arc<Fragment>>, Option<Stop>) {
+) -> (Vec<Arc<Fragment>>, BTreeMap<u64, Lost>, Option<Stop>) {
     let mut window: VecDeque<Arc<Fragment>> = VecDeque::new();
-    let (mut stop, mut known) = (None, state.shown);
+    let (mut stop, mut until) = (None, state.until);
+    // What was lost before those that are shown, and since the last one of them; what was seen before.
+    let (mut all_lost, mut lost, mut before) = (BTreeMap::new(), Lost::default(), None::<Arc<Fragment>>);
     for f in page {
+        match (before.replace(f.clone()), &state.at) {
+            (Some(b), _) => lost.add(&Lost::between(&b.entry, &f.entry, false)),
+            // The first one that was shown is gone.
+            (None, Some(at)) if at.position() != f.position() => {
+                let gone = Lost::between(&at.entry, &f.entry, true);
+                let between = Lost { all: gone.all.saturating_sub(1), ..Lost::default() };
+                let at = at.clone();
+                state.pass(session, &at, &f, Some(&between));
+                state.slid.lost(&gone);
+            }
+            (None, _) => {}
+        }
         if !session.within(&f) {
             let begins = find::start(&f, session.by);
-            if session.to.is_some_and(|to| find::round(begins) > find::round(to)) && known == 0 {
+            if session.to.is_some_and(|to| find::round(begins) > find::round(to)) && !state.knows(&f) {
                 stop = Some(Stop::End);
                 break;
             }
@@ -272,9 +368,7 @@ fn fold(
                 _ => {}
             }
         }
-        if known > 0 {
-            known -= 1;
-        } else if session.mode == Mode::LiveReplay {
+        if session.mode == Mode::LiveReplay && !state.knows(&f) {
             let filling = window.len() < session.most && state.slid.before.is_none();
             if !filling {
                 if state.due + f.duration() > elapsed {
@@ -287,22 +381,37 @@ fn fold(
         if state.slid.run.is_none() {
             state.slid.run = Some(Run { number: 0, first: f.clone() });
         }
+        let lost = std::mem::take(&mut lost);
+        // A hole that is wider than a playlist is not told one by one.
+        let wide = lost.all > session.most as u64;
+        match &state.at {
+            // What lies before the first one that was ever shown was not to be.
+            _ if lost.all == 0 => {}
+            None if window.is_empty() => {}
+            Some(_) if window.is_empty() => {
+                state.slid.cuts += if session.cuts == Cuts::Always { lost.all } else { 0 };
+                state.slid.lost(&lost);
+                (state.first, state.at) = (f.position(), Some(f.clone()));
+            }
+            _ => drop(all_lost.insert(f.position(), lost)),
+        }
+        until = until.max(Some(f.position()));
         window.push_back(f);
-        while window.len() > session.most
+        while (window.len() > session.most || wide && window.len() > 1)
             && let Some(old) = window.pop_front()
         {
             if let Some(next) = window.front() {
-                state.slid.cuts += u64::from(cut(session.cuts, &old, next));
-                if let Some(run) = state.slid.run.as_mut().filter(|_| !goes_on(&old, next)) {
-                    *run = Run { number: run.number + 1, first: next.clone() };
-                }
-                state.first = next.position();
+                state.slide(session, old, next, all_lost.remove(&next.position()).as_ref());
             }
-            state.slid.push(old);
         }
     }
-    state.shown = window.len();
-    (window.into(), stop)
+    state.until = until;
+    if state.at.is_none()
+        && let Some(first) = window.front()
+    {
+        (state.first, state.at) = (first.position(), Some(first.clone()));
+    }
+    (window.into(), all_lost, stop)
 }
 
 /// The newest fragments.
@@ -373,14 +482,26 @@ mod tests {
     }
 
     fn begin() -> State {
-        State { first: 0, shown: 0, due: Duration::ZERO, slid: Slid::default() }
+        State::begin(0)
     }
 
     /// What is shown of so many fragments: positions, and how many slid out.
     fn look(s: &Session, state: &mut State, all: &[Arc<Fragment>], elapsed: u64) -> (Vec<u64>, u64, u64) {
+        let (items, slid, cuts, _) = look_lost(s, state, all, elapsed);
+        (items, slid, cuts)
+    }
+
+    /// And how many were lost before which of them.
+    fn look_lost(
+        s: &Session,
+        state: &mut State,
+        all: &[Arc<Fragment>],
+        elapsed: u64,
+    ) -> (Vec<u64>, u64, u64, Vec<(u64, u64)>) {
         let page = all.iter().filter(|f| f.position() >= state.first).cloned().collect();
-        let (items, _) = fold(s, state, page, Duration::from_secs(elapsed));
-        (items.iter().map(|f| f.position()).collect(), state.slid.of(1), state.slid.cuts)
+        let (items, lost, _) = fold(s, state, page, Duration::from_secs(elapsed));
+        let lost = lost.iter().map(|(p, l)| (*p, l.of(1)));
+        (items.iter().map(|f| f.position()).collect(), state.slid.of(1), state.slid.cuts, lost.collect())
     }
 
     proptest! {
@@ -415,6 +536,39 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Whatever is lost between looks, a number never comes to name another fragment, nor does a discontinuity's.
+        #[test]
+        fn numbers_stay_where_fragments_are_lost(
+            count in 2usize..40, most in 1usize..6, lost in vec(any::<proptest::sample::Index>(), 0..12),
+            when in vec(1usize..40, 12), forget in vec(any::<bool>(), 40),
+        ) {
+            let s = session(Mode::Live, By::Producer, most);
+            let all: Vec<_> = (0..count).map(|n| fragment(n as u64, n as i64)).collect();
+            let lost: Vec<_> = lost.iter().zip(&when).map(|(l, at)| (l.index(count) as u64, *at)).collect();
+            // After a restart the fold begins at the session's first fragment, which this one does not lose.
+            let lost: Vec<_> = lost.into_iter().filter(|(l, _)| *l > 0).collect();
+            let mut state = begin();
+            for n in 1..=count {
+                let there = |f: &&Arc<Fragment>| !lost.iter().any(|(l, at)| f.position() == *l && *at <= n);
+                let page: Vec<_> = all[..n].iter().filter(there).cloned().collect();
+                if forget[n - 1] {
+                    state = begin();
+                }
+                let (items, slid, cuts, gaps) = look_lost(&s, &mut state, &page, n as u64);
+                prop_assert!(items.len() <= most && gaps.iter().all(|(_, n)| *n <= most as u64));
+                let mut number = slid;
+                for (i, p) in items.iter().enumerate() {
+                    number += gaps.iter().find(|(at, _)| at == p).map_or(0, |(_, n)| *n);
+                    prop_assert!(i > 0 || number == slid, "a gap at the beginning");
+                    prop_assert_eq!(number, *p);
+                    number += 1;
+                }
+                prop_assert_eq!(slid, cuts);
+            }
+        }
+    }
+
     #[test]
     fn a_replay_adds_one_when_its_time_has_passed() {
         let s = session(Mode::LiveReplay, By::Producer, 2);
@@ -437,8 +591,15 @@ mod tests {
     #[test]
     fn where_something_lies_between() {
         let (a, b, c) = (fragment(0, 0), fragment(1, 1), fragment(2, 9));
-        assert!(cut(Cuts::Where, &b, &c) && !cut(Cuts::Where, &a, &b) && cut(Cuts::Where, &c, &a));
-        assert!(cut(Cuts::Always, &a, &b) && !cut(Cuts::Never, &b, &c));
+        let cuts = |cuts, a, b| cut(cuts, a, b, None);
+        assert_eq!(
+            [cuts(Cuts::Where, &b, &c), cuts(Cuts::Where, &a, &b), cuts(Cuts::Where, &c, &a)],
+            [1, 0, 1]
+        );
+        assert_eq!([cuts(Cuts::Always, &a, &b), cuts(Cuts::Never, &b, &c)], [1, 0]);
+        // What was lost between them was there.
+        let lost = Lost { all: 7, ..Lost::default() };
+        assert_eq!([Cuts::Where, Cuts::Always].map(|c| cut(c, &b, &fragment(9, 9), Some(&lost))), [0, 8]);
         assert!(goes_on(&a, &c) && !goes_on(&c, &a));
     }
 }

@@ -11,6 +11,8 @@ pub struct Entry {
     pub discontinuity: u64,
     pub map: String,
     pub date: Option<i64>,
+    /// It cannot be had.
+    pub gap: bool,
 }
 
 /// A media playlist.
@@ -32,7 +34,7 @@ pub fn media(text: &str) -> Playlist {
     let mut seen: HashMap<&str, u32> = HashMap::new();
     let (mut sequence, mut discontinuity) = (0, 0);
     let (mut seconds, mut map, mut date) = (None, None, None);
-    let (mut broken, mut whole) = (false, 0);
+    let (mut broken, mut whole, mut gap) = (false, 0, false);
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("#EXTM3U"));
     for line in lines {
@@ -64,6 +66,7 @@ pub fn media(text: &str) -> Playlist {
             }
             "#EXT-X-PROGRAM-DATE-TIME" => date = Some(wire::time::parse(value).unwrap().millis()),
             "#EXTINF" => seconds = Some(value.strip_suffix(',').unwrap().parse::<f64>().unwrap()),
+            "#EXT-X-GAP" => gap = true,
             "#EXT-X-ENDLIST" => p.ended = true,
             "#EXT-X-SERVER-CONTROL"
             | "#EXT-X-PART-INF"
@@ -77,13 +80,13 @@ pub fn media(text: &str) -> Playlist {
                 assert!(seconds > 0.0 && seconds.round() as u64 <= p.target, "{seconds} > {}", p.target);
                 let map = map.clone().expect("EXT-X-MAP before the first entry");
                 let date = date.take();
-                p.entries.push(Entry { uri: uri.into(), seconds, sequence, discontinuity, map, date });
+                p.entries.push(Entry { uri: uri.into(), seconds, sequence, discontinuity, map, date, gap });
                 sequence += 1;
-                (broken, whole) = (false, p.parts);
+                (broken, whole, gap) = (false, p.parts, false);
             }
         }
     }
-    assert!(seconds.is_none() && (!broken || p.parts > whole), "tags after the last entry");
+    assert!(seconds.is_none() && !gap && (!broken || p.parts > whole), "tags after the last entry");
     for once in
         ["#EXT-X-VERSION", "#EXT-X-TARGETDURATION", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-DISCONTINUITY-SEQUENCE"]
     {
@@ -99,14 +102,20 @@ pub fn media(text: &str) -> Playlist {
 }
 
 /// Holds a later version of a playlist to an earlier one (§6.2.1, §6.2.2): the same entry has the same number, and
-/// nothing else goes away than from the beginning, where anything may.
+/// nothing else goes away than from the beginning, where anything may; but for what is lost, which leaves a gap.
 pub fn follows(before: &Playlist, after: &Playlist) {
     assert_eq!(before.kind, after.kind);
     let first = after.entries.first().unwrap().sequence;
     assert!(first >= before.entries.first().unwrap().sequence, "the media sequence went back");
     for e in before.entries.iter().filter(|e| e.sequence >= first) {
         let same = after.entries.iter().find(|a| a.sequence == e.sequence);
-        assert_eq!(Some(e), same, "an entry changed or vanished");
+        if let Some(gap) = same.filter(|a| a.gap && !e.gap) {
+            let off = gap.date.unwrap_or_default() - e.date.unwrap_or_default();
+            assert!(off.abs() <= after.target as i64 * 1000, "a gap elsewhere: {gap:?} for {e:?}");
+            continue;
+        }
+        // One that was lost may be found again.
+        assert!(e.gap && same.is_some() || Some(e) == same, "an entry changed or vanished: {e:?}, {same:?}");
     }
     if before.kind.as_deref() == Some("EVENT") {
         assert_eq!(first, before.entries[0].sequence, "an event lost its beginning");
