@@ -1,54 +1,22 @@
 """Kinesis Video's DASH sessions by dash.js and Shaka Player, in Chromium."""
 
-import pathlib
-import subprocess
-
 import pytest
 
+from support import players
 from support.browser import quality
 from support.kvs import T0, archived, put_clip, starts
 from support.media import ffmpeg_publisher, running
+from support.players import PLAYERS, ended, failed
 from support.server import Server
 from support.wait import wait_until
 from test_kvs import client
 
-HERE = pathlib.Path(__file__).parent / "clients" / "players"
 SECONDS = 8
-
-# What is served has no gaps to jump over. And when a busy machine stalls it shortly before the end, dash.js jumps to the end,
-# has the element end, and then goes back half a second, where it stays.
-DASHJS = """([url]) => {
-  const video = document.body.appendChild(document.createElement('video'));
-  video.muted = true;
-  window.failed = [];
-  const player = window.dashjs.MediaPlayer().create();
-  player.on('error', (e) => window.failed.push(JSON.stringify(e.error ?? e)));
-  player.updateSettings({streaming: {gaps: {jumpGaps: false}}});
-  player.initialize(video, url, true);
-  window.player = player;
-  window.behind = () => player.isDynamic() ? player.getCurrentLiveLatency() : null;
-}"""
-
-SHAKA = """async ([url]) => {
-  const video = document.body.appendChild(document.createElement('video'));
-  video.muted = true;
-  window.failed = [];
-  const player = new shaka.Player();
-  await player.attach(video);
-  player.addEventListener('error', (e) => window.failed.push(`${e.detail.code} ${e.detail.data}`));
-  window.player = player;
-  window.behind = () => player.isLive() ? player.getStats().liveLatency : null;
-  try { await player.load(url); await video.play(); } catch (e) { window.failed.push(`${e.code} ${e.data} ${e.message}`); }
-}"""
-
-PLAYERS = {"dash.js": ("dashjs/dist/modern/umd/dash.all.min.js", DASHJS), "Shaka Player": ("shaka-player/dist/shaka-player.compiled.js", SHAKA)}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, clips):
     """`s` has a clip with sound, in fragments of a second, `vp9` one of VP9 without; `door` is published to."""
-    if not (HERE / "node_modules").exists():
-        subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=HERE, check=True, timeout=300)
     with Server(tmp_path_factory.mktemp("dash") / "data", "--set", "video.target_seconds=1") as server:
         client(server).create_stream(StreamName="s", DataRetentionInHours=24)
         server.clip = clips(seconds=SECONDS, audio=True)
@@ -64,35 +32,12 @@ def world(tmp_path_factory, clips):
 @pytest.fixture(params=PLAYERS)
 def player(request, chromium, world):
     """Opens a manifest in a page of its own."""
-    script, run = PLAYERS[request.param]
-    context = chromium.new_context()
-
-    def open(url):
-        page = context.new_page()
-        page.goto(world.url + "/healthz")
-        page.add_script_tag(path=HERE / "node_modules" / script)
-        page.evaluate(run, [url])
-        return page
-
-    yield open
-    context.close()
+    with players.opened(chromium, world, request.param) as open:
+        yield open
 
 
 def dash(server, stream, **asked):
     return archived(server).get_dash_streaming_session_url(StreamName=stream, **asked)["DASHStreamingSessionURL"]
-
-
-def failed(page):
-    return page.evaluate("window.failed")
-
-
-STATE = "(() => { const v = document.querySelector('video'); return v.ended ? null : [v.currentTime, v.duration, v.paused, v.readyState, v.buffered.length && v.buffered.end(0)]; })()"
-
-
-def ended(page):
-    states = []
-    wait_until("it plays to its end", lambda: failed(page) or states.append(page.evaluate(STATE)) or states[-1] is None or len(states) > 1000, 60)
-    assert failed(page) == [] and states[-1] is None, states[-1]
 
 
 def whole(start=-10, end=1000):
