@@ -395,3 +395,23 @@ def test_a_real_answer_of_the_service_comes_back_in_the_same_form(kvs):
     got = get(kvs, len(want), StartSelectorType="EARLIEST")
     assert [(g[0], g[2]) for g in got] == [(w[0], w[2]) for w in want]
     assert [len(g[1]) for g in got] == [len(w[1]) for w in want]
+
+
+def test_a_track_is_what_its_first_picture_says_where_sound_comes_before_it(server):
+    """VP9 without a configuration, whose fragments begin with sound."""
+    client(server).create_stream(StreamName="late", DataRetentionInHours=1)
+    picture = bytes.fromhex("8249834220 13f00ef0".replace(" ", "")) + b"\x55" * 40
+    opus = b"OpusHead" + bytes([1, 1, 0, 0]) + (48000).to_bytes(4, "little") + bytes(3)
+    p = PutMedia(server, "late").send(header(pm.track(1, "V_VP9"), pm.track(2, "A_OPUS", 2, opus)))
+    sound = lambda at: (2, at, b"\xfc\xff\xfe", True)
+    for n in range(3):
+        p.send(pm.cluster(T0 + n * 1000, [sound(0), sound(20), (1, 20, picture, True), sound(40), (1, 520, b"\x86\0" * 9, False), sound(60)])).send(END_OF_FRAGMENT)
+    p.finish()
+    assert not p.of("ERROR"), p.acks
+    assert len(p.of("PERSISTED")) == 3 == len(server.fragments("late"))
+    said = server.http.get(server.whole("late"), timeout=30).text
+    assert 'CODECS="vp09.00.' in said and "opus" in said and "RESOLUTION=320x240" in said, said
+    # All of it comes out in the order in which it came.
+    payload = client(server, "kinesis-video-archived-media").get_media_for_fragment_list(StreamName="late", Fragments=[a["FragmentNumber"] for a in p.of("PERSISTED")])["Payload"].read()
+    assert payload.count(picture) == 3 and payload.count(b"\xfc\xff\xfe") == 12
+    assert payload.index(b"\xfc\xff\xfe") < payload.index(picture)

@@ -44,6 +44,8 @@ pub const OFF: Bounds = Bounds {
 const TAG: (usize, usize) = (128, 256);
 /// Frames of a fragment: what a sample table holds.
 const FRAMES: usize = 200_000;
+/// Frames and bytes of a fragment that wait for the first one of another track.
+const HELD: (usize, usize) = (256, 4 << 20);
 /// Producer times are before this: the year 2200.
 const LATEST: i64 = 7_258_118_400_000;
 
@@ -88,6 +90,8 @@ struct Open {
     bytes: u64,
     /// Frames of each track, in the order of the tracks.
     frames: Vec<usize>,
+    /// Its first frames, while one of a track that a frame may [refine](media::refined) is still to come.
+    held: Vec<Frame>,
 }
 
 /// One connection's worth.
@@ -190,6 +194,7 @@ impl Producer {
                 Part::Frame(f) => self.frame(f, now).await?,
                 Part::End { skeleton, tags, told } => {
                     self.check_tags(&tags)?;
+                    self.release(now).await?;
                     self.complete(skeleton.encode()).await?;
                     if told {
                         self.session.flush().await?;
@@ -224,13 +229,44 @@ impl Producer {
         Ok(())
     }
 
-    /// Where a fragment begins with a key frame that says what the Tracks do not, the track is what it says.
-    async fn refine(&mut self, f: &Frame) -> Result<(), Ended> {
-        let begins = self.open.as_ref().is_some_and(|o| o.frames.iter().all(|n| *n == 0));
-        let Some((_, track)) = self.tracks.get_mut(&f.track).filter(|_| begins) else { return Ok(()) };
-        let Some(new) = media::refined(track, &f.data) else { return Ok(()) };
-        *track = Arc::new(new);
-        self.say_tracks().await
+    /// Takes a frame. A fragment's first ones wait until each track that they may tell more of than the Tracks do has one: a
+    /// track that changes would otherwise end the fragment.
+    async fn frame(&mut self, f: Frame, now: Timestamp) -> Result<(), Ended> {
+        let known = self.tracks.contains_key(&f.track);
+        let Some(open) = self.open.as_mut().filter(|o| o.frames.iter().all(|n| *n == 0) && known) else {
+            return self.take(f, now).await;
+        };
+        open.held.push(f);
+        let waits = |number: &u64, track: &Track| {
+            matches!(track.codec, Codec::VP8 | Codec::VP9 | Codec::AV1)
+                && open.held.iter().all(|f| f.track != *number)
+        };
+        let bytes: usize = open.held.iter().map(|f| f.data.len()).sum();
+        let enough = open.held.len() >= HELD.0 || bytes >= HELD.1;
+        if !enough && self.tracks.iter().any(|(n, (_, t))| waits(n, t)) {
+            return Ok(());
+        }
+        self.release(now).await
+    }
+
+    /// Takes what waits. Where the first key frame of a track says what the Tracks do not, the track is what it says.
+    async fn release(&mut self, now: Timestamp) -> Result<(), Ended> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let held = std::mem::take(&mut open.held);
+        let mut new = false;
+        for (number, (_, track)) in &mut self.tracks {
+            let first = held.iter().find(|f| f.track == *number);
+            if let Some(refined) = first.and_then(|f| media::refined(track, &f.data)) {
+                (*track, new) = (Arc::new(refined), true);
+            }
+        }
+        if new {
+            self.say_tracks().await?;
+        }
+        for f in held {
+            self.take(f, now).await?;
+        }
+        Ok(())
     }
 
     async fn begin(&mut self, time: i64, now: Timestamp) -> Result<(), Ended> {
@@ -266,7 +302,7 @@ impl Producer {
 
     fn opened(&self, which: Which, time: i64) -> Open {
         let digest = digest::Context::new(&digest::SHA256);
-        Open { which, time, digest, bytes: 0, frames: vec![0; self.tracks.len()] }
+        Open { which, time, digest, bytes: 0, frames: vec![0; self.tracks.len()], held: Vec::new() }
     }
 
     fn say(&self, event: &str) -> Result<(), Ended> {
@@ -276,8 +312,7 @@ impl Producer {
         }
     }
 
-    async fn frame(&mut self, f: Frame, now: Timestamp) -> Result<(), Ended> {
-        self.refine(&f).await?;
+    async fn take(&mut self, f: Frame, now: Timestamp) -> Result<(), Ended> {
         let Some(open) = &mut self.open else {
             return Err(Ended::new(Fault::InvalidMkvData, "a frame outside of a Cluster"));
         };
