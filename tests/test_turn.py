@@ -56,7 +56,14 @@ def test_two_pages_by_the_relay_alone(relaying, context):  # noqa: F811
     passed = server.metric("rushes_signaling_messages_total")
     assert passed >= 4
     row = usage(server)[1]["door", None]
-    assert row["kind"] == "signaling-channel" and row["used"].keys() == {"messages"} and row["used"]["messages"] >= passed
+    assert row["kind"] == "signaling-channel" and row["used"].keys() == {"messages", "activeMonths"} and row["used"]["messages"] >= passed
+    # However often who connects, in however many runs, a channel is active once in a month: this test may see two begin.
+    assert row["used"]["activeMonths"] in (1, 2)
+    # Each relay that something went through, for each minute that it did.
+    minutes = usage(server)[1]["turn", None]
+    assert minutes["kind"] == "turn-server" and minutes["used"].keys() == {"turnMinutes"} and 2 <= minutes["used"]["turnMinutes"] <= 20
+    shown = run("usage", "--data", server.data).stdout
+    assert "ACTIVE MONTHS" in shown and "RELAY" in shown, shown
     assert "CHANNEL" in run("usage", "--data", server.data).stdout
 
 

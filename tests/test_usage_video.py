@@ -134,7 +134,15 @@ def test_what_is_played_and_pictured(server, clips, tmp_path):
     got = [i for i in images if "ImageContent" in i]
     assert 0 < len(got) < len(images) == 5
     assert used(server, "s")["images"] == len(got) == server.metric("rushes_video_images_total", stream="s")
-    assert "bytesOut" not in used(server, "s")
+    assert "bytesOut" not in used(server, "s") and "largeImages" not in used(server, "s")
+    # Larger ones than 1080p, and stills: sent ones, not those that a client has already.
+    (large,) = archived(server).get_images(StreamName="s", StartTimestamp=T0 / 1000 + 4, EndTimestamp=T0 / 1000 + 4, WidthPixels=1920, HeightPixels=1088, **asked)["Images"]
+    assert "ImageContent" in large
+    still = server.request("GET", "/v1/streams/s/still.jpg")
+    assert still.ok and server.request("GET", "/v1/streams/s/still.jpg", headers={"If-None-Match": still.headers["ETag"]}).status_code == 304
+    row = used(server, "s")
+    assert (row["images"], row["largeImages"], row["stills"]) == (len(got), 1, 1)
+    assert server.metric("rushes_video_large_images_total", stream="s") == server.metric("rushes_video_stills_total", stream="s") == 1
 
 
 def test_what_comes_by_rtsp_and_from_files(server, clips):

@@ -61,8 +61,8 @@ pub struct Parts {
     pub udp: UdpSocket,
     /// The TCP port, of the same number.
     pub tcp: TcpListener,
-    /// The TURN server's port, if there is to be one.
-    pub turn: Option<UdpSocket>,
+    /// The TURN server's port, if there is to be one, and who counts what it relays.
+    pub turn: Option<(UdpSocket, Arc<dyn turn::Metered>)>,
 }
 
 /// All sessions.
@@ -117,12 +117,12 @@ impl Hub {
             stop: watch::channel(false).0,
             running: watch::channel(0).0,
         });
-        if let Some(socket) = turn {
+        if let Some((socket, meter)) = turn {
             let own = hub.addresses(None);
             let address = own.first().map(SocketAddr::ip).ok_or("no address of this server is known")?;
             let (world, config) = (hub.world.clone(), hub.config.turn.clone());
             let stop = hub.stop.subscribe();
-            let turn = Turn::open(turn::Parts { world, socket, address, own, config, stop })?;
+            let turn = Turn::open(turn::Parts { world, socket, address, own, config, meter, stop })?;
             // It is empty until here.
             let _ = hub.turn.set(turn);
         }

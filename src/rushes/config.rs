@@ -87,8 +87,15 @@ const KEYS: &[Key] = &[
     ),
     key("usage.video_hls_gb_out", "0", "1 GB of video played by HLS or DASH, the console's included."),
     key("usage.video_gb_month", "0", "1 GB of video stored for 30 days."),
-    key("usage.video_images_million", "0", "A million images that GetImages answers with."),
+    key("usage.video_images_million", "0", "A million images of up to 1080p that GetImages answers with."),
+    key("usage.video_large_images_million", "0", "A million larger images that GetImages answers with."),
+    key("usage.signaling_channel_month", "0", "A signaling channel to which anybody connects in a month."),
     key("usage.signaling_messages_million", "0", "A million messages that signaling channels pass on."),
+    key(
+        "usage.turn_minutes_thousand",
+        "0",
+        "A thousand minutes in which the TURN server relays for a client.",
+    ),
     key(
         "store.url",
         r#""""#,

@@ -89,7 +89,21 @@ pub const UNITS: &[Unit] = &[
         Kind::VideoStream,
         Quantity::Images,
         1e6,
-        "A million images that GetImages answers with.",
+        "A million images of up to 1080p that GetImages answers with.",
+    ),
+    (
+        "video_large_images_million",
+        Kind::VideoStream,
+        Quantity::LargeImages,
+        1e6,
+        "A million larger images that GetImages answers with.",
+    ),
+    (
+        "signaling_channel_month",
+        Kind::SignalingChannel,
+        Quantity::ActiveMonths,
+        1.0,
+        "A signaling channel to which anybody connects in a month.",
     ),
     (
         "signaling_messages_million",
@@ -97,6 +111,13 @@ pub const UNITS: &[Unit] = &[
         Quantity::Messages,
         1e6,
         "A million messages that signaling channels pass on.",
+    ),
+    (
+        "turn_minutes_thousand",
+        Kind::TurnServer,
+        Quantity::TurnMinutes,
+        1e3,
+        "A thousand minutes in which the TURN server relays for a client.",
     ),
 ];
 

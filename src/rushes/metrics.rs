@@ -278,12 +278,14 @@ impl Sources {
         let mut all = self.video.tallies();
         all.truncate(STREAMS);
         type Read = fn(&video::Tally) -> u64;
-        let counters: [(&str, &str, Read); 5] = [
+        let counters: [(&str, &str, Read); 7] = [
             ("video_put_fragments", "Fragments stored in a video stream", |t| t.put_fragments),
             ("video_put_bytes", "Their bytes", |t| t.put_bytes),
             ("video_get_bytes", "Bytes read, exported or watched by WebRTC", |t| t.get_bytes),
             ("video_hls_bytes", "Bytes of media played by HLS or DASH", |t| t.hls_bytes),
-            ("video_images", "Images that GetImages answered with", |t| t.images),
+            ("video_images", "Images of up to 1080p that GetImages answered with", |t| t.images),
+            ("video_large_images", "Larger images that GetImages answered with", |t| t.large_images),
+            ("video_stills", "Stills that were sent", |t| t.stills),
         ];
         for (name, help, read) in counters {
             let mut family = e.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -43,7 +43,7 @@ use crate::{
     snapshots::Snapshots,
     storage::Gauge,
     stores, tls, visit,
-    wiring::{IntoFeeds, IntoStreams, LiveStreams, Pictures, Publishers, TheChannels},
+    wiring::{IntoFeeds, IntoStreams, LiveStreams, Pictures, Publishers, TheChannels, TheRelay},
 };
 
 /// How long captures may take to hand over what they received.
@@ -168,7 +168,8 @@ async fn open(
                 publish: Arc::new(IntoFeeds(feeds.clone())),
                 udp,
                 tcp,
-                turn,
+                turn: turn
+                    .map(|socket| (socket, Arc::new(TheRelay::of(&usage)) as Arc<dyn rtc::turn::Metered>)),
             };
             Some(rtc::Hub::open(parts, config.rtc.clone()).map_err(Failure)?)
         }
@@ -253,7 +254,7 @@ pub async fn run(args: Box<ServeArgs>) -> Result<(), Failure> {
     });
     let kvs =
         Kvs::new(running.video.clone(), video::kvs::Config { secure: tls.is_some(), ..config.kvs.clone() });
-    let channels = Arc::new(TheChannels(kvs.clone(), running.usage.clone()));
+    let channels = Arc::new(TheChannels(kvs.clone(), running.usage.clone(), world.clock.clone()));
     let signaling = Signaling::new(world.clone(), channels, running.rtc.clone(), config.kvs.limits);
     let metrics = Arc::new(Metrics::new(Sources {
         log: running.log.clone(),

@@ -137,7 +137,7 @@ impl rtc::Follow for Following {
 }
 
 /// The signaling channels, for those who serve them.
-pub struct TheChannels(pub Kvs, pub Usage);
+pub struct TheChannels(pub Kvs, pub Usage, pub Arc<dyn world::Clock>);
 
 #[async_trait::async_trait]
 impl Channels for TheChannels {
@@ -150,13 +150,48 @@ impl Channels for TheChannels {
             stores_in: c.stores_in.and_then(name),
         })
     }
+    async fn connected(&self, arn: &str) {
+        let Some(of) = metered(arn) else { return };
+        if let Err(e) = self.1.once(of, Quantity::ActiveMonths, month(self.2.now())).await {
+            tracing::warn!(arn, error = %e, "it is not known whether the channel was active this month");
+        }
+    }
     fn passed(&self, arn: &str) {
-        // channel/NAME/CREATED
-        let mut parts = arn.split('/').skip(1);
-        let (Some(name), Some(created)) = (parts.next(), parts.next()) else { return };
-        let (stream, uid) = (name.to_owned(), format!("{name}:{created}"));
-        let of = Resource { kind: usage::Kind::SignalingChannel, stream, uid, consumer: String::new() };
-        self.1.meter(of).add(Quantity::Messages, 1);
+        if let Some(of) = metered(arn) {
+            self.1.meter(of).add(Quantity::Messages, 1);
+        }
+    }
+}
+
+/// A signaling channel, by its ARN: `…:channel/NAME/CREATED`.
+fn metered(arn: &str) -> Option<Resource> {
+    let mut parts = arn.split('/').skip(1);
+    let (name, created) = (parts.next()?, parts.next()?);
+    let (stream, uid) = (name.to_owned(), format!("{name}:{created}"));
+    Some(Resource { kind: usage::Kind::SignalingChannel, stream, uid, consumer: String::new() })
+}
+
+/// When a moment's month began, in UTC.
+fn month(t: Timestamp) -> Timestamp {
+    let text = wire::time::format(t);
+    wire::time::parse(&format!("{}-01T00:00:00Z", text.get(..7).unwrap_or_default())).unwrap_or(t)
+}
+
+/// What the TURN server relays.
+pub struct TheRelay(Arc<usage::Meter>);
+
+impl TheRelay {
+    /// Counts it.
+    pub fn of(usage: &Usage) -> TheRelay {
+        let name = "turn".to_owned();
+        let (kind, consumer) = (usage::Kind::TurnServer, String::new());
+        TheRelay(usage.meter(Resource { kind, stream: name.clone(), uid: name, consumer }))
+    }
+}
+
+impl rtc::turn::Metered for TheRelay {
+    fn minute(&self) {
+        self.0.add(Quantity::TurnMinutes, 1);
     }
 }
 
@@ -231,7 +266,12 @@ impl video::Stills for Pictures {
         let width = width.map(|w| u16::try_from(w).unwrap_or(u16::MAX));
         Pictures::jpeg(self, &frame.track, frame.data.clone(), width).await.map_err(|e| e.to_string())
     }
-    async fn image(&self, track: &Track, data: Bytes, form: video::ImageForm) -> Result<Bytes, String> {
+    async fn image(
+        &self,
+        track: &Track,
+        data: Bytes,
+        form: video::ImageForm,
+    ) -> Result<video::Image, String> {
         let job = Job {
             codec: track.codec,
             config: track.config.clone(),
@@ -241,7 +281,8 @@ impl video::Stills for Pictures {
             height: form.size.map(|(_, h)| h),
             format: form.jpeg.map_or(Format::Png, |quality| Format::Jpeg { quality }),
         };
-        Ok(self.0.picture(job).await.map_err(|e| e.to_string())?.bytes)
+        let made = self.0.picture(job).await.map_err(|e| e.to_string())?;
+        Ok(video::Image { bytes: made.bytes, size: (made.width, made.height) })
     }
     async fn aac(&self, pcm: Vec<i16>, rate: u32, channels: u8) -> Result<Vec<(i32, Bytes)>, String> {
         packets(self.0.aac(&pcm, rate, channels).await)
@@ -265,5 +306,17 @@ impl console::ProbeStills for Pictures {
     async fn data_url(&self, track: &Track, data: Bytes) -> Option<String> {
         let jpeg = Pictures::jpeg(self, track, data, Some(PROBE_WIDTH)).await.ok()?;
         Some(format!("data:image/jpeg;base64,{}", base64::engine::general_purpose::STANDARD.encode(jpeg)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months() {
+        let of = |text: &str| wire::time::format(month(wire::time::parse(text).unwrap()));
+        assert_eq!(of("2026-02-28T23:59:59.999Z"), of("2026-02-01T00:00:00Z"));
+        assert!(of("2026-03-01T00:00:00Z").starts_with("2026-03-01T00:00:00"));
     }
 }

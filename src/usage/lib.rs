@@ -18,7 +18,7 @@ pub use meter::{Kind, LOOK, Looks, Meter, Resource};
 pub use quantity::{Amounts, QUANTITIES, Quantity};
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -73,6 +73,13 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     live: Mutex<BTreeMap<Resource, Live>>,
     books: tokio::sync::Mutex<Books>,
+    once: tokio::sync::Mutex<BTreeMap<Quantity, Once>>,
+}
+
+/// Who has some of a quantity already, since a moment.
+struct Once {
+    since: Timestamp,
+    who: BTreeSet<Resource>,
 }
 
 /// What is on its way into the catalog.
@@ -97,8 +104,8 @@ struct Attempt {
 impl Usage {
     /// Meters that are written down in a catalog.
     pub fn new(world: World, catalog: Arc<dyn Catalog>) -> Usage {
-        let inner = Inner { world, catalog, live: Mutex::default(), books: tokio::sync::Mutex::default() };
-        Usage { inner: Arc::new(inner) }
+        let (books, once) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Usage { inner: Arc::new(Inner { world, catalog, live: Mutex::default(), books, once }) }
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<Resource, Live>> {
@@ -108,6 +115,21 @@ impl Usage {
     /// A resource's meter: the same one for all who ask while somebody holds it.
     pub fn meter(&self, resource: Resource) -> Arc<Meter> {
         self.live().entry(resource).or_default().meter.clone()
+    }
+
+    /// Adds one of a quantity, unless the resource has had some since a moment, the beginning of an hour (of a day, where hours
+    /// are no longer kept). What was written down is looked through once for each such moment. Whether it was added.
+    pub async fn once(&self, resource: Resource, q: Quantity, since: Timestamp) -> Result<bool, UsageError> {
+        let mut all = self.inner.once.lock().await;
+        if all.get(&q).is_none_or(|o| o.since != since) {
+            let used = self.used(since).await?.into_iter().filter(|u| u.amounts.of(q) > 0);
+            all.insert(q, Once { since, who: used.map(|u| u.resource).collect() });
+        }
+        let new = all.get_mut(&q).is_some_and(|o| o.who.insert(resource.clone()));
+        if new {
+            self.meter(resource).add(q, 1);
+        }
+        Ok(new)
     }
 
     /// Writes down what was added. Durable, to the moment that is returned.

@@ -23,6 +23,8 @@ pub enum Kind {
     VideoStream,
     /// A signaling channel.
     SignalingChannel,
+    /// The TURN server.
+    TurnServer,
 }
 
 /// Whose usage it is. A stream that is made anew under its old name is another.

@@ -35,10 +35,18 @@ quantities! {
     BytesOut = "bytesOut";
     /// Bytes of media that sessions' URLs (HLS, DASH) led to.
     HlsBytesOut = "hlsBytesOut";
-    /// Images that `GetImages` answered with.
+    /// Images of up to 1080p that `GetImages` answered with.
     Images = "images";
+    /// Larger ones.
+    LargeImages = "largeImages";
+    /// Stills that were sent.
+    Stills = "stills";
     /// Messages that a signaling channel passed on.
     Messages = "messages";
+    /// Months (of UTC) in which anybody connected to a signaling channel.
+    ActiveMonths = "activeMonths";
+    /// Minutes in which a relayed address relayed anything, counted from when it was given.
+    TurnMinutes = "turnMinutes";
     /// Open shards times milliseconds; of a consumer: the shards that it is registered for.
     ShardMs = "shardMs";
     /// The same, while records are kept for longer than 24 hours.

@@ -218,3 +218,30 @@ fn what_is_stored_goes_by_the_time_between_looks() {
     assert_eq!(meter.total(Quantity::StoredKibSeconds), 3);
     meter.stored(u64::MAX, s(u64::MAX));
 }
+
+#[tokio::test]
+async fn once_in_a_month_through_restarts() {
+    let site = Site::new();
+    let month = site.world.clock.now();
+    let q = Quantity::ActiveMonths;
+    let active = async |usage: &Usage| {
+        let used = usage.used(month).await.unwrap();
+        used.iter().map(|u| (u.resource.stream.clone(), u.amounts.of(q))).collect::<Vec<_>>()
+    };
+    let usage = site.open();
+    assert!(usage.once(stream("a"), q, month).await.unwrap());
+    assert!(!usage.once(stream("a"), q, month).await.unwrap());
+    usage.flush().await.unwrap();
+    let usage = site.open();
+    site.clock.advance(HOUR_LONG * 24 * 7);
+    usage.roll().await.unwrap();
+    assert!(!usage.once(stream("a"), q, month).await.unwrap());
+    assert!(usage.once(stream("b"), q, month).await.unwrap());
+    assert_eq!(active(&usage).await, [("a".to_owned(), 1), ("b".into(), 1)]);
+    // The next month.
+    site.clock.advance(HOUR_LONG * 24 * 30);
+    let next = site.world.clock.now();
+    assert!(usage.once(stream("a"), q, next).await.unwrap());
+    assert!(!usage.once(stream("a"), q, next).await.unwrap());
+    assert_eq!(active(&usage).await, [("a".to_owned(), 2), ("b".into(), 1)]);
+}

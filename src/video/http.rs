@@ -292,6 +292,7 @@ async fn still(
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let jpeg = v.picture(&name, &frame, q.width).await?;
+        v.sent_still(&name);
         ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response()
     };
     set(&mut r, header::ETAG, &etag);

@@ -51,7 +51,7 @@ pub use live::{IngestStatus, KeyFrame, Live, LiveSample};
 pub use meter::{Tally, Tap};
 pub use retention::{Bound, MAX_HOURS, RetentionChange, StreamRetention, Unlimited};
 pub use sound::Audio;
-pub use still::{ImageForm, Stills};
+pub use still::{Image, ImageForm, Stills};
 pub use store::{By, Fragment};
 pub use streams::{StreamConfig, StreamInfo};
 pub use timeline::{Span, Timeline};

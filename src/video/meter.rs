@@ -16,6 +16,9 @@ use usage::{Kind, Quantity, Resource, Usage};
 
 use crate::{StreamInfo, Video, VideoError};
 
+/// Images of more pixels than 1080p are counted apart.
+const LARGE: u32 = 1920 * 1080;
+
 /// One stream's counters.
 pub(crate) struct Meter {
     usage: Arc<usage::Meter>,
@@ -63,9 +66,14 @@ impl Meter {
     pub fn session(&self) -> Tap {
         Tap { usage: self.usage.clone(), to: Quantity::HlsBytesOut }
     }
-    /// `GetImages` answered with so many.
-    pub fn images(&self, n: u64) {
-        self.usage.add(Quantity::Images, n);
+    /// `GetImages` answered with one of a width and height.
+    pub fn image(&self, (width, height): (u16, u16)) {
+        let large = u32::from(width) * u32::from(height) > LARGE;
+        self.usage.add(if large { Quantity::LargeImages } else { Quantity::Images }, 1);
+    }
+    /// A still was sent.
+    pub fn still(&self) {
+        self.usage.add(Quantity::Stills, 1);
     }
 }
 
@@ -82,8 +90,12 @@ pub struct Tally {
     pub get_bytes: u64,
     /// Bytes of media that sessions' URLs led to.
     pub hls_bytes: u64,
-    /// Images that `GetImages` answered with.
+    /// Images of up to 1080p that `GetImages` answered with.
     pub images: u64,
+    /// Larger ones.
+    pub large_images: u64,
+    /// Stills that were sent.
+    pub stills: u64,
     /// Sealed bytes when it was last looked.
     pub stored_bytes: u64,
 }
@@ -92,6 +104,14 @@ impl Video {
     /// Counts what of a stream is sent by others than this room: WebRTC.
     pub fn tap(&self, name: &str) -> Result<Tap, VideoError> {
         Ok(self.streams.get(name)?.meter.out())
+    }
+
+    /// A still of a stream was sent.
+    pub(crate) fn sent_still(&self, name: &str) {
+        // It may be gone by now.
+        if let Ok(s) = self.streams.get(name) {
+            s.meter.still();
+        }
     }
 
     /// What each stream took and gave, by name.
@@ -105,6 +125,8 @@ impl Video {
                 get_bytes: total(Quantity::BytesOut),
                 hls_bytes: total(Quantity::HlsBytesOut),
                 images: total(Quantity::Images),
+                large_images: total(Quantity::LargeImages),
+                stills: total(Quantity::Stills),
                 stored_bytes: m.stored.load(Relaxed),
             }
         };

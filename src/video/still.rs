@@ -36,6 +36,15 @@ pub struct ImageForm {
     pub size: Option<(u16, u16)>,
 }
 
+/// A picture that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// In the form that was asked for.
+    pub bytes: Bytes,
+    /// Width and height in pixels.
+    pub size: (u16, u16),
+}
+
 /// Makes pictures of key frames, and other sound of sound; the binary gives one.
 #[async_trait::async_trait]
 pub trait Stills: Send + Sync + 'static {
@@ -44,7 +53,7 @@ pub trait Stills: Send + Sync + 'static {
 
     /// A picture of the last of some access units, which follow one another in decode order and begin where decoding can
     /// start.
-    async fn image(&self, track: &media::Track, data: Bytes, form: ImageForm) -> Result<Bytes, String> {
+    async fn image(&self, track: &media::Track, data: Bytes, form: ImageForm) -> Result<Image, String> {
         let _ = (track, data, form);
         Err("pictures cannot be decoded here".into())
     }

@@ -44,6 +44,8 @@ pub struct Channel {
 pub trait Channels: Send + Sync + 'static {
     /// A channel by its ARN; `ResourceNotFoundException` where there is none.
     async fn channel(&self, arn: &str) -> Result<Channel, AwsError>;
+    /// Somebody has connected to a channel.
+    async fn connected(&self, arn: &str);
     /// A message of a channel was passed on.
     fn passed(&self, arn: &str);
 }

@@ -116,7 +116,9 @@ pub(super) async fn connect(
         let now = seat.signaling.now();
         let limits = seat.signaling.0.limits;
         let age = Age { began: now, heard: now, told: false, limits };
-        Connection { seat, ttl, socket, age, sends: Sends::default() }.run().await;
+        let (channels, arn) = (seat.signaling.0.channels.clone(), seat.arn.clone());
+        let connection = Connection { seat, ttl, socket, age, sends: Sends::default() };
+        tokio::join!(channels.connected(&arn), connection.run());
     }))
 }
 

@@ -31,6 +31,12 @@ pub struct Config {
     pub allocations: usize,
 }
 
+/// Who counts what is relayed. Implemented by the binary.
+pub trait Metered: Send + Sync + 'static {
+    /// A relayed address has begun a minute in which it relays something.
+    fn minute(&self);
+}
+
 /// What is relayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -69,6 +75,7 @@ pub(crate) struct Parts {
     /// The server's own ports of media, which may be relayed to.
     pub(crate) own: Vec<SocketAddr>,
     pub(crate) config: Config,
+    pub(crate) meter: Arc<dyn Metered>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 

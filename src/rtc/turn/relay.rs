@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,6 +24,25 @@ const MAX_PACKET: usize = 2048;
 struct Socket {
     socket: Arc<UdpSocket>,
     reading: AbortHandle,
+    minutes: Minutes,
+}
+
+/// The minutes of an address, from when it was given on, in which it relayed anything.
+struct Minutes {
+    begun: Duration,
+    last: Option<u64>,
+}
+
+impl Minutes {
+    fn new(begun: Duration) -> Minutes {
+        Minutes { begun, last: None }
+    }
+
+    /// It relays something; whether that is the first of a minute.
+    fn relays(&mut self, now: Duration) -> bool {
+        let minute = Some(now.saturating_sub(self.begun).as_secs() / 60);
+        std::mem::replace(&mut self.last, minute) != minute
+    }
 }
 
 impl Drop for Socket {
@@ -81,6 +101,7 @@ pub(super) async fn run(
                 let out = r.server.peer(relay, from, &data, clock.monotonic());
                 if out.is_some() {
                     r.counters.to_clients.fetch_add(data.len() as u64, Relaxed);
+                    r.meter(relay);
                 }
                 out
             }
@@ -121,7 +142,18 @@ impl Relay {
         }
     }
 
-    async fn send(&self, out: Out) {
+    /// An address relays something.
+    fn meter(&mut self, relay: SocketAddr) {
+        let now = self.parts.world.clock.monotonic();
+        if self.sockets.get_mut(&relay).is_some_and(|s| s.minutes.relays(now)) {
+            self.parts.meter.minute();
+        }
+    }
+
+    async fn send(&mut self, out: Out) {
+        if out.from != self.local && self.may(out.to) {
+            self.meter(out.from);
+        }
         let sent = if out.from == self.local {
             self.parts.socket.send_to(&out.data, out.to).await
         } else if let Some(s) = self.sockets.get(&out.from).filter(|_| self.may(out.to)) {
@@ -163,9 +195,22 @@ impl Relay {
                 }
             }
         });
-        self.sockets.insert(relay, Socket { socket, reading: reading.abort_handle() });
+        let minutes = Minutes::new(self.parts.world.clock.monotonic());
+        self.sockets.insert(relay, Socket { socket, reading: reading.abort_handle(), minutes });
         self.counters.relays.store(self.sockets.len() as u64, Relaxed);
         self.counters.allocated.fetch_add(1, Relaxed);
         Some(relay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_minute_in_which_something_is_relayed_counts_once() {
+        let mut m = Minutes::new(Duration::from_secs(1000));
+        let of = [1000, 1001, 1059, 1060, 1119, 1300, 1301].map(|s| m.relays(Duration::from_secs(s)));
+        assert_eq!(of, [true, false, false, true, false, true, false]);
     }
 }

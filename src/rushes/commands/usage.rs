@@ -29,7 +29,8 @@ pub async fn run(args: UsageArgs) -> Result<(), Failure> {
     let is = |kind: &'static str| move |r: &&Value| text(r, "kind") == kind;
     let (video, others): (Vec<_>, Vec<_>) =
         v["rows"].as_array().into_iter().flatten().partition(is("video-stream"));
-    let (channels, data): (Vec<_>, Vec<_>) = others.into_iter().partition(is("signaling-channel"));
+    let (channels, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is("signaling-channel"));
+    let (relays, data): (Vec<_>, Vec<_>) = others.into_iter().partition(is("turn-server"));
     let show = |head: &[&'static str], rows: Vec<&Value>, cells: fn(&Value) -> Vec<String>| {
         let mut head = head.to_vec();
         head.extend(priced.then_some("COST"));
@@ -38,16 +39,21 @@ pub async fn run(args: UsageArgs) -> Result<(), Failure> {
             rows.into_iter().map(|r| [cells(r), cost(r).into_iter().collect()].concat()).collect();
         table(&head, &rows);
     };
-    if !data.is_empty() || video.is_empty() && channels.is_empty() {
+    if !data.is_empty() || video.is_empty() && channels.is_empty() && relays.is_empty() {
         show(&["STREAM", "CONSUMER", "IN", "UNITS", "OUT", "SHARD HOURS", "STORED GB MONTHS"], data, of_data);
     }
     if !video.is_empty() {
-        show(&["VIDEO STREAM", "IN", "OUT", "BY HLS", "IMAGES", "STORED GB MONTHS"], video, of_video);
+        let head =
+            ["VIDEO STREAM", "IN", "OUT", "BY HLS", "IMAGES", "LARGE IMAGES", "STILLS", "STORED GB MONTHS"];
+        show(&head, video, of_video);
     }
     if !channels.is_empty() {
-        show(&["CHANNEL", "MESSAGES"], channels, |r| {
-            vec![text(r, "stream").to_owned(), count(r, "messages")]
+        show(&["CHANNEL", "MESSAGES", "ACTIVE MONTHS"], channels, |r| {
+            vec![text(r, "stream").to_owned(), count(r, "messages"), count(r, "activeMonths")]
         });
+    }
+    if !relays.is_empty() {
+        show(&["RELAY", "MINUTES"], relays, |r| vec![text(r, "stream").to_owned(), count(r, "turnMinutes")]);
     }
     if let Some(cost) = v["cost"].as_f64() {
         println!("{cost:.4} {} in all, at the prices of this server's configuration", text(&v, "currency"));
@@ -88,6 +94,8 @@ fn of_video(r: &Value) -> Vec<String> {
         size(r, "bytesOut"),
         size(r, "hlsBytesOut"),
         count(r, "images"),
+        count(r, "largeImages"),
+        count(r, "stills"),
         gb_months(r),
     ]
 }

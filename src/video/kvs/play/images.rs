@@ -13,7 +13,7 @@ use world::{Arn, Home, Timestamp};
 
 use super::ask::CLOCKS;
 use crate::{
-    By, Fragment, ImageForm, VideoError,
+    By, Fragment, Image as Picture, ImageForm, VideoError,
     builder::primary,
     index::time_of,
     kvs::{
@@ -168,18 +168,19 @@ impl Kvs {
             (Some(a), Some(b)) => stream.range(&self.video.log, by, *a, *b, FRAGMENTS).await?.items,
             _ => Vec::new(),
         };
-        let (mut images, mut letters) = (Vec::with_capacity(moments.len()), 0);
+        let (mut images, mut sizes, mut letters) = (Vec::with_capacity(moments.len()), Vec::new(), 0);
         let mut making = futures_util::stream::iter(moments.clone())
             .map(|t| self.image(&stream, &fragments, by, t, form))
             .buffered(AT_ONCE);
         while let Some(made) = making.next().await {
             let time_stamp = Time(moments[images.len()]);
             let image = match made? {
-                Ok(bytes) if bytes.len().div_ceil(3) * 4 > MOST_LETTERS => Err(Missing::MediaError),
+                Ok(i) if i.bytes.len().div_ceil(3) * 4 > MOST_LETTERS => Err(Missing::MediaError),
                 made => made,
             };
+            let size = image.as_ref().ok().map(|i| i.size);
             let (error, image_content) = match image {
-                Ok(bytes) => (None, Some(STANDARD.encode(&bytes))),
+                Ok(i) => (None, Some(STANDARD.encode(&i.bytes))),
                 Err(Missing::NoMedia) => (Some("NO_MEDIA"), None),
                 Err(Missing::MediaError) => (Some("MEDIA_ERROR"), None),
             };
@@ -188,9 +189,10 @@ impl Kvs {
                 break;
             }
             images.push(Image { time_stamp, error, image_content });
+            sizes.extend(size);
         }
         drop(making);
-        stream.meter.images(images.iter().filter(|i| i.image_content.is_some()).count() as u64);
+        sizes.into_iter().for_each(|size| stream.meter.image(size));
         let next = begin + images.len();
         let next_token = (next < all).then(|| self.seal_token("get-images", &page(next)));
         Ok(Images { images, next_token })
@@ -204,7 +206,7 @@ impl Kvs {
         by: By,
         at: Timestamp,
         form: ImageForm,
-    ) -> Result<Result<Bytes, Missing>, AwsError> {
+    ) -> Result<Result<Picture, Missing>, AwsError> {
         let here =
             |f: &Arc<Fragment>| f.start(by) <= at && at < f.end(by) && f.entry.tracks.iter().any(|t| t.video);
         // Of several the newest.
