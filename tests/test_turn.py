@@ -1,5 +1,6 @@
 """The TURN server: by Chromium where nothing but the relay may be used, by hand for what it must not do."""
 
+import concurrent.futures
 import hashlib
 import hmac
 import os
@@ -15,7 +16,7 @@ from support.media import ffmpeg_publisher, running
 from support.server import run
 from support.wait import wait_until
 from test_kvs import client
-from test_signaling import browser, client_of, context  # noqa: F401: fixtures
+from test_signaling import browser, client_of, context, over  # noqa: F401: fixtures
 from test_usage import usage
 from test_webrtc import live
 
@@ -65,6 +66,19 @@ def test_two_pages_by_the_relay_alone(relaying, context):  # noqa: F811
     shown = run("usage", "--data", server.data).stdout
     assert "ACTIVE MONTHS" in shown and "RELAY" in shown, shown
     assert "CHANNEL" in run("usage", "--data", server.data).stdout
+
+
+def test_who_was_told_of_the_relay_is_told_when_it_goes(serve):
+    server = serve("relaying", "--set", "turn.listen=127.0.0.1:0")
+    arn = client(server).create_signaling_channel(ChannelName="door")["ChannelARN"]
+    ask = client(server, "kinesis-video-signaling").get_ice_server_config
+    with concurrent.futures.ThreadPoolExecutor() as pool, signaling.connect(server, arn) as master, signaling.connect(server, arn, "v1") as one, signaling.connect(server, arn, "v2") as two:
+        assert ask(ChannelARN=arn, ClientId="v1")["IceServerList"] and ask(ChannelARN=arn)["IceServerList"]
+        stopping = pool.submit(server.stop)
+        for told, notices in ((master, ["RECONNECT_ICE_SERVER", "GO_AWAY"]), (one, ["RECONNECT_ICE_SERVER", "GO_AWAY"]), (two, ["GO_AWAY"])):
+            assert [signaling.told(told)["messageType"] for _ in notices] == notices
+            assert over(told) == 1001
+        stopping.result(60)
 
 
 def test_a_viewer_by_the_relay_alone(serve, clips, context):  # noqa: F811

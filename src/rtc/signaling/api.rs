@@ -1,5 +1,7 @@
 //! The operations: connecting (`ConnectAsMaster`, `ConnectAsViewer`), and `kinesis-video-signaling`'s.
 
+use std::time::Duration;
+
 use access::{Permit, actions};
 use axum::http::{HeaderMap, Uri, header, request::Parts};
 use axum::response::Response;
@@ -247,6 +249,10 @@ impl Signaling {
             self.board().call(&channel.arn, "GetIceServerConfig", self.now())?;
         }
         let servers = self.0.hub.as_ref().and_then(|h| h.ice_servers(call.local));
+        if let Some(s) = &servers {
+            let who = i.client_id.map_or(Who::Master, Who::Viewer);
+            self.granted(&channel.arn, who, Duration::from_secs(s.grant.ttl));
+        }
         let server = servers.map(|s| IceServer {
             uris: s.uris,
             username: s.grant.username,

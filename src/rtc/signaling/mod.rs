@@ -9,6 +9,7 @@ mod socket;
 mod storage;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -62,6 +63,8 @@ struct Inner {
     /// Whether AWS's limits hold.
     limits: bool,
     board: Mutex<Board>,
+    /// Until when what clients were told of the TURN server is good, by channel and client. Monotonic.
+    relays: Mutex<HashMap<(String, Who), Duration>>,
     /// Messages passed on since the start.
     passed: AtomicU64,
     stop: watch::Sender<bool>,
@@ -71,6 +74,8 @@ struct Inner {
 
 /// Connections at once, of all channels.
 const MOST: usize = 4096;
+/// Clients of which is remembered what they were told of the TURN server; others are not warned when that ends.
+const MOST_RELAYS: usize = 4 * MOST;
 
 impl Signaling {
     /// `limits`: whether AWS's hold; what bounds memory holds always.
@@ -81,6 +86,7 @@ impl Signaling {
             hub,
             limits,
             board: Mutex::default(),
+            relays: Mutex::default(),
             passed: AtomicU64::default(),
             stop: watch::channel(false).0,
             running: watch::channel(0).0,
@@ -105,6 +111,26 @@ impl Signaling {
 
     fn now(&self) -> Duration {
         self.0.world.clock.monotonic()
+    }
+
+    fn relays(&self) -> MutexGuard<'_, HashMap<(String, Who), Duration>> {
+        self.0.relays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client was told credentials of the TURN server that are good for so long.
+    fn granted(&self, arn: &str, who: Who, ttl: Duration) {
+        let (now, mut all) = (self.now(), self.relays());
+        if all.len() >= MOST_RELAYS {
+            all.retain(|_, end| *end > now);
+        }
+        if all.len() < MOST_RELAYS {
+            all.insert((arn.into(), who), now + ttl);
+        }
+    }
+
+    /// When the credentials that a client was told last end.
+    fn relay_ends(&self, arn: &str, who: &Who) -> Option<Duration> {
+        self.relays().get(&(arn.into(), who.clone())).copied()
     }
 
     /// Who is connected, by role: the master, viewers, and the server itself where it stores or shows media.
