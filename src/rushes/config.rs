@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use crate::{
 };
 
 /// One key of the file: its path, its default as written in TOML, and what it means.
+#[derive(Clone, Copy)]
 struct Key {
     path: &'static str,
     default: &'static str,
@@ -25,8 +27,20 @@ const fn key(path: &'static str, default: &'static str, doc: &'static str) -> Ke
     Key { path, default, doc }
 }
 
-/// Every key there is, by table, in the order in which the file documents them.
-const KEYS: &[Key] = &[
+/// Every key there is, by table, in the order in which the file documents them; prices come after their currency.
+static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let prices = || UNITS.iter().map(|u| key(u.key, "0", u.doc));
+    let with_prices = |k: &Key| {
+        let more = (k.path == CURRENCY).then(prices);
+        std::iter::once(*k).chain(more.into_iter().flatten()).collect::<Vec<_>>()
+    };
+    OWN.iter().flat_map(with_prices).collect()
+});
+
+const CURRENCY: &str = "usage.currency";
+
+/// Those that nothing else names.
+const OWN: &[Key] = &[
     key(
         "data",
         r#""rushes-data""#,
@@ -62,39 +76,9 @@ const KEYS: &[Key] = &[
         "How long a data stream is shown as CREATING, UPDATING or DELETING at least, for clients that are to see it.",
     ),
     key(
-        "usage.currency",
+        CURRENCY,
         r#""""#,
         "Currency of the prices below, as `rushes usage` shows it. A price of 0 is none; there are none unless you set them.",
-    ),
-    key("usage.shard_hour", "0", "An hour of an open shard."),
-    key("usage.put_units_million", "0", "A million PUT payload units: 25 KiB, at least one a record."),
-    key(
-        "usage.extended_shard_hour",
-        "0",
-        "An hour of an open shard whose records are kept for longer than 24 hours.",
-    ),
-    key("usage.on_demand_hour", "0", "An hour of an on-demand stream."),
-    key("usage.on_demand_gb_in", "0", "1 GB put into on-demand streams, in steps of 1 KiB."),
-    key("usage.gb_out", "0", "1 GB read with GetRecords."),
-    key("usage.gb_month", "0", "1 GB stored for 30 days."),
-    key("usage.consumer_shard_hour", "0", "An hour of a registered consumer on a shard."),
-    key("usage.consumer_gb_out", "0", "1 GB pushed to consumers."),
-    key("usage.video_gb_in", "0", "1 GB of video stored, whichever way it came."),
-    key(
-        "usage.video_gb_out",
-        "0",
-        "1 GB of video read (GetMedia and its like, GetClip), exported or watched by WebRTC.",
-    ),
-    key("usage.video_hls_gb_out", "0", "1 GB of video played by HLS or DASH, the console's included."),
-    key("usage.video_gb_month", "0", "1 GB of video stored for 30 days."),
-    key("usage.video_images_million", "0", "A million images of up to 1080p that GetImages answers with."),
-    key("usage.video_large_images_million", "0", "A million larger images that GetImages answers with."),
-    key("usage.signaling_channel_month", "0", "A signaling channel to which anybody connects in a month."),
-    key("usage.signaling_messages_million", "0", "A million messages that signaling channels pass on."),
-    key(
-        "usage.turn_minutes_thousand",
-        "0",
-        "A thousand minutes in which the TURN server relays for a client.",
     ),
     key(
         "store.url",
@@ -334,7 +318,7 @@ pub fn documented() -> String {
          # `data` is RUSHES_DATA, and so on; `rushes serve --set video.target_seconds=4` sets any key.\n",
     );
     let mut table = "";
-    for k in KEYS {
+    for k in KEYS.iter() {
         let (t, name) = k.path.rsplit_once('.').unwrap_or(("", k.path));
         if t != table {
             out.push_str(&format!("\n[{t}]\n"));
@@ -451,7 +435,7 @@ impl Reader {
 /// Puts flags, variables, file and defaults together.
 pub fn load(args: &ServeArgs) -> Result<Config, Failure> {
     let mut values = Values::new();
-    for k in KEYS {
+    for k in KEYS.iter() {
         let v = parse(&format!("v = {}", k.default), "defaults")?.remove("v");
         values.insert(k.path, (v.unwrap_or(toml::Value::Boolean(false)), "default".into()));
     }
@@ -633,13 +617,13 @@ fn read(r: &Reader) -> Result<Config, Failure> {
 
 fn prices(r: &Reader) -> Result<Prices, Failure> {
     let mut each = BTreeMap::new();
-    for (key, ..) in UNITS {
-        let n = r.price(&format!("usage.{key}"))?;
+    for u in UNITS {
+        let n = r.price(u.key)?;
         if n > 0.0 {
-            each.insert(*key, n);
+            each.insert(u.name, n);
         }
     }
-    Ok(Prices { currency: r.text("usage.currency")?, each })
+    Ok(Prices { currency: r.text(CURRENCY)?, each })
 }
 
 fn store(r: &Reader) -> Result<Option<StoreConfig>, Failure> {
@@ -679,6 +663,19 @@ mod tests {
         let ours = with_file(&documented()).unwrap();
         let defaults = load(&ServeArgs::default()).unwrap();
         assert_eq!(format!("{ours:?}"), format!("{defaults:?}"));
+    }
+
+    #[test]
+    fn prices_come_after_their_currency_and_each_key_once() {
+        let at = |path: &str| KEYS.iter().position(|k| k.path == path);
+        let first = at(CURRENCY).expect("it is there") + 1;
+        for (n, u) in UNITS.iter().enumerate() {
+            assert_eq!(at(u.key), Some(first + n), "{}", u.key);
+        }
+        let paths: std::collections::BTreeSet<_> = KEYS.iter().map(|k| k.path).collect();
+        assert_eq!(paths.len(), KEYS.len());
+        let c = with_file("[usage]\ncurrency = \"EUR\"\nturn_minutes_thousand = 0.5\n").expect("it parses");
+        assert_eq!(c.prices.each.iter().collect::<Vec<_>>(), [(&"turn_minutes_thousand", &0.5)]);
     }
 
     #[test]

@@ -18,123 +18,69 @@ const MS_IN_HOUR: f64 = 3_600_000.0;
 /// A month of 30 days.
 const KIB_SECONDS_IN_GB_MONTH: f64 = GB / 1024.0 * 30.0 * 86_400.0;
 
-/// A unit that has a price: key, of what, quantity, how much of it is one, what it is.
-pub type Unit = (&'static str, Kind, Quantity, f64, &'static str);
+/// A unit that has a price.
+pub struct Unit {
+    /// Its name among the prices.
+    pub name: &'static str,
+    /// The key of the configuration that says its price.
+    pub key: &'static str,
+    of: Kind,
+    quantity: Quantity,
+    /// How much of the quantity one is.
+    one: f64,
+    /// What it is, as the configuration says it.
+    pub doc: &'static str,
+}
 
-/// All of them.
-pub const UNITS: &[Unit] = &[
-    ("shard_hour", Kind::DataStream, Quantity::ShardMs, MS_IN_HOUR, "An hour of an open shard."),
-    (
-        "put_units_million",
-        Kind::DataStream,
-        Quantity::PutUnits,
-        1e6,
-        "A million PUT payload units: 25 KiB, at least one a record.",
-    ),
-    (
-        "extended_shard_hour",
-        Kind::DataStream,
-        Quantity::ExtendedShardMs,
-        MS_IN_HOUR,
-        "An hour of an open shard whose records are kept for longer than 24 hours.",
-    ),
-    ("on_demand_hour", Kind::DataStream, Quantity::OnDemandMs, MS_IN_HOUR, "An hour of an on-demand stream."),
-    (
-        "on_demand_gb_in",
-        Kind::DataStream,
-        Quantity::OnDemandKibIn,
-        GB / 1024.0,
-        "1 GB put into on-demand streams, in steps of 1 KiB.",
-    ),
-    ("gb_out", Kind::DataStream, Quantity::BytesOut, GB, "1 GB read with GetRecords."),
-    (
-        "gb_month",
-        Kind::DataStream,
-        Quantity::StoredKibSeconds,
-        KIB_SECONDS_IN_GB_MONTH,
-        "1 GB stored for 30 days.",
-    ),
-    (
-        "consumer_shard_hour",
-        Kind::Consumer,
-        Quantity::ShardMs,
-        MS_IN_HOUR,
-        "An hour of a registered consumer on a shard.",
-    ),
-    ("consumer_gb_out", Kind::Consumer, Quantity::BytesOut, GB, "1 GB pushed to consumers."),
-    ("video_gb_in", Kind::VideoStream, Quantity::BytesIn, GB, "1 GB of video stored, whichever way it came."),
-    (
-        "video_gb_out",
-        Kind::VideoStream,
-        Quantity::BytesOut,
-        GB,
-        "1 GB of video read (GetMedia and its like, GetClip), exported or watched by WebRTC.",
-    ),
-    (
-        "video_hls_gb_out",
-        Kind::VideoStream,
-        Quantity::HlsBytesOut,
-        GB,
-        "1 GB of video played by HLS or DASH, the console's included.",
-    ),
-    (
-        "video_gb_month",
-        Kind::VideoStream,
-        Quantity::StoredKibSeconds,
-        KIB_SECONDS_IN_GB_MONTH,
-        "1 GB of video stored for 30 days.",
-    ),
-    (
-        "video_images_million",
-        Kind::VideoStream,
-        Quantity::Images,
-        1e6,
-        "A million images of up to 1080p that GetImages answers with.",
-    ),
-    (
-        "video_large_images_million",
-        Kind::VideoStream,
-        Quantity::LargeImages,
-        1e6,
-        "A million larger images that GetImages answers with.",
-    ),
-    (
-        "signaling_channel_month",
-        Kind::SignalingChannel,
-        Quantity::ActiveMonths,
-        1.0,
-        "A signaling channel to which anybody connects in a month.",
-    ),
-    (
-        "signaling_messages_million",
-        Kind::SignalingChannel,
-        Quantity::Messages,
-        1e6,
-        "A million messages that signaling channels pass on.",
-    ),
-    (
-        "turn_minutes_thousand",
-        Kind::TurnServer,
-        Quantity::TurnMinutes,
-        1e3,
-        "A thousand minutes in which the TURN server relays for a client.",
-    ),
-];
+macro_rules! units {
+    ($($name:ident: $one:expr, $kind:ident $quantity:ident, $doc:literal;)*) => {
+        /// All of them, in the order in which the configuration documents them: the one place that names them.
+        pub const UNITS: &[Unit] = &[$(Unit {
+            name: stringify!($name),
+            key: concat!("usage.", stringify!($name)),
+            of: Kind::$kind,
+            quantity: Quantity::$quantity,
+            one: $one,
+            doc: $doc,
+        }),*];
+    };
+}
+
+units! {
+    shard_hour: MS_IN_HOUR, DataStream ShardMs, "An hour of an open shard.";
+    put_units_million: 1e6, DataStream PutUnits, "A million PUT payload units: 25 KiB, at least one a record.";
+    extended_shard_hour: MS_IN_HOUR, DataStream ExtendedShardMs, "An hour of an open shard whose records are kept for longer than 24 hours.";
+    on_demand_hour: MS_IN_HOUR, DataStream OnDemandMs, "An hour of an on-demand stream.";
+    on_demand_gb_in: GB / 1024.0, DataStream OnDemandKibIn, "1 GB put into on-demand streams, in steps of 1 KiB.";
+    gb_out: GB, DataStream BytesOut, "1 GB read with GetRecords.";
+    gb_month: KIB_SECONDS_IN_GB_MONTH, DataStream StoredKibSeconds, "1 GB stored for 30 days.";
+    consumer_shard_hour: MS_IN_HOUR, Consumer ShardMs, "An hour of a registered consumer on a shard.";
+    consumer_gb_out: GB, Consumer BytesOut, "1 GB pushed to consumers.";
+    video_gb_in: GB, VideoStream BytesIn, "1 GB of video stored, whichever way it came.";
+    video_gb_out: GB, VideoStream BytesOut, "1 GB of video read (GetMedia and its like, GetClip), exported or watched by WebRTC.";
+    video_hls_gb_out: GB, VideoStream HlsBytesOut, "1 GB of video played by HLS or DASH, the console's included.";
+    video_gb_month: KIB_SECONDS_IN_GB_MONTH, VideoStream StoredKibSeconds, "1 GB of video stored for 30 days.";
+    video_images_million: 1e6, VideoStream Images, "A million images of up to 1080p that GetImages answers with.";
+    video_large_images_million: 1e6, VideoStream LargeImages, "A million larger images that GetImages answers with.";
+    signaling_channel_month: 1.0, SignalingChannel ActiveMonths, "A signaling channel to which anybody connects in a month.";
+    signaling_messages_million: 1e6, SignalingChannel Messages, "A million messages that signaling channels pass on.";
+    turn_minutes_thousand: 1e3, TurnServer TurnMinutes, "A thousand minutes in which the TURN server relays for a client.";
+}
 
 /// What units cost. Nothing, unless configured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prices {
     /// As it is shown, such as `EUR`.
     pub currency: String,
-    /// By the units' keys; those that cost nothing are missing.
+    /// By the units' names; those that cost nothing are missing.
     pub each: BTreeMap<&'static str, f64>,
 }
 
 impl Prices {
     fn of(&self, kind: Kind, amounts: &Amounts) -> f64 {
-        let cost = |(key, of, quantity, one, _): &Unit| {
-            let each = self.each.get(key).filter(|_| *of == kind)?;
-            Some(amounts.of(*quantity) as f64 / one * each)
+        let cost = |u: &Unit| {
+            let each = self.each.get(u.name).filter(|_| u.of == kind)?;
+            Some(amounts.of(u.quantity) as f64 / u.one * each)
         };
         UNITS.iter().filter_map(cost).sum()
     }
