@@ -256,9 +256,11 @@ async fn joining(
     let items = if count(&at, &last) <= most64 - behind {
         tail(s, first.position(), most).await?
     } else {
-        let back =
-            log.payloads(stream.shard, q, behind as usize, true).await.map_err(|e| stream.log_error(e))?;
-        let begin = back.first().map_or(at.position(), |p| p.position);
+        let back = log
+            .readable_payloads(stream.shard, q, behind as usize, true)
+            .await
+            .map_err(|e| stream.log_error(e))?;
+        let begin = back.0.first().map_or(at.position(), |p| p.position);
         stream.page(log, begin, u64::MAX, most).await?
     };
     Ok((items, player.max(from)))
@@ -266,8 +268,9 @@ async fn joining(
 
 /// The last `most` fragments from a position on.
 async fn tail(s: &Source<'_>, from: u64, most: usize) -> Result<Vec<Arc<Fragment>>, VideoError> {
-    let last = s.log.payloads(s.stream.shard, Query::Positions(from, u64::MAX), most, true).await;
-    let begin = last.map_err(|e| s.stream.log_error(e))?.first().map_or(from, |p| p.position);
+    // What is lost is passed over, as by the pages.
+    let last = s.log.readable_payloads(s.stream.shard, Query::Positions(from, u64::MAX), most, true).await;
+    let begin = last.map_err(|e| s.stream.log_error(e))?.0.first().map_or(from, |p| p.position);
     s.stream.page(s.log, begin, u64::MAX, most).await
 }
 

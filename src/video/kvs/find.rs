@@ -57,8 +57,9 @@ impl Kvs {
         let log = &self.video.log;
         // Most likely it is one of those that arrived just after its number was given out.
         let near = Query::Arrival(Timestamp(i64::try_from(wanted).unwrap_or(i64::MAX)), Timestamp::MAX);
-        let page = log.payloads(stream.shard, near, NEAR, false).await.map_err(|e| stream.log_error(e))?;
-        for p in page {
+        // What is lost there does not hide what is not.
+        let found = log.readable_payloads(stream.shard, near, NEAR, false).await;
+        for p in found.map_err(|e| stream.log_error(e))?.0 {
             if let Some(f) = Fragment::parse(stream, p).filter(|f| number::plain(f) == wanted) {
                 return Ok(Some(f));
             }

@@ -421,7 +421,8 @@ pub(super) async fn latest(
     most: usize,
 ) -> Result<Vec<Arc<Fragment>>, VideoError> {
     let all = Query::Positions(0, u64::MAX);
-    let page = video.log.payloads(stream.shard, all, most, true).await.map_err(|e| stream.log_error(e))?;
+    let found = video.log.readable_payloads(stream.shard, all, most, true).await;
+    let (page, _) = found.map_err(|e| stream.log_error(e))?;
     Ok(page.into_iter().filter_map(|p| Fragment::parse(stream, p)).collect())
 }
 
