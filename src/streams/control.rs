@@ -10,6 +10,7 @@ use crate::{
     input::{CreateStream, DeleteStream, DescribeLimits, DescribeStream, DescribeStreamSummary, ListStreams},
     map::{self, Shard},
     page::HashKeyRange,
+    plan::MOST,
     service::{DataStreams, ON_DEMAND_SHARDS},
     stream::Stream,
     tags::check_tags,
@@ -20,6 +21,8 @@ use crate::{
 const SHARDS: usize = 100;
 /// Streams in an answer, unless asked otherwise.
 const STREAMS: usize = 100;
+/// Warm throughput in MiB/s (API_UpdateStreamWarmThroughput).
+const WARMEST: i64 = 10 * 1024;
 
 /// API_StreamModeDetails
 #[derive(Debug, Clone, Serialize)]
@@ -200,17 +203,15 @@ impl DataStreams {
             (true, Some(_)) => {
                 return Err(error::argument("ShardCount cannot be set when StreamMode is ON_DEMAND."));
             }
-            (true, None) => ON_DEMAND_SHARDS.max(warm_shards(i.warm_throughput)),
+            (true, None) => ON_DEMAND_SHARDS,
             (false, Some(n)) => u32::try_from(n).unwrap_or(u32::MAX),
             (false, None) => {
                 return Err(error::argument("ShardCount must be set when StreamMode is PROVISIONED."));
             }
         };
-        if !on_demand && i.warm_throughput.is_some() {
-            return Err(error::validation(
-                "WarmThroughputMiBps can only be set for streams in ON_DEMAND mode.",
-            ));
-        }
+        let mode = if on_demand { Mode::OnDemand } else { Mode::Provisioned };
+        let warm = i.warm_throughput.map(|w| self.warm_shards(mode, w)).transpose()?;
+        let shards = shards.max(warm.unwrap_or(0));
         if self.map().contains_key(&name) {
             return Err(error::in_use(format!(
                 "Stream {name} under account {} already exists.",
@@ -224,10 +225,9 @@ impl DataStreams {
                 c.on_demand_quota, self.inner.home.account
             )));
         }
-        // The model bounds no count; the numbers of a stream's shards are 32 bits, of which AWS uses 31.
-        if shards > 1_000_000 {
+        if shards > MOST {
             return Err(error::limit(format!(
-                "A stream has at most 1000000 shards; {shards} were asked for."
+                "A stream has at most {MOST} shards; {shards} were asked for."
             )));
         }
         self.shard_quota(shards)?;
@@ -238,9 +238,8 @@ impl DataStreams {
         }
         let size = i.max_record_size;
         let auto = i.distribution.as_deref() == Some("AUTO");
-        let warm = i.warm_throughput.and_then(|w| u32::try_from(w).ok());
         let fill = |b: &mut crate::body::Body| {
-            b.mode = if on_demand { Mode::OnDemand } else { Mode::Provisioned };
+            b.mode = mode;
             b.tags = tags;
             b.max_record_kib = size.and_then(|s| u32::try_from(s).ok()).unwrap_or(1024);
             b.auto = auto;
@@ -308,7 +307,7 @@ impl DataStreams {
                 s.map.open_count(),
                 s.body.max_record_kib,
                 s.body.auto,
-                warm_throughput(&s.body, s.map.open_count()),
+                self.warm_throughput(&s.body, s.map.open_count()),
             )
         };
         Ok(DescribeStreamSummaryOutput {
@@ -376,15 +375,36 @@ impl DataStreams {
             stream_summaries,
         })
     }
-}
 
-/// Shards that a warm throughput of so many MiB/s takes.
-pub(crate) fn warm_shards(mibps: Option<i64>) -> u32 {
-    mibps.and_then(|m| u32::try_from(m).ok()).unwrap_or(0)
-}
+    /// Shards that a warm throughput of so many MiB/s takes, if a stream may have it: one a MiB/s
+    /// (API_UpdateStreamWarmThroughput).
+    pub(crate) fn warm_shards(&self, mode: Mode, mibps: i64) -> Result<u32, AwsError> {
+        if mode != Mode::OnDemand {
+            return Err(error::validation(
+                "WarmThroughputMiBps can only be set for streams in ON_DEMAND mode.",
+            ));
+        }
+        if !self.may_warm() {
+            return Err(error::validation(format!(
+                "WarmThroughputMiBps can only be set in accounts that have MinimumThroughputBillingCommitment enabled; account {} has not.",
+                self.inner.home.account
+            )));
+        }
+        if mibps > WARMEST {
+            return Err(error::limit(format!(
+                "WarmThroughputMiBps is at most {WARMEST}; {mibps} was asked for."
+            )));
+        }
+        Ok(u32::try_from(mibps).unwrap_or(0))
+    }
 
-/// What a stream is warmed to.
-pub(crate) fn warm_throughput(b: &crate::body::Body, open: usize) -> Option<WarmThroughput> {
-    (b.mode == Mode::OnDemand)
-        .then(|| WarmThroughput { target: b.warm_mibps.unwrap_or(0), current: open as u32 })
+    fn may_warm(&self) -> bool {
+        !self.inner.config.limits || self.inner.account.committed()
+    }
+
+    /// What a stream is warmed to; told only where it can be set (API_WarmThroughputObject).
+    fn warm_throughput(&self, b: &crate::body::Body, open: usize) -> Option<WarmThroughput> {
+        (b.mode == Mode::OnDemand && self.may_warm())
+            .then(|| WarmThroughput { target: b.warm_mibps.unwrap_or(0), current: open as u32 })
+    }
 }

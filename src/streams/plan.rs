@@ -8,6 +8,10 @@ use crate::{
     map::{Shard, ShardMap, seconds},
 };
 
+/// Shards of a stream at most, whatever the quotas are: the model bounds no count, and their numbers are 32 bits, of which
+/// AWS uses 31.
+pub const MOST: u32 = 1_000_000;
+
 /// A split or a merge: who closes, who opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {

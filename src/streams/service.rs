@@ -212,18 +212,26 @@ impl DataStreams {
         }
     }
 
-    /// Open shards of all streams, and what those being made will have.
+    /// Open shards of all streams, and what those being changed will have.
     pub(crate) fn open_shards(&self) -> u32 {
-        let count = |s: &Arc<Stream>| match &s.read().body.work {
-            Some(Work::Create(n)) => *n,
-            _ => s.read().map.open_count() as u32,
+        let count = |s: &Arc<Stream>| {
+            let s = s.read();
+            let open = s.map.open_count() as u32;
+            match s.body.work {
+                Some(Work::Create(n) | Work::Count(n)) => open.max(n),
+                _ => open,
+            }
         };
-        self.map().values().map(count).sum()
+        self.map().values().map(count).fold(0, u32::saturating_add)
     }
     /// Refuses what would go beyond the account's shards.
     pub(crate) fn shard_quota(&self, more: u32) -> Result<(), AwsError> {
-        let (now, quota, home) = (self.open_shards(), self.inner.config.shard_quota, &self.inner.home);
-        if !self.inner.config.limits || now.saturating_add(more) <= quota {
+        self.within_shard_quota(self.open_shards(), more)
+    }
+    /// The same, of an account with so many.
+    pub(crate) fn within_shard_quota(&self, now: u32, more: u32) -> Result<(), AwsError> {
+        let (quota, home) = (self.inner.config.shard_quota, &self.inner.home);
+        if more == 0 || !self.inner.config.limits || now.saturating_add(more) <= quota {
             return Ok(());
         }
         Err(error::limit(format!(

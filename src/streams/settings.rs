@@ -8,7 +8,7 @@ use wire::aws::{AwsError, Empty};
 
 use crate::{
     body::{Mode, Status, Work},
-    control::{WarmThroughput, warm_shards},
+    control::WarmThroughput,
     error, input,
     service::DataStreams,
     stream::{Stream, lately},
@@ -20,8 +20,6 @@ const LONGEST: i64 = 8760;
 /// Changes of key, and of mode, in 24 hours.
 const KEYS: usize = 25;
 const SWITCHES: usize = 2;
-/// MiB/s (API_UpdateStreamWarmThroughput).
-const WARMEST: i64 = 10 * 1024;
 
 const ALL_METRICS: [&str; 7] = [
     "IncomingBytes",
@@ -229,13 +227,9 @@ impl DataStreams {
             Some("ON_DEMAND") => Mode::OnDemand,
             _ => Mode::Provisioned,
         };
-        if mode == Mode::Provisioned && i.warm_throughput.is_some() {
-            return Err(error::validation(
-                "WarmThroughputMiBps can only be set for streams in ON_DEMAND mode.",
-            ));
-        }
+        let warm = i.warm_throughput.map(|w| self.warm_shards(mode, w)).transpose()?;
         let (now, limits) = (self.now(), self.inner.config.limits);
-        let least = warm_shards(i.warm_throughput);
+        let shards = self.open_shards();
         self.update(&stream, Status::Updating, |b, map| {
             if b.mode == mode {
                 return Err(error::argument(format!(
@@ -251,12 +245,13 @@ impl DataStreams {
                     stream.name
                 )));
             }
+            let (least, open) = (warm.unwrap_or(0), map.open_count() as u32);
+            self.within_shard_quota(shards, least.saturating_sub(open))?;
             b.switched.push(now);
             b.mode = mode;
             // Only on-demand streams distribute records.
             b.auto &= mode == Mode::OnDemand;
-            b.warm_mibps = i.warm_throughput.and_then(|w| u32::try_from(w).ok());
-            let open = map.open_count() as u32;
+            b.warm_mibps = warm;
             Ok((if least > open { Work::Count(least) } else { Work::Wait }, ()))
         })
         .await?;
@@ -272,29 +267,20 @@ impl DataStreams {
         drop(permit);
         self.account_call("UpdateStreamWarmThroughput", 5.0)?;
         let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        let warm = i.warm_throughput.unwrap_or_default();
-        if warm > WARMEST {
-            return Err(error::limit(format!(
-                "WarmThroughputMiBps is at most {WARMEST}; {warm} was asked for."
-            )));
-        }
-        let current = self
+        let asked = i.warm_throughput.unwrap_or_default();
+        let shards = self.open_shards();
+        let (warm, current) = self
             .update(&stream, Status::Updating, |b, map| {
-                if b.mode != Mode::OnDemand {
-                    return Err(error::validation(format!(
-                        "WarmThroughputMiBps can only be set for streams in ON_DEMAND mode; stream {} is not.",
-                        stream.name
-                    )));
-                }
-                b.warm_mibps = Some(warm as u32);
-                let open = map.open_count() as u32;
-                Ok((if warm as u32 > open { Work::Count(warm as u32) } else { Work::Wait }, open))
+                let (warm, open) = (self.warm_shards(b.mode, asked)?, map.open_count() as u32);
+                self.within_shard_quota(shards, warm.saturating_sub(open))?;
+                b.warm_mibps = Some(warm);
+                Ok((if warm > open { Work::Count(warm) } else { Work::Wait }, (warm, open)))
             })
             .await?;
         Ok(UpdateStreamWarmThroughputOutput {
             stream_arn: stream.arn.0.clone(),
             stream_name: stream.name.clone(),
-            warm_throughput: WarmThroughput { target: warm as u32, current },
+            warm_throughput: WarmThroughput { target: warm, current },
         })
     }
 

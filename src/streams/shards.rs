@@ -242,7 +242,7 @@ impl DataStreams {
             error::limit(format!("{what} Current open shard count: {current}, Target shard count: {target}"))
         };
         let wanted = usize::try_from(target).unwrap_or(usize::MAX);
-        if limits && wanted > STREAM_SHARDS || wanted > 1_000_000 {
+        if limits && wanted > STREAM_SHARDS || wanted > plan::MOST as usize {
             return Err(counts(format!(
                 "Target shard count or number of open shards cannot be greater than {STREAM_SHARDS}."
             )));

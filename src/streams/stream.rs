@@ -238,6 +238,15 @@ impl Stream {
                     self.take(tools, &steps, Work::Wait).await?;
                     None
                 }
+                // Nobody can be asked any more: the stream stays as it is.
+                Work::Count(target) if target > plan::MOST => {
+                    tracing::error!(
+                        stream = self.name,
+                        target,
+                        "a data stream was to have more shards than any can have: it keeps those that it has"
+                    );
+                    None
+                }
                 Work::Count(target) => {
                     let steps = plan::towards(&self.read().map, target, tools.world.clock.now());
                     if steps.is_empty() {

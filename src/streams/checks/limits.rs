@@ -138,3 +138,76 @@ async fn an_account_has_so_many_shards_and_streams_on_demand() {
     assert!(answers[..5].iter().all(Option::is_none));
     assert_eq!(answers[7], Some("LimitExceededException"));
 }
+
+/// On demand; `committed`: in an account that has committed itself.
+async fn warmable(site: &mut Site, committed: bool) -> DataStreams {
+    (site.config.limits, site.config.shard_quota) = (true, 30);
+    let s = site.open().await;
+    if committed {
+        let commitment = Some(Commitment { status: Some("ENABLED".into()) });
+        s.update_account_settings(s.permit(), UpdateAccountSettings { commitment }).await.unwrap();
+    }
+    s
+}
+
+/// Tries to warm by each of the three operations, streams of their own; what each says.
+async fn warm(s: &DataStreams, mibps: i64) -> [Option<&'static str>; 3] {
+    let code = |e: wire::aws::AwsError| e.code;
+    let warm_throughput = Some(mibps);
+    let create = CreateStream { warm_throughput, ..on_demand("created", None) };
+    let create = s.create_stream(s.permit(), create).await.map_err(code).err();
+    let stream_arn = Some(s.get("provisioned").unwrap().arn.0.clone());
+    let mode = Some(StreamModeDetails { stream_mode: Some("ON_DEMAND".into()) });
+    let i = UpdateStreamMode { stream_arn, stream_mode_details: mode, warm_throughput, ..<_>::default() };
+    let switch = s.update_stream_mode(s.permit(), i).await.map_err(code).err();
+    let stream_name = Some("on-demand".into());
+    let i = UpdateStreamWarmThroughput { stream_name, warm_throughput, ..<_>::default() };
+    [create, switch, s.update_warm_throughput(s.permit(), i).await.map_err(code).err()]
+}
+
+#[tokio::test]
+async fn no_stream_is_warmed_beyond_what_it_may_have() {
+    let mut site = Site::new().await;
+    let s = warmable(&mut site, false).await;
+    s.create_stream(s.permit(), on_demand("on-demand", None)).await.unwrap();
+    s.make("provisioned", 1).await;
+    s.rest("on-demand").await;
+    assert_eq!(warm(&s, 8).await, [Some("ValidationException"); 3], "the account is not committed");
+    drop(s);
+    let s = warmable(&mut site, true).await;
+    // Far beyond any stream; beyond the service's limit; within it, and beyond the account's shards.
+    for mibps in [4_000_000_000, 10 * 1024 + 1, 31] {
+        assert_eq!(warm(&s, mibps).await, [Some("LimitExceededException"); 3], "{mibps}");
+    }
+    for (name, shards) in [("on-demand", 4), ("provisioned", 1)] {
+        let stream = s.get(name).unwrap();
+        assert_eq!((stream.read().map.open_count(), stream.status().text()), (shards, "ACTIVE"), "{name}");
+    }
+    drop(s);
+    // Another second, of which there are five calls of each.
+    let s = warmable(&mut site, true).await;
+    assert_eq!(warm(&s, 8).await, [None; 3]);
+    for name in ["created", "provisioned", "on-demand"] {
+        s.rest(name).await;
+        assert_eq!(s.get(name).unwrap().read().map.open_count(), 8, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_was_to_have_too_many_shards_keeps_its_own() {
+    let site = Site::new().await;
+    let s = site.open().await;
+    s.make("s", 2).await;
+    drop(s);
+    let mut doc = site.catalog.get("data-stream", "s").await.unwrap().unwrap();
+    let mut body: Value = serde_json::from_slice(&doc.body).unwrap();
+    body["status"] = "UPDATING".into();
+    body["work"] = serde_json::json!({"Count": 4_000_000_000u32});
+    doc.body = serde_json::to_vec(&body).unwrap();
+    let expect = doc.version;
+    site.catalog.commit(vec![catalog::Change::Put { doc, expect }]).await.unwrap();
+    let s = site.open().await;
+    s.rest("s").await;
+    let stream = s.get("s").unwrap();
+    assert_eq!((stream.read().map.open_count(), stream.status().text()), (2, "ACTIVE"));
+}
