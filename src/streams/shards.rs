@@ -6,7 +6,7 @@ use wire::aws::{AwsError, Empty, Input as _, Time};
 use world::{Arn, Home, Timestamp};
 
 use crate::{
-    body::{Mode, Status, StoredStep, Work},
+    body::{Body, Mode, Status, StoredStep, Work},
     control::ShardOutput,
     error,
     hashing::parse_hash_key,
@@ -25,7 +25,7 @@ const PAGES: &str = "list-shards";
 /// UpdateShardCount in 24 hours.
 const COUNTS: usize = 10;
 /// Shards of a stream (API_UpdateShardCount).
-const STREAM_SHARDS: usize = 10_000;
+const STREAM_SHARDS: u32 = 10_000;
 
 /// API_ListShards
 #[derive(Debug, Serialize)]
@@ -174,24 +174,25 @@ impl DataStreams {
         drop(permit);
         self.account_call("SplitShard", 5.0)?;
         let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        self.provisioned(&stream, "SplitShard")?;
-        let shard = self.named_shard(&stream, i.shard_to_split.as_deref().unwrap_or_default())?;
-        self.shard_quota(1)?;
+        let (now, shards) = (self.now(), self.open_shards());
+        let id = i.shard_to_split.unwrap_or_default();
         let text = i.new_starting_hash_key.unwrap_or_default();
-        let (start, end) = shard.range;
-        let at = parse_hash_key(&text).filter(|at| *at > start.saturating_add(1) && *at < end).ok_or_else(|| {
-            error::argument(format!(
-                "NewStartingHashKey {text} used in SplitShard() on shard {} in stream {} under account {} is not both greater than one plus the shard's StartingHashKey {start} and less than the shard's EndingHashKey {end}.",
-                shard.id(),
-                stream.name,
-                self.inner.home.account
-            ))
-        })?;
-        let now = self.now();
-        self.update(&stream, Status::Updating, |_, map| {
-            let s = self.open_shard(&stream, map, shard.index)?;
-            let step = plan::split(map, &s, at, now)
-                .ok_or_else(|| error::argument(format!("Shard {} cannot be split at {text}.", s.id())))?;
+        self.update(&stream, Status::Updating, |b, map| {
+            self.provisioned(b, &stream, "SplitShard")?;
+            let shard = self.named_shard(&stream, map, &id)?;
+            self.within_shard_quota(shards, 1)?;
+            let (start, end) = shard.range;
+            let at = parse_hash_key(&text).filter(|at| *at > start.saturating_add(1) && *at < end).ok_or_else(|| {
+                error::argument(format!(
+                    "NewStartingHashKey {text} used in SplitShard() on shard {} in stream {} under account {} is not both greater than one plus the shard's StartingHashKey {start} and less than the shard's EndingHashKey {end}.",
+                    shard.id(),
+                    stream.name,
+                    self.inner.home.account
+                ))
+            })?;
+            self.open_shard(&stream, &shard)?;
+            let step = plan::split(map, &shard, at, now)
+                .ok_or_else(|| error::argument(format!("Shard {} cannot be split at {text}.", shard.id())))?;
             Ok((Work::Steps(vec![StoredStep::from(&step)]), ()))
         })
         .await?;
@@ -203,12 +204,13 @@ impl DataStreams {
         drop(permit);
         self.account_call("MergeShards", 5.0)?;
         let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        self.provisioned(&stream, "MergeShards")?;
-        let a = self.named_shard(&stream, i.shard_to_merge.as_deref().unwrap_or_default())?;
-        let b = self.named_shard(&stream, i.adjacent_shard_to_merge.as_deref().unwrap_or_default())?;
+        let (a, z) = (i.shard_to_merge.unwrap_or_default(), i.adjacent_shard_to_merge.unwrap_or_default());
         let now = self.now();
-        self.update(&stream, Status::Updating, |_, map| {
-            let (a, b) = (self.open_shard(&stream, map, a.index)?, self.open_shard(&stream, map, b.index)?);
+        self.update(&stream, Status::Updating, |b, map| {
+            self.provisioned(b, &stream, "MergeShards")?;
+            let (a, b) = (self.named_shard(&stream, map, &a)?, self.named_shard(&stream, map, &z)?);
+            self.open_shard(&stream, &a)?;
+            self.open_shard(&stream, &b)?;
             let step = plan::merge(map, &a, &b, now).ok_or_else(|| {
                 error::argument(format!(
                     "Shards {} and {} in stream {} under account {} are not an adjacent pair of shards eligible for merging",
@@ -233,43 +235,26 @@ impl DataStreams {
         drop(permit);
         self.account_call("UpdateShardCount", 10.0)?;
         let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        self.provisioned(&stream, "UpdateShardCount")?;
         let target = i.target_shard_count.unwrap_or_default();
         let limits = self.inner.config.limits;
-        let now = self.now();
-        let current = stream.read().map.open_count();
-        let counts = |what: String| {
-            error::limit(format!("{what} Current open shard count: {current}, Target shard count: {target}"))
-        };
-        let wanted = usize::try_from(target).unwrap_or(usize::MAX);
-        if limits && wanted > STREAM_SHARDS || wanted > plan::MOST as usize {
-            return Err(counts(format!(
-                "Target shard count or number of open shards cannot be greater than {STREAM_SHARDS}."
-            )));
-        }
-        if limits && wanted > 2 * current {
-            return Err(counts(
-                "UpdateShardCount cannot scale up over double your current open shard count.".into(),
-            ));
-        }
-        if limits && 2 * wanted < current {
-            return Err(counts(
-                "UpdateShardCount cannot scale down below half your current open shard count.".into(),
-            ));
-        }
-        self.shard_quota(wanted.saturating_sub(current) as u32)?;
-        self.update(&stream, Status::Updating, |b, _| {
-            b.counted = lately(&b.counted, now);
-            if limits && b.counted.len() >= COUNTS {
-                return Err(error::limit(format!(
-                    "UpdateShardCount was called {COUNTS} times for stream {} in the last 24 hours; that is the limit.",
-                    stream.name
-                )));
-            }
-            b.counted.push(now);
-            Ok((Work::Count(wanted as u32), ()))
-        })
-        .await?;
+        let (now, shards) = (self.now(), self.open_shards());
+        let current = self
+            .update(&stream, Status::Updating, |b, map| {
+                self.provisioned(b, &stream, "UpdateShardCount")?;
+                let current = map.open_count();
+                let wanted = countable(current, target, limits)?;
+                self.within_shard_quota(shards, wanted.saturating_sub(current as u32))?;
+                b.counted = lately(&b.counted, now);
+                if limits && b.counted.len() >= COUNTS {
+                    return Err(error::limit(format!(
+                        "UpdateShardCount was called {COUNTS} times for stream {} in the last 24 hours; that is the limit.",
+                        stream.name
+                    )));
+                }
+                b.counted.push(now);
+                Ok((Work::Count(wanted), current))
+            })
+            .await?;
         Ok(UpdateShardCountOutput {
             stream_name: stream.name.clone(),
             current_shard_count: current,
@@ -278,8 +263,8 @@ impl DataStreams {
         })
     }
 
-    fn provisioned(&self, stream: &Stream, operation: &str) -> Result<(), AwsError> {
-        if stream.read().body.mode == Mode::OnDemand {
+    fn provisioned(&self, b: &Body, stream: &Stream, operation: &str) -> Result<(), AwsError> {
+        if b.mode == Mode::OnDemand {
             return Err(error::validation(format!(
                 "{operation} is not supported for streams in ON_DEMAND mode; stream {} under account {} is one.",
                 stream.name, self.inner.home.account
@@ -288,17 +273,14 @@ impl DataStreams {
         Ok(())
     }
 
-    fn named_shard(&self, stream: &Stream, id: &str) -> Result<Shard, AwsError> {
-        let s = stream.read().map.by_id(id).copied();
-        s.ok_or_else(|| {
+    fn named_shard(&self, stream: &Stream, map: &map::ShardMap, id: &str) -> Result<Shard, AwsError> {
+        map.by_id(id).copied().ok_or_else(|| {
             let id = map::parse_id(id).map_or_else(|| id.to_owned(), map::id);
             error::no_shard(&self.inner.home, &stream.name, &id)
         })
     }
 
-    fn open_shard(&self, stream: &Stream, map: &map::ShardMap, index: u32) -> Result<Shard, AwsError> {
-        let s =
-            map.get(index).ok_or_else(|| error::no_shard(&self.inner.home, &stream.name, &map::id(index)))?;
+    fn open_shard(&self, stream: &Stream, s: &Shard) -> Result<(), AwsError> {
         if s.closed.is_some() {
             return Err(error::argument(format!(
                 "Shard {} in stream {} under account {} is closed: it was split or merged before.",
@@ -307,6 +289,30 @@ impl DataStreams {
                 self.inner.home.account
             )));
         }
-        Ok(*s)
+        Ok(())
     }
+}
+
+/// Whether a stream of so many open shards may be brought to `target`, with the service's limits or without.
+fn countable(current: usize, target: i64, limits: bool) -> Result<u32, AwsError> {
+    let counts = |what: String| {
+        error::limit(format!("{what} Current open shard count: {current}, Target shard count: {target}"))
+    };
+    let wanted = u32::try_from(target).unwrap_or(u32::MAX);
+    if limits && wanted > STREAM_SHARDS || wanted > plan::MOST {
+        return Err(counts(format!(
+            "Target shard count or number of open shards cannot be greater than {STREAM_SHARDS}."
+        )));
+    }
+    if limits && wanted as usize > 2 * current {
+        return Err(counts(
+            "UpdateShardCount cannot scale up over double your current open shard count.".into(),
+        ));
+    }
+    if limits && 2 * (wanted as usize) < current {
+        return Err(counts(
+            "UpdateShardCount cannot scale down below half your current open shard count.".into(),
+        ));
+    }
+    Ok(wanted)
 }

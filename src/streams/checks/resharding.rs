@@ -4,10 +4,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use serde_json::Value;
-use world::sim::Dice;
+use world::{
+    Timestamp,
+    sim::{Dice, SimClock},
+};
 
 use super::{Site, data};
 use crate::{DataStreams, input::*};
@@ -206,4 +210,62 @@ async fn children_know_their_parents_and_parents_their_end() {
     assert_eq!(text(&all[3], "AdjacentParentShardId"), "shardId-000000000002");
     assert_eq!(list(&s, Some("AT_LATEST")).await.len(), 1);
     assert_eq!(list(&s, Some("AT_TRIM_HORIZON")).await.len(), 1, "the first shard");
+}
+
+/// Asks for a split, a merge and a count, each with arguments that are wrong in all ways; what each says.
+async fn wrong(s: &DataStreams) -> [&'static str; 3] {
+    let (stream_name, missing) = (Some("s".to_owned()), Some("shardId-000000000009".to_owned()));
+    let i = SplitShard {
+        stream_name: stream_name.clone(),
+        shard_to_split: missing.clone(),
+        new_starting_hash_key: Some("0".into()),
+        ..<_>::default()
+    };
+    let split = s.split_shard(s.permit(), i).await.unwrap_err();
+    let i = MergeShards {
+        stream_name: stream_name.clone(),
+        shard_to_merge: missing.clone(),
+        adjacent_shard_to_merge: missing,
+        ..<_>::default()
+    };
+    let merge = s.merge_shards(s.permit(), i).await.unwrap_err();
+    let i = UpdateShardCount {
+        stream_name,
+        target_shard_count: Some(1_000),
+        scaling_type: Some("UNIFORM_SCALING".into()),
+        ..<_>::default()
+    };
+    [split.code, merge.code, s.update_shard_count(s.permit(), i).await.unwrap_err().code]
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_at_rest_says_so_before_anything_else() {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let mut site = Site::at(clock.clone()).await;
+    (site.config.limits, site.config.transition) = (true, Duration::from_secs(10));
+    site.config.shard_quota = 2;
+    let s = site.open().await;
+    let i = CreateStream { stream_name: Some("s".into()), shard_count: Some(2), ..<_>::default() };
+    s.create_stream(s.permit(), i).await.unwrap();
+    assert_eq!(s.get("s").unwrap().status().text(), "CREATING");
+    assert_eq!(wrong(&s).await, ["ResourceInUseException"; 3], "being created");
+    let rest = async || {
+        while s.get("s").unwrap().read().body.work.is_some() {
+            clock.advance(Duration::from_secs(10));
+            tokio::task::yield_now().await;
+        }
+    };
+    rest().await;
+    let at_rest = ["ResourceNotFoundException", "ResourceNotFoundException", "LimitExceededException"];
+    assert_eq!(wrong(&s).await, at_rest);
+    let i = IncreaseStreamRetentionPeriod {
+        stream_name: Some("s".into()),
+        retention_period_hours: Some(48),
+        ..<_>::default()
+    };
+    s.increase_retention(s.permit(), i).await.unwrap();
+    assert_eq!(s.get("s").unwrap().status().text(), "UPDATING");
+    assert_eq!(wrong(&s).await, ["ResourceInUseException"; 3], "being updated");
+    rest().await;
+    assert_eq!(wrong(&s).await, at_rest);
 }
