@@ -227,9 +227,11 @@ impl Sources {
         let gauges: [(&str, &str, Read); 3] = [
             ("stream_open_shards", "Open shards of a data stream", |t| t.open_shards),
             ("stream_consumers", "Registered consumers", |t| t.consumers),
-            ("stream_iterator_age_ms", "How far behind the last GetRecords left its reader", |t| {
-                t.iterator_age_ms
-            }),
+            (
+                "stream_iterator_age_ms",
+                "How far behind GetRecords left a reader at most, in the last minute or two",
+                |t| t.iterator_age_ms,
+            ),
         ];
         for (name, help, read) in gauges {
             let mut family = e.encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -113,7 +113,9 @@ impl DataStreams {
         }
         let most = i.limit.and_then(|l| usize::try_from(l).ok()).map_or(MOST, |l| l.clamp(1, MOST));
         let page = self.page(&stream, &shard, it.p, most, PAGE).await?;
-        stream.meter.got(page.records.len() as u64, page.bytes as u64, page.behind.unsigned_abs());
+        let behind = page.behind.unsigned_abs();
+        let now = self.inner.tools.world.clock.monotonic();
+        stream.meter.got(page.records.len() as u64, page.bytes as u64, behind, now);
         q.charge(bytes, Rate::of(BYTES), page.bytes as f64);
         if page.bytes + 1024 >= PAGE {
             q.block(bytes, Rate::of(BYTES), AFTER_LARGE);

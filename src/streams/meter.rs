@@ -22,8 +22,29 @@ pub(crate) struct Meter {
     usage: Arc<usage::Meter>,
     put_refused: AtomicU64,
     get_refused: AtomicU64,
-    behind: AtomicU64,
+    behind: Mutex<Behind>,
     consumers: Mutex<HashMap<String, Arc<Consumed>>>,
+}
+
+/// How far behind answers left their readers, in milliseconds: the furthest of this minute, and of the one before. A reader
+/// at the tip hides nobody, neither in another shard nor in its own.
+#[derive(Default)]
+struct Behind {
+    minute: u64,
+    furthest: u64,
+    before: u64,
+}
+
+impl Behind {
+    fn until(&mut self, now: Duration) -> &mut Behind {
+        let minute = now.as_secs() / 60;
+        let last = std::mem::replace(&mut self.minute, minute);
+        if minute != last {
+            self.before = if minute == last + 1 { self.furthest } else { 0 };
+            self.furthest = 0;
+        }
+        self
+    }
 }
 
 /// What a consumer of enhanced fan-out was given.
@@ -39,7 +60,7 @@ impl Meter {
             usage: usage.meter(Resource::stream(Kind::DataStream, name, uid)),
             put_refused: AtomicU64::default(),
             get_refused: AtomicU64::default(),
-            behind: AtomicU64::default(),
+            behind: Mutex::default(),
             consumers: Mutex::default(),
         }
     }
@@ -57,11 +78,18 @@ impl Meter {
     pub fn put_refused(&self) {
         self.put_refused.fetch_add(1, Relaxed);
     }
-    /// `GetRecords` answered, and left its reader so far behind.
-    pub fn got(&self, records: u64, bytes: u64, behind_ms: u64) {
+    /// `GetRecords` answered, and left its reader so far behind. `now` is monotonic.
+    pub fn got(&self, records: u64, bytes: u64, behind_ms: u64, now: Duration) {
         self.usage.add(Quantity::RecordsOut, records);
         self.usage.add(Quantity::BytesOut, bytes);
-        self.behind.store(behind_ms, Relaxed);
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let b = behind.until(now);
+        b.furthest = b.furthest.max(behind_ms);
+    }
+    fn furthest_behind(&self, now: Duration) -> u64 {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let b = behind.until(now);
+        b.furthest.max(b.before)
     }
     /// `GetRecords` was refused for a shard's rate.
     pub fn get_refused(&self) {
@@ -126,7 +154,7 @@ pub struct Tally {
     pub pushed_records: u64,
     /// Their bytes.
     pub pushed_bytes: u64,
-    /// How far behind the last answer of `GetRecords` left its reader, in milliseconds.
+    /// How far behind `GetRecords` left a reader, in milliseconds: the furthest of this minute and of the one before.
     pub iterator_age_ms: u64,
     /// Each registered consumer, by name.
     pub by_consumer: Vec<ConsumerTally>,
@@ -185,7 +213,7 @@ impl DataStreams {
             get_refused: get(&m.get_refused),
             pushed_records: by_consumer.iter().map(|c| c.records).sum(),
             pushed_bytes: by_consumer.iter().map(|c| c.bytes).sum(),
-            iterator_age_ms: get(&m.behind),
+            iterator_age_ms: m.furthest_behind(self.inner.tools.world.clock.monotonic()),
             by_consumer,
         }
     }

@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use usage::{Kind, Quantity};
 use world::{Timestamp, sim::SimClock};
 
-use super::{Site, fanout::consumer};
+use super::{Site, fanout::consumer, made};
 use crate::input::*;
 
 #[tokio::test]
@@ -109,4 +109,35 @@ async fn what_goes_in_and_out_is_metered_by_stream_and_consumer() {
 
 fn clock_start() -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000)
+}
+
+#[tokio::test]
+async fn a_reader_at_the_tip_hides_no_other_that_is_behind() {
+    let (_site, clock, s) = made().await;
+    let age = || s.tallies()[0].iterator_age_ms;
+    let shard = "shardId-000000000000";
+    for data in [b"1", b"2"] {
+        s.put("s", "k", data).await.unwrap();
+    }
+    // In one shard and in two it is the same: of each what the other reader does says nothing.
+    clock.advance(Duration::from_secs(3600));
+    let first = s.from("s", shard, "TRIM_HORIZON", None).await.unwrap();
+    let i = GetRecords { shard_iterator: Some(first.clone()), limit: Some(1), ..<_>::default() };
+    s.get_records(s.permit(), i).await.unwrap();
+    let tip = s.from("s", shard, "LATEST", None).await.unwrap();
+    s.read(&tip).await.unwrap();
+    assert_eq!(age(), 3_600_000);
+    clock.advance(Duration::from_secs(60));
+    s.read(&tip).await.unwrap();
+    assert_eq!(age(), 3_600_000, "of the minute before, too");
+    // It caught up.
+    s.read(&first).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(age(), 0);
+    // What nobody reads has no readers behind.
+    let i = GetRecords { shard_iterator: Some(first), limit: Some(1), ..<_>::default() };
+    s.get_records(s.permit(), i).await.unwrap();
+    assert_eq!(age(), 3_720_000);
+    clock.advance(Duration::from_secs(120));
+    assert_eq!(age(), 0);
 }
