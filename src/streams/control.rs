@@ -218,12 +218,8 @@ impl DataStreams {
                 self.inner.home.account
             )));
         }
-        let c = &self.inner.config;
-        if on_demand && c.limits && self.on_demand_count() >= c.on_demand_quota {
-            return Err(error::limit(format!(
-                "This request would exceed the limit of {} on-demand streams for the account {}.",
-                c.on_demand_quota, self.inner.home.account
-            )));
+        if on_demand {
+            self.on_demand_quota(self.on_demand_count())?;
         }
         if shards > MOST {
             return Err(error::limit(format!(

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use wire::aws::{AwsError, Empty, Event, Time};
 
 use crate::{
+    body::Mode,
     consumers::Consumer,
     error,
     get::{children, starting},
@@ -24,7 +25,8 @@ use crate::{
     token,
 };
 
-/// Consumers of a stream: provisioned and on demand; on-demand advantage.
+/// Consumers of a stream: provisioned and on demand; on demand in an account that has committed itself (on-demand
+/// advantage).
 const CONSUMERS: usize = 20;
 const CONSUMERS_ADVANTAGE: usize = 50;
 /// Those being registered at a time.
@@ -168,7 +170,8 @@ impl DataStreams {
         if there.iter().any(|c| c.name == name) {
             return Err(error::in_use(format!("Consumer {name} of stream {} exists already.", stream.name)));
         }
-        let most = if self.inner.account.committed() { CONSUMERS_ADVANTAGE } else { CONSUMERS };
+        let advantage = self.inner.account.committed() && stream.read().body.mode == Mode::OnDemand;
+        let most = if advantage { CONSUMERS_ADVANTAGE } else { CONSUMERS };
         if self.inner.config.limits && there.len() >= most {
             return Err(error::limit(format!(
                 "Stream {} has {most} consumers; that is the limit.",

@@ -175,6 +175,13 @@ impl DataStreams {
             From::TrimHorizon => {
                 return log.seek(id, self.horizon(stream)).await.map_err(|e| self.gone(stream, e));
             }
+            From::Time(t) if t.millis() > self.now().millis() => {
+                return Err(error::argument(format!(
+                    "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. timestampInMillis: {}, currentTimestampInMillis: {}",
+                    t.millis(),
+                    self.now().millis()
+                )));
+            }
             From::Time(t) => {
                 return log.seek(id, t.max(self.horizon(stream))).await.map_err(|e| self.gone(stream, e));
             }

@@ -19,7 +19,7 @@ use crate::{
     map::{self, Shard},
     quota::{Rate, Ration},
     record,
-    sequence::Digits,
+    sequence::{Digits, SequenceNumber},
     service::DataStreams,
     stream::Stream,
 };
@@ -113,6 +113,9 @@ impl DataStreams {
             v.text("partitionKey", &i.partition_key).required();
             v.into_result()?;
         }
+        if let Some(text) = &i.sequence_number_for_ordering {
+            self.check_ordering(&stream, text)?;
+        }
         let (key, data) = (i.partition_key.unwrap_or_default(), i.data.unwrap_or_default());
         let placed = place(&key, i.explicit_hash_key.as_deref(), &data, &t)?;
         check_size(&stream, placed.len, t.limit)?;
@@ -179,6 +182,18 @@ impl DataStreams {
             })
             .collect();
         Ok(PutRecordsOutput { failed_record_count: failed, records, encryption_type: t.kms.then_some("KMS") })
+    }
+
+    /// A number that a record is to come after. It does in any case, so that all there is to be said of it is that it is none.
+    fn check_ordering(&self, stream: &Stream, text: &str) -> Result<(), AwsError> {
+        let now = map::seconds(self.now());
+        if text == "0" || SequenceNumber::parse(text).is_some_and(|n| n.given(now)) {
+            return Ok(());
+        }
+        Err(error::argument(format!(
+            "ExclusiveMinimumSequenceNumber {text} used in PutRecord on stream {} under account {} is invalid.",
+            stream.name, self.inner.home.account
+        )))
     }
 
     /// How a stream takes records now, if its key may be used.

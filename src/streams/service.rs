@@ -72,6 +72,8 @@ pub struct Parts {
 
 /// Shards of a new on-demand stream: 4 MB/s of writes.
 pub(crate) const ON_DEMAND_SHARDS: u32 = 4;
+/// Streams that are being created at a time (API_CreateStream).
+const CREATING: usize = 5;
 /// Pause before a change that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -262,6 +264,13 @@ impl DataStreams {
                     i.home.account
                 )));
             }
+            let creating = map.values().filter(|s| s.status() == Status::Creating).count();
+            if i.config.limits && creating >= CREATING {
+                return Err(error::limit(format!(
+                    "{creating} streams of account {} are in the CREATING state; that is the limit.",
+                    i.home.account
+                )));
+            }
             map.insert(name.into(), stream.clone());
         }
         // The first change writes the document.
@@ -342,6 +351,18 @@ impl DataStreams {
             log.set_retention(stream.uid, want).await.map_err(error::log)?;
         }
         Ok(())
+    }
+
+    /// Refuses one more stream on demand in an account that has so many.
+    pub(crate) fn on_demand_quota(&self, there: u32) -> Result<(), AwsError> {
+        let c = &self.inner.config;
+        if !c.limits || there < c.on_demand_quota {
+            return Ok(());
+        }
+        Err(error::limit(format!(
+            "This request would exceed the limit of {} on-demand streams for the account {}.",
+            c.on_demand_quota, self.inner.home.account
+        )))
     }
 
     /// How many streams are on demand.

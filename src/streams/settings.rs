@@ -229,7 +229,7 @@ impl DataStreams {
         };
         let warm = i.warm_throughput.map(|w| self.warm_shards(mode, w)).transpose()?;
         let (now, limits) = (self.now(), self.inner.config.limits);
-        let shards = self.open_shards();
+        let (shards, on_demand) = (self.open_shards(), self.on_demand_count());
         self.update(&stream, Status::Updating, |b, map| {
             if b.mode == mode {
                 return Err(error::argument(format!(
@@ -237,6 +237,9 @@ impl DataStreams {
                     stream.name,
                     mode.text()
                 )));
+            }
+            if mode == Mode::OnDemand {
+                self.on_demand_quota(on_demand)?;
             }
             b.switched = lately(&b.switched, now);
             if limits && b.switched.len() >= SWITCHES {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use wire::aws::{AwsError, Empty};
 use world::Home;
 
-use crate::{body::Body, error, input, service::DataStreams, stream::Stream};
+use crate::{body::Status, error, input, service::DataStreams, stream::Stream};
 
 /// Tags of a resource.
 const TAGS: usize = 50;
@@ -66,15 +66,38 @@ fn listed(tags: &BTreeMap<String, String>) -> Vec<Tag> {
 }
 
 impl DataStreams {
-    async fn add_tags(&self, stream: &Stream, tags: BTreeMap<String, String>) -> Result<Empty, AwsError> {
+    /// Changes a stream's tags; not before it is made (API_CreateStream).
+    async fn change_tags(
+        &self,
+        stream: &Stream,
+        f: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), AwsError> + Send,
+    ) -> Result<Empty, AwsError> {
         stream
             .change(&self.inner.tools, |b, _| {
-                let there = b.tags.keys().filter(|k| !tags.contains_key(*k)).count();
-                check_tags(&stream.name, &self.inner.home, &tags, there)?;
-                b.tags.extend(tags);
-                Ok(Empty {})
+                if matches!(b.status, Status::Creating | Status::Deleting) {
+                    return Err(error::not_active(&self.inner.home, &stream.name, b.status));
+                }
+                f(&mut b.tags).map(|()| Empty {})
             })
             .await
+    }
+
+    async fn add_tags(&self, stream: &Stream, tags: BTreeMap<String, String>) -> Result<Empty, AwsError> {
+        self.change_tags(stream, |its| {
+            let there = its.keys().filter(|k| !tags.contains_key(*k)).count();
+            check_tags(&stream.name, &self.inner.home, &tags, there)?;
+            its.extend(tags);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_tags(&self, stream: &Stream, keys: &[String]) -> Result<Empty, AwsError> {
+        self.change_tags(stream, |its| {
+            its.retain(|k, _| !keys.contains(k));
+            Ok(())
+        })
+        .await
     }
 
     /// API_AddTagsToStream
@@ -99,12 +122,7 @@ impl DataStreams {
         self.account_call("RemoveTagsFromStream", 5.0)?;
         let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
         let keys = i.tag_keys.unwrap_or_default();
-        stream
-            .change(&self.inner.tools, |b, _| {
-                b.tags.retain(|k, _| !keys.contains(k));
-                Ok(Empty {})
-            })
-            .await
+        self.remove_tags(&stream, &keys).await
     }
 
     /// API_ListTagsForStream
@@ -161,13 +179,7 @@ impl DataStreams {
         self.account_call("UntagResource", 5.0)?;
         let keys = i.tag_keys.unwrap_or_default();
         match self.resource(i.resource_arn.as_deref().unwrap_or_default())? {
-            (stream, None) => {
-                let change = |b: &mut Body, _: &crate::map::ShardMap| {
-                    b.tags.retain(|k, _| !keys.contains(k));
-                    Ok(Empty {})
-                };
-                stream.change(&self.inner.tools, change).await
-            }
+            (stream, None) => self.remove_tags(&stream, &keys).await,
             (stream, Some(mut c)) => {
                 c.tags.retain(|k, _| !keys.contains(k));
                 self.inner.consumers.put(&self.inner.tools, stream.uid, c).await.map(|()| Empty {})

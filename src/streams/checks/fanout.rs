@@ -165,33 +165,43 @@ async fn a_stream_has_so_many_consumers() {
     let s = site.open().await;
     let i = CreateStream { stream_name: Some("s".into()), shard_count: Some(1), ..<_>::default() };
     s.create_stream(s.permit(), i).await.unwrap();
-    while s.get("s").unwrap().read().body.work.is_some() {
-        clock.advance(Duration::from_secs(10));
-        tokio::task::yield_now().await;
-    }
-    let mut most = 20;
-    for n in 0..52 {
-        let done = register(&s, "s", &format!("c{n}")).await;
-        if n == most {
-            assert_eq!(done.unwrap_err().code, "LimitExceededException", "{n}");
-            if n == 51 {
-                break;
+    let rest = async || {
+        while s.get("s").unwrap().read().body.work.is_some() {
+            clock.advance(Duration::from_secs(10));
+            tokio::task::yield_now().await;
+        }
+    };
+    rest().await;
+    // Registers until there are so many, and one that is refused then; five at a time.
+    let mut there = 0;
+    let mut fill = async |most: usize| {
+        while there < most {
+            register(&s, "s", &format!("c{there}")).await.unwrap();
+            there += 1;
+            if there == 5 {
+                clock.advance(Duration::from_secs(1));
+                let sixth = register(&s, "s", "sixth").await.unwrap_err();
+                assert_eq!(sixth.code, "LimitExceededException", "five are being created");
             }
-            let commitment = Some(Commitment { status: Some("ENABLED".into()) });
-            s.update_account_settings(s.permit(), UpdateAccountSettings { commitment }).await.unwrap();
-            // This one was not made.
-            most = 51;
-            clock.advance(Duration::from_secs(10));
-            continue;
+            if there % 5 == 0 {
+                clock.advance(Duration::from_secs(10));
+            }
         }
-        done.unwrap();
-        if n == 4 {
-            clock.advance(Duration::from_secs(1));
-            let sixth = register(&s, "s", "sixth").await.unwrap_err();
-            assert_eq!(sixth.code, "LimitExceededException", "five are being created");
-        }
-        if n % 5 == 4 {
-            clock.advance(Duration::from_secs(10));
-        }
-    }
+        let more = register(&s, "s", "more").await.unwrap_err();
+        assert_eq!(more.code, "LimitExceededException", "{most}");
+        clock.advance(Duration::from_secs(10));
+    };
+    fill(20).await;
+    let commitment = Some(Commitment { status: Some("ENABLED".into()) });
+    s.update_account_settings(s.permit(), UpdateAccountSettings { commitment }).await.unwrap();
+    // A provisioned stream has no advantage of it.
+    fill(20).await;
+    let i = UpdateStreamMode {
+        stream_arn: Some(s.get("s").unwrap().arn.0.clone()),
+        stream_mode_details: Some(StreamModeDetails { stream_mode: Some("ON_DEMAND".into()) }),
+        ..<_>::default()
+    };
+    s.update_stream_mode(s.permit(), i).await.unwrap();
+    rest().await;
+    fill(50).await;
 }

@@ -1,6 +1,7 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
+use world::{Timestamp, sim::SimClock};
 
 use super::{Site, data};
 use crate::{DataStreams, input::*};
@@ -111,6 +112,18 @@ async fn an_account_has_so_many_shards_and_streams_on_demand() {
         shard_count: Some(n),
         ..<_>::default()
     };
+    // Nor by another way.
+    s.create_stream(s.permit(), of("provisioned", 1)).await.unwrap();
+    s.rest("provisioned").await;
+    let i = UpdateStreamMode {
+        stream_arn: Some(s.get("provisioned").unwrap().arn.0.clone()),
+        stream_mode_details: Some(StreamModeDetails { stream_mode: Some("ON_DEMAND".into()) }),
+        ..<_>::default()
+    };
+    let switched = s.update_stream_mode(s.permit(), i).await.map_err(code);
+    assert_eq!(switched.unwrap_err(), "LimitExceededException");
+    let i = DeleteStream { stream_name: Some("provisioned".into()), ..<_>::default() };
+    s.delete_stream(s.permit(), i).await.unwrap();
     assert_eq!(
         s.create_stream(s.permit(), of("t", 7)).await.map_err(code).unwrap_err(),
         "LimitExceededException"
@@ -210,4 +223,44 @@ async fn a_stream_that_was_to_have_too_many_shards_keeps_its_own() {
     s.rest("s").await;
     let stream = s.get("s").unwrap();
     assert_eq!((stream.read().map.open_count(), stream.status().text()), (2, "ACTIVE"));
+}
+
+#[tokio::test]
+async fn five_streams_are_created_at_a_time_and_tagged_once_they_are() {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let mut site = Site::at(clock.clone()).await;
+    (site.config.limits, site.config.transition) = (true, Duration::from_secs(10));
+    let s = site.open().await;
+    let create = async |name: &str| {
+        let tags = Some(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+        let i = CreateStream { stream_name: Some(name.into()), shard_count: Some(1), tags, ..<_>::default() };
+        clock.advance(Duration::from_secs(1));
+        s.create_stream(s.permit(), i).await.map(drop).map_err(|e| e.code)
+    };
+    for name in ["a", "b", "c", "d", "e"] {
+        create(name).await.unwrap();
+    }
+    assert_eq!(create("f").await, Err("LimitExceededException"));
+    let tag = async |name: &str| {
+        let stream_name = Some(name.to_owned());
+        let arn = Some(s.get(name).unwrap().arn.0.clone());
+        let tags = Some(BTreeMap::from([("c".to_owned(), "d".to_owned())]));
+        let keys = Some(vec!["a".to_owned()]);
+        let i = AddTagsToStream { stream_name: stream_name.clone(), tags: tags.clone(), ..<_>::default() };
+        let one = s.add_tags_to_stream(s.permit(), i).await.map(drop).map_err(|e| e.code);
+        let i = TagResource { resource_arn: arn.clone(), tags, ..<_>::default() };
+        let two = s.tag_resource(s.permit(), i).await.map(drop).map_err(|e| e.code);
+        let i = RemoveTagsFromStream { stream_name, tag_keys: keys.clone(), ..<_>::default() };
+        let three = s.remove_tags_from_stream(s.permit(), i).await.map(drop).map_err(|e| e.code);
+        let i = UntagResource { resource_arn: arn, tag_keys: keys, ..<_>::default() };
+        [one, two, three, s.untag_resource(s.permit(), i).await.map(drop).map_err(|e| e.code)]
+    };
+    assert_eq!(tag("e").await, [Err("ResourceInUseException"); 4]);
+    assert_eq!(s.get("e").unwrap().read().body.tags.len(), 1, "those that it was created with are there");
+    while s.get("e").unwrap().read().body.work.is_some() {
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tag("e").await, [Ok(()); 4]);
+    create("f").await.unwrap();
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use wire::aws::Time;
 
-use super::{Site, data, shown};
+use super::{Site, data, made, shown};
 use crate::{input::*, sequence::SequenceNumber};
 
 const ONE: &str = "shardId-000000000000";
@@ -127,4 +127,56 @@ async fn a_shard_takes_no_more_than_its_share() {
     let it = s.from("s", ONE, "TRIM_HORIZON", None).await.unwrap();
     let read = s.read(&it).await.unwrap();
     assert_eq!(read["Records"].as_array().unwrap().len() as u64, 30 - failed, "what failed is not there");
+}
+
+#[tokio::test]
+async fn no_reader_begins_in_the_future() {
+    let (_site, clock, s) = made().await;
+    let at = |ms: i64| GetShardIterator {
+        stream_name: Some("s".into()),
+        shard_id: Some(ONE.into()),
+        r#type: Some("AT_TIMESTAMP".into()),
+        timestamp: Some(Time(world::Timestamp::from_millis(ms))),
+        ..<_>::default()
+    };
+    let now = s.now().millis();
+    let e = s.ask_iterator(at(now + 1)).await.unwrap_err();
+    assert_eq!(e.code, "InvalidArgumentException");
+    assert_eq!(
+        e.message,
+        format!(
+            "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. timestampInMillis: {}, currentTimestampInMillis: {now}",
+            now + 1
+        )
+    );
+    clock.advance(Duration::from_millis(1));
+    s.ask_iterator(at(now + 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_record_is_to_come_after_is_a_number() {
+    let (_site, _clock, s) = made().await;
+    let put = async |after: String| {
+        let i = PutRecord {
+            stream_name: Some("s".into()),
+            partition_key: Some("k".into()),
+            data: Some(vec![1].into()),
+            sequence_number_for_ordering: Some(after),
+            ..<_>::default()
+        };
+        s.put_record(s.permit(), i).await.map(drop).map_err(|e| (e.code, e.message))
+    };
+    let (_, number) = s.put("s", "k", b"x").await.unwrap();
+    let n = SequenceNumber::parse(&number).unwrap();
+    put(number.clone()).await.unwrap();
+    put("0".into()).await.unwrap();
+    // Those of other shards and streams, as a producer may not know where a record goes.
+    put(SequenceNumber { shard: 7, created: n.created - 5, ..n }.to_string()).await.unwrap();
+    let later = SequenceNumber { arrived: n.arrived + 2, ..n };
+    for bad in ["1".into(), format!("{number}0"), later.to_string(), "9".repeat(56)] {
+        let want = format!(
+            "ExclusiveMinimumSequenceNumber {bad} used in PutRecord on stream s under account 000000000000 is invalid."
+        );
+        assert_eq!(put(bad.clone()).await, Err(("InvalidArgumentException", want)));
+    }
 }
