@@ -109,6 +109,18 @@ pub struct PastKey {
     pub until: Timestamp,
 }
 
+/// A day's peak of writes on demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peak {
+    /// Days since 1970.
+    pub day: i64,
+    /// Shards that take twice as much.
+    pub shards: u32,
+}
+
+/// Days that a peak is remembered (Developer Guide, "Choose the right mode").
+const PEAK_DAYS: i64 = 30;
+
 /// Former keys that are remembered: more than can be changed in ten days.
 const PAST_KEYS: usize = 256;
 
@@ -162,6 +174,10 @@ pub struct Body {
     /// When its shard count was updated, in the last 24 hours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<Timestamp>,
+    /// Peaks on demand, the oldest first; each is higher than those after it, so that the first that is not too old is the
+    /// highest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peaks: Vec<Peak>,
     /// When its mode was, in the last 24 hours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switched: Vec<Timestamp>,
@@ -179,6 +195,19 @@ impl Body {
         }
         let many = self.past_keys.len().saturating_sub(PAST_KEYS);
         self.past_keys.drain(..many);
+    }
+    /// The highest peak of the last 30 days, in shards that take twice as much.
+    pub fn peak(&self, day: i64) -> u32 {
+        self.peaks.iter().find(|p| p.day > day - PEAK_DAYS).map_or(0, |p| p.shards)
+    }
+    /// Whether this is a peak that is to be remembered: higher than what was that day.
+    pub fn is_peak(&self, peak: Peak) -> bool {
+        self.peaks.last().is_none_or(|p| p.day < peak.day || p.shards < peak.shards)
+    }
+    /// Remembers it, and forgets those that it hides and those that are too old.
+    pub fn add_peak(&mut self, peak: Peak) {
+        self.peaks.retain(|p| p.shards > peak.shards && p.day > peak.day - PEAK_DAYS);
+        self.peaks.push(peak);
     }
     /// The key that an encrypted record, arrived then, is under. One that arrived as the stream's encryption was stopped is
     /// under the last.
@@ -207,6 +236,7 @@ impl Body {
             auto: false,
             policy: None,
             counted: Vec::new(),
+            peaks: Vec::new(),
             switched: Vec::new(),
             rekeyed: Vec::new(),
         }

@@ -277,6 +277,8 @@ impl DataStreams {
                 let (warm, open) = (self.warm_shards(b.mode, asked)?, map.open_count() as u32);
                 self.within_shard_quota(shards, warm.saturating_sub(open))?;
                 b.warm_mibps = Some(warm);
+                // What is not needed any more is released by a lower one (API_UpdateStreamWarmThroughput).
+                b.peaks.clear();
                 Ok((if warm > open { Work::Count(warm) } else { Work::Wait }, (warm, open)))
             })
             .await?;

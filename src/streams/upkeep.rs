@@ -10,7 +10,8 @@ use std::{
 use wire::aws::AwsError;
 
 use crate::{
-    body::{Mode, Status, StoredStep, Work},
+    body::{Body, Mode, Peak, Status, StoredStep, Work},
+    map::ShardMap,
     plan::{self, Step},
     service::{DataStreams, ON_DEMAND_SHARDS},
     stream::Stream,
@@ -20,6 +21,9 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(10);
 /// A shard that takes more than this is split (Developer Guide, "Choose the right mode": 500 KB/s).
 const HOT: f64 = 500.0 * 1024.0;
+/// What a shard takes (API_CreateStream).
+const SHARD: f64 = 1024.0 * 1024.0;
+const DAY: i64 = 24 * 3600 * 1000;
 /// Neighbours that together took less than this over the whole of [`CALM`] are merged.
 const COLD: f64 = 100.0 * 1024.0;
 const CALM: u32 = 6 * 15;
@@ -35,6 +39,10 @@ pub(crate) struct Load {
 impl Load {
     pub fn add(&self, shard: u32, bytes: u64) {
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner).entry(shard).or_default() += bytes;
+    }
+    /// By shard, since the last call.
+    fn taken(&self) -> HashMap<u32, u64> {
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -63,7 +71,12 @@ impl DataStreams {
             return Ok(());
         }
         self.forget_old(stream).await?;
-        let steps = self.wanted(stream, passed);
+        let took = stream.load.taken();
+        if stream.read().body.mode != Mode::OnDemand || passed <= 0.0 {
+            return Ok(());
+        }
+        self.remember(stream, &took, passed).await?;
+        let steps = self.wanted(stream, &took, passed);
         if steps.is_empty() {
             return Ok(());
         }
@@ -87,13 +100,29 @@ impl DataStreams {
         if old.is_empty() { Ok(()) } else { stream.forget(&self.inner.tools, &old).await }
     }
 
-    /// Splits of what is hot; else merges of what has been cold for long.
-    fn wanted(&self, stream: &Stream, passed: f64) -> Vec<Step> {
-        let s = stream.read();
-        let took = std::mem::take(&mut *stream.load.bytes.lock().unwrap_or_else(PoisonError::into_inner));
-        if s.body.mode != Mode::OnDemand || passed <= 0.0 {
-            return Vec::new();
+    /// Writes down what was taken, if that is the most of the day and more than the least that a stream is kept at.
+    async fn remember(&self, stream: &Stream, took: &HashMap<u32, u64>, passed: f64) -> Result<(), AwsError> {
+        // Twice the peak (Developer Guide, "Choose the right mode").
+        let shards = 2.0 * took.values().sum::<u64>() as f64 / passed / SHARD;
+        let peak = Peak { day: self.day(), shards: (shards.ceil() as u32).min(plan::MOST) };
+        if peak.shards <= ON_DEMAND_SHARDS || !stream.read().body.is_peak(peak) {
+            return Ok(());
         }
+        let add = |b: &mut Body, _: &ShardMap| {
+            b.add_peak(peak);
+            Ok(())
+        };
+        stream.change(&self.inner.tools, add).await
+    }
+
+    /// Days since 1970.
+    pub(crate) fn day(&self) -> i64 {
+        self.now().millis().div_euclid(DAY)
+    }
+
+    /// Splits of what is hot; else merges of what has been cold for long.
+    fn wanted(&self, stream: &Stream, took: &HashMap<u32, u64>, passed: f64) -> Vec<Step> {
+        let s = stream.read();
         let now = self.now();
         let rate = |index: u32| took.get(&index).copied().unwrap_or(0) as f64 / passed;
         let (mut scratch, mut steps) = (s.map.clone(), Vec::new());
@@ -107,7 +136,8 @@ impl DataStreams {
         if !steps.is_empty() {
             return steps;
         }
-        let least = ON_DEMAND_SHARDS.max(s.body.warm_mibps.unwrap_or(0)) as usize;
+        let warm = s.body.warm_mibps.unwrap_or(0);
+        let least = ON_DEMAND_SHARDS.max(warm).max(s.body.peak(self.day())) as usize;
         let mut cold = stream.load.cold.lock().unwrap_or_else(PoisonError::into_inner);
         let looks: HashMap<u32, u32> = s
             .map

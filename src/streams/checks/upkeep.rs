@@ -1,9 +1,10 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use wire::aws::Time;
+use world::{Timestamp, sim::SimClock};
 
 use super::{Site, data};
-use crate::{body::Status, input::*};
+use crate::{DataStreams, body::Status, input::*};
 
 fn on_demand() -> CreateStream {
     let mode = StreamModeDetails { stream_mode: Some("ON_DEMAND".into()) };
@@ -19,7 +20,7 @@ async fn shards_on_demand_follow_the_load() {
     let stream = s.get("s").unwrap();
     let open = || stream.read().map.open_count();
     assert_eq!(open(), 4);
-    // 600 KB a second in one shard, 400 in another, for ten seconds.
+    // 600 KB a second in one shard, 400 in another, for ten seconds: four shards take twice as much.
     stream.load.add(1, 6_000_000);
     stream.load.add(2, 4_000_000);
     s.look_after(&stream, 10.0).await.unwrap();
@@ -38,6 +39,55 @@ async fn shards_on_demand_follow_the_load() {
         s.look_after(&stream, 10.0).await.unwrap();
     }
     assert_eq!(open(), 4);
+}
+
+#[tokio::test]
+async fn twice_the_peak_of_thirty_days_is_kept() {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let site = Site::at(clock.clone()).await;
+    let s = site.open().await;
+    s.create_stream(s.permit(), on_demand()).await.unwrap();
+    s.rest("s").await;
+    let look = async |s: &DataStreams, looks: usize, mib: u64| {
+        for _ in 0..looks {
+            let stream = s.get("s").unwrap();
+            let open: Vec<u32> = stream.read().map.open().map(|s| s.index).collect();
+            for shard in &open {
+                stream.load.add(*shard, (mib << 20) * 10 / open.len() as u64);
+            }
+            s.look_after(&stream, 10.0).await.unwrap();
+            s.rest("s").await;
+        }
+        s.get("s").unwrap().read().map.open_count()
+    };
+    // Seven MiB a second: split until no shard takes more than 500 KB, and a half of it on another day.
+    assert_eq!(look(&s, 5, 7).await, 16);
+    let documents = async || site.catalog.get("data-stream", "s").await.unwrap().unwrap().version;
+    let before = documents().await;
+    assert_eq!(look(&s, 20, 7).await, 16);
+    assert_eq!(documents().await, before, "what is no news is not written down");
+    clock.advance(Duration::from_secs(24 * 3600));
+    look(&s, 1, 3).await;
+    assert_eq!(look(&s, 500, 0).await, 14, "twice seven");
+    // A start forgets nothing.
+    drop(s);
+    let s = site.open().await;
+    clock.advance(Duration::from_secs(28 * 24 * 3600));
+    assert_eq!(look(&s, 500, 0).await, 14);
+    clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(look(&s, 500, 0).await, 6, "twice three, which was a day later");
+    clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(look(&s, 500, 0).await, 4);
+    // Who says so is rid of it at once.
+    assert_eq!(look(&s, 5, 7).await, 16);
+    let i = UpdateStreamWarmThroughput {
+        stream_name: Some("s".into()),
+        warm_throughput: Some(5),
+        ..<_>::default()
+    };
+    s.update_warm_throughput(s.permit(), i).await.unwrap();
+    s.rest("s").await;
+    assert_eq!(look(&s, 500, 0).await, 5);
 }
 
 #[tokio::test]
