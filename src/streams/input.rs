@@ -11,7 +11,7 @@ use serde::Deserialize;
 use wire::aws::{AwsError, Blob, Input, Pattern, Shown, Time, Violations};
 use world::{Arn, Home};
 
-use crate::service::{named, resource_arn, stream_arn};
+use crate::service::{asked_about, resource_arn, stream_arn};
 
 static NAME: Pattern = Pattern::new("[a-zA-Z0-9_.-]+");
 static STREAM_ID: Pattern = Pattern::new("[a-z0-9]{20}-[a-z0-9]{3}");
@@ -75,7 +75,7 @@ macro_rules! input {
             stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
             stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
         } |i, home| {
-            Ok(stream_arn(home, &named(i.stream_name.as_deref(), i.stream_arn.as_deref())?))
+            asked_about(home, i.stream_name.as_deref(), i.stream_arn.as_deref())
         });
     };
     ($(#[$doc:meta])* arn $name:ident { $($rest:tt)* }) => {
@@ -83,7 +83,7 @@ macro_rules! input {
             $($rest)*
             stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).required().pattern(&STREAM_ARN).length(1, 2048); };
             stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
-        } |i, home| Ok(stream_arn(home, &named(None, i.stream_arn.as_deref())?)));
+        } |i, home| asked_about(home, None, i.stream_arn.as_deref()));
     };
     ($(#[$doc:meta])* resource $name:ident { $($rest:tt)* }) => {
         input!(@make $(#[$doc])* $name {
@@ -102,7 +102,7 @@ macro_rules! input {
             (Some(arn), _) => resource_arn(home, arn),
             // When it was registered is part of its ARN, and not of what is asked.
             (None, name) => {
-                let stream = stream_arn(home, &named(None, i.stream_arn.as_deref())?);
+                let stream = asked_about(home, None, i.stream_arn.as_deref())?;
                 Ok(Arn(format!("{}/consumer/{}:*", stream.0, name.as_deref().unwrap_or_default())))
             }
         });
@@ -299,7 +299,7 @@ input! {@make
     |i, home| match (&i.stream_name, &i.stream_arn) {
         // A token that is good names the stream (`shards::resource`).
         (None, None) if i.next_token.is_some() => Ok(stream_arn(home, "*")),
-        (name, arn) => Ok(stream_arn(home, &named(name.as_deref(), arn.as_deref())?)),
+        (name, arn) => asked_about(home, name.as_deref(), arn.as_deref()),
     };
     by crate::shards::resource
 }
@@ -348,7 +348,7 @@ input! {@make
     // Usually it is the iterator that says (`get::resource`).
     |i, home| match &i.stream_arn {
         None => Ok(stream_arn(home, "*")),
-        arn => Ok(stream_arn(home, &named(None, arn.as_deref())?)),
+        arn => asked_about(home, None, arn.as_deref()),
     };
     by crate::get::resource;
     answers crate::get::ANSWER
@@ -431,7 +431,7 @@ input! {@make
         stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
         stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
     }
-    |i, home| Ok(stream_arn(home, &named(None, i.stream_arn.as_deref())?))
+    |i, home| asked_about(home, None, i.stream_arn.as_deref())
 }
 input! {
     /// API_UpdateStreamRecordDistributionStrategy
@@ -463,7 +463,7 @@ input! {@make
         stream_creation_timestamp: Time = "StreamCreationTimestamp";
         stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
     }
-    |i, home| Ok(stream_arn(home, &named(None, i.stream_arn.as_deref())?))
+    |i, home| asked_about(home, None, i.stream_arn.as_deref())
 }
 input! {@make
     /// API_SubscribeToShard

@@ -376,9 +376,17 @@ pub(crate) fn stream_arn(home: &Home, name: &str) -> Arn {
     home.arn("kinesis", &format!("stream/{name}"))
 }
 
-/// What the gate is asked about for an ARN: a stream, or one of its consumers, of this account and region.
+/// What the gate is asked about for a stream that is named so: the stream, in this region, and in the account that the ARN
+/// names if there is one.
+pub(crate) fn asked_about(home: &Home, name: Option<&str>, arn: Option<&str>) -> Result<Arn, AwsError> {
+    let name = named(name, arn)?;
+    let account = arn.and_then(|a| a.split(':').nth(4)).unwrap_or(&home.account);
+    Ok(stream_arn(&Home { account: account.to_owned(), ..home.clone() }, &name))
+}
+
+/// The same for an ARN that may be a consumer's.
 pub(crate) fn resource_arn(home: &Home, arn: &str) -> Result<Arn, AwsError> {
-    let stream = stream_arn(home, &named(None, Some(arn))?);
+    let stream = asked_about(home, None, Some(arn))?;
     Ok(match arn.split_once("/consumer/") {
         Some((_, consumer)) => Arn(format!("{}/consumer/{consumer}", stream.0)),
         None => stream,

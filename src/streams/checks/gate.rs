@@ -53,15 +53,60 @@ async fn tokens_are_asked_for_by_the_stream_that_they_are_of() {
     let page = serde_json::to_value(s.list_shards(s.permit(), i).await.unwrap()).unwrap();
     let i = ListShards { next_token: page["NextToken"].as_str().map(Into::into), ..<_>::default() };
     assert_eq!(i.resource_by(&site.gate, &home).unwrap(), arn("stream/s"));
-    let arn_of = "arn:aws:kinesis:eu-west-1:123456789012:stream/s/consumer/c:17";
+    let arn_of = "arn:aws:kinesis:eu-west-1:000000000000:stream/s/consumer/c:17";
     let i = DescribeStreamConsumer { consumer_arn: Some(arn_of.into()), ..<_>::default() };
-    assert_eq!(i.resource(&home).unwrap(), arn("stream/s/consumer/c:17"), "of this account and region");
+    assert_eq!(i.resource(&home).unwrap(), arn("stream/s/consumer/c:17"), "of this region");
     let i = DescribeStreamConsumer {
         stream_arn: Some(arn_of.into()),
         consumer_name: Some("c".into()),
         ..<_>::default()
     };
     assert_eq!(i.resource(&home).unwrap(), arn("stream/s/consumer/c:*"));
+}
+
+#[tokio::test]
+async fn what_is_in_another_account_is_not_permitted() {
+    let site = Site::new().await;
+    let s = site.open().await;
+    s.make("s", 1).await;
+    let home = Home::default();
+    let stream = |account: &str| Some(format!("arn:aws:kinesis:us-east-1:{account}:stream/s"));
+    let consumer = |account: &str| stream(account).map(|s| s + "/consumer/c:17");
+    let asked = |account: &str| {
+        [
+            DescribeStream { stream_arn: stream(account), ..<_>::default() }.resource(&home),
+            UpdateMaxRecordSize { stream_arn: stream(account), ..<_>::default() }.resource(&home),
+            ListShards { stream_arn: stream(account), ..<_>::default() }.resource(&home),
+            ListTagsForResource { resource_arn: stream(account), ..<_>::default() }.resource(&home),
+            TagResource { resource_arn: consumer(account), ..<_>::default() }.resource(&home),
+            SubscribeToShard { consumer_arn: consumer(account), ..<_>::default() }.resource(&home),
+            DescribeStreamConsumer {
+                stream_arn: stream(account),
+                consumer_name: Some("c".into()),
+                ..<_>::default()
+            }
+            .resource(&home),
+        ]
+    };
+    for account in ["000000000000", "123456789012"] {
+        for arn in asked(account) {
+            let arn = arn.unwrap();
+            assert!(arn.0.starts_with(&format!("arn:aws:kinesis:us-east-1:{account}:stream/s")), "{arn}");
+        }
+    }
+    let gate = site.gate.accepting_any_signature();
+    let services =
+        wire::aws::Services::new(site.world.clone(), gate, Home::default()).with(crate::service(&s));
+    for (account, status) in [("000000000000", 200), ("123456789012", 400)] {
+        let body = format!(r#"{{"StreamARN": "{}"}}"#, stream(account).unwrap());
+        let request = axum_request("DescribeStreamSummary", &body);
+        let response = services.answer(request).await.map_err(drop).unwrap();
+        assert_eq!(response.status(), status, "{account}");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let denied = told["__type"].as_str().is_some_and(|t| t.ends_with("AccessDeniedException"));
+        assert_eq!(denied, status == 400, "{told}");
+    }
 }
 
 /// What the gate was asked.
@@ -84,7 +129,7 @@ async fn the_gate_is_asked_about_the_stream_of_an_iterator() {
     let gate = site.gate.accepting_any_signature().with_audit(asked.clone());
     let services =
         wire::aws::Services::new(site.world.clone(), gate, Home::default()).with(crate::service(&s));
-    let request = axum_request(&format!(r#"{{"ShardIterator": "{it}"}}"#));
+    let request = axum_request("GetRecords", &format!(r#"{{"ShardIterator": "{it}"}}"#));
     let response = services.answer(request).await.map_err(drop).unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(
@@ -93,11 +138,11 @@ async fn the_gate_is_asked_about_the_stream_of_an_iterator() {
     );
 }
 
-fn axum_request(body: &str) -> axum::extract::Request {
+fn axum_request(operation: &str, body: &str) -> axum::extract::Request {
     let scope = "Credential=test/20270115/us-east-1/kinesis/aws4_request";
     axum::http::Request::post("/")
         .header("content-type", "application/x-amz-json-1.1")
-        .header("x-amz-target", "Kinesis_20131202.GetRecords")
+        .header("x-amz-target", format!("Kinesis_20131202.{operation}"))
         .header("host", "localhost")
         .header("x-amz-date", "20270115T080000Z")
         .header(
