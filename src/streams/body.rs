@@ -181,9 +181,12 @@ pub struct Body {
     /// When its mode was, in the last 24 hours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switched: Vec<Timestamp>,
-    /// When its key was, in the last 24 hours.
+    /// When it was given a key, in the last 24 hours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rekeyed: Vec<Timestamp>,
+    /// When it was left without, in the last 24 hours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unkeyed: Vec<Timestamp>,
 }
 
 impl Body {
@@ -239,6 +242,7 @@ impl Body {
             peaks: Vec::new(),
             switched: Vec::new(),
             rekeyed: Vec::new(),
+            unkeyed: Vec::new(),
         }
     }
 }

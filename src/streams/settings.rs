@@ -17,7 +17,7 @@ use crate::{
 /// Hours (API_IncreaseStreamRetentionPeriod).
 const SHORTEST: i64 = 24;
 const LONGEST: i64 = 8760;
-/// Changes of key, and of mode, in 24 hours.
+/// Keys that encryption is started under in 24 hours, times that it is stopped, and changes of mode.
 const KEYS: usize = 25;
 const SWITCHES: usize = 2;
 
@@ -201,14 +201,18 @@ impl DataStreams {
                 // It is so already.
                 return Ok((Work::Wait, ()));
             }
-            b.rekeyed = lately(&b.rekeyed, now);
-            if limits && b.rekeyed.len() >= KEYS {
+            let (times, what) = match key {
+                Some(_) => (&mut b.rekeyed, "started"),
+                None => (&mut b.unkeyed, "stopped"),
+            };
+            *times = lately(times, now);
+            if limits && times.len() >= KEYS {
                 return Err(error::limit(format!(
-                    "The key of stream {} was changed {KEYS} times in the last 24 hours; that is the limit.",
+                    "Encryption of stream {} was {what} {KEYS} times in the last 24 hours; that is the limit.",
                     stream.name
                 )));
             }
-            b.rekeyed.push(now);
+            times.push(now);
             Ok((Work::Key(key), ()))
         })
         .await?;

@@ -181,3 +181,37 @@ async fn a_key_s_name_has_a_form() {
         assert_eq!(start(&s, good).await, Ok(()));
     }
 }
+
+#[tokio::test]
+async fn encryption_is_started_and_stopped_25_times_a_day_each() {
+    let (mut site, clock, s) = made().await;
+    drop(s);
+    site.config.limits = true;
+    let s = site.open().await;
+    let stop = async || {
+        let i = StopStreamEncryption {
+            stream_name: Some("s".into()),
+            encryption_type: Some("KMS".into()),
+            key_id: Some("alias/k".into()),
+            ..<_>::default()
+        };
+        let done = s.stop_encryption(s.permit(), i).await.map(drop).map_err(|e| e.code);
+        s.rest("s").await;
+        done
+    };
+    let begun = s.now();
+    for n in 0..25 {
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(start(&s, "alias/k").await, Ok(()), "{n}");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(stop().await, Ok(()), "{n}");
+    }
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(start(&s, "alias/k").await, Err("LimitExceededException"));
+    // A day after the first start, and a second less after the first stop.
+    clock.advance(Duration::from_secs(24 * 3600 + 1) - s.now().since(begun));
+    assert_eq!(start(&s, "alias/k").await, Ok(()));
+    assert_eq!(stop().await, Err("LimitExceededException"));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(stop().await, Ok(()));
+}
