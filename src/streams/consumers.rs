@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use world::{Arn, StreamUid, Timestamp};
 
 use crate::{
     error,
+    service::{AGAIN, DataStreams},
     stream::{Stream, Tools},
 };
 
@@ -30,6 +31,9 @@ pub(crate) struct Consumer {
     pub tags: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// It is being deleted, until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Timestamp>,
     #[serde(skip)]
     pub version: u64,
     /// Its number in this process: what it is rationed by.
@@ -39,15 +43,21 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     pub fn new(name: &str, created: Timestamp, tags: BTreeMap<String, String>) -> Consumer {
-        Consumer { v: 1, name: name.into(), created, tags, policy: None, version: 0, number: 0 }
+        Consumer { v: 1, name: name.into(), created, tags, policy: None, gone: None, version: 0, number: 0 }
     }
     /// `…:stream/S/consumer/C:SECONDS`
     pub fn arn(&self, stream: &Stream) -> Arn {
         Arn(format!("{}/consumer/{}:{}", stream.arn.0, self.name, self.created.millis().div_euclid(1000)))
     }
-    /// Right after its registration it is being created.
+    /// Right after its registration it is being created; once it is deregistered, deleted.
     pub fn status(&self, now: Timestamp, transition: Duration) -> &'static str {
-        if now.since(self.created) < transition { "CREATING" } else { "ACTIVE" }
+        if self.gone.is_some() {
+            "DELETING"
+        } else if now.since(self.created) < transition {
+            "CREATING"
+        } else {
+            "ACTIVE"
+        }
     }
 }
 
@@ -138,6 +148,12 @@ impl Consumers {
         let gone = Change::Delete { kind: KIND.into(), id: format!("{stream}/{name}"), expect: c.version };
         tools.catalog.commit(vec![gone]).await.map_err(error::catalog)?;
         self.map().remove(&(stream, name.to_owned()));
+        self.end(stream, name);
+        Ok(())
+    }
+
+    /// Ends its subscriptions.
+    fn end(&self, stream: StreamUid, name: &str) {
         self.subscriptions().retain(|((s, n), _), served| {
             let its = *s == stream && n == name;
             if its {
@@ -145,7 +161,12 @@ impl Consumers {
             }
             !its
         });
-        Ok(())
+    }
+
+    /// Those that are being deleted: of which stream, and until when.
+    pub fn going(&self) -> Vec<(StreamUid, String, Timestamp)> {
+        let map = self.map();
+        map.iter().filter_map(|((s, name), c)| Some((*s, name.clone(), c.gone?))).collect()
     }
 
     /// Removes all of a stream that is gone.
@@ -190,5 +211,39 @@ impl Consumers {
             served.remove(&key);
         }
         its
+    }
+}
+
+impl DataStreams {
+    /// Deregisters a consumer. It is shown as DELETING for as long as streams are.
+    pub(crate) async fn let_go(&self, stream: &Stream, mut c: Consumer) -> Result<(), AwsError> {
+        let i = &*self.inner;
+        if i.config.transition.is_zero() {
+            return i.consumers.remove(&i.tools, stream.uid, &c.name).await;
+        }
+        if c.gone.is_some() {
+            return Ok(());
+        }
+        let (name, until) = (c.name.clone(), self.now() + i.config.transition);
+        c.gone = Some(until);
+        i.consumers.put(&i.tools, stream.uid, c).await?;
+        i.consumers.end(stream.uid, &name);
+        self.see_off(stream.uid, name, until);
+        Ok(())
+    }
+
+    /// Removes a consumer then, if this service is still there; otherwise the next does.
+    pub(crate) fn see_off(&self, stream: StreamUid, name: String, until: Timestamp) {
+        let (inner, clock) = (Arc::downgrade(&self.inner), self.inner.tools.world.clock.clone());
+        tokio::spawn(async move {
+            clock.sleep(until.since(clock.now())).await;
+            while let Some(i) = inner.upgrade()
+                && let Err(e) = i.consumers.remove(&i.tools, stream, &name).await
+            {
+                tracing::warn!(consumer = name, error = %e.message, "a consumer could not be removed; trying again");
+                drop(i);
+                clock.sleep(AGAIN).await;
+            }
+        });
     }
 }

@@ -31,6 +31,8 @@ const CONSUMERS: usize = 20;
 const CONSUMERS_ADVANTAGE: usize = 50;
 /// Those being registered at a time.
 const CREATING: usize = 5;
+/// Consumers in an answer of ListStreamConsumers at most, and unless asked otherwise.
+const LISTED: usize = 100;
 /// How long a subscription lasts (API_SubscribeToShard).
 const SUBSCRIPTION: Duration = Duration::from_secs(300);
 /// When nothing comes, an empty event says how far behind the reader is.
@@ -179,7 +181,7 @@ impl DataStreams {
             )));
         }
         let (now, transition) = (self.now(), self.inner.config.transition);
-        let creating = there.iter().filter(|c| c.status(now, transition) != "ACTIVE").count();
+        let creating = there.iter().filter(|c| c.status(now, transition) == "CREATING").count();
         if self.inner.config.limits && creating >= CREATING {
             return Err(error::limit(format!(
                 "{creating} consumers of stream {} are being created; that is the limit.",
@@ -200,10 +202,10 @@ impl DataStreams {
         i: input::DeregisterStreamConsumer,
     ) -> Result<Empty, AwsError> {
         drop(permit);
-        self.account_call("DeregisterStreamConsumer", 5.0)?;
         let (stream, c) =
             self.consumer(i.stream_arn.as_deref(), i.consumer_name.as_deref(), i.consumer_arn.as_deref())?;
-        self.inner.consumers.remove(&self.inner.tools, stream.uid, &c.name).await?;
+        self.stream_call(&stream, "DeregisterStreamConsumer", 5.0)?;
+        self.let_go(&stream, c).await?;
         Ok(Empty {})
     }
 
@@ -232,6 +234,11 @@ impl DataStreams {
         drop(permit);
         let stream = self.find(None, i.stream_arn.as_deref())?;
         self.stream_call(&stream, "ListStreamConsumers", 5.0)?;
+        if i.next_token.is_some() && i.stream_creation_timestamp.is_some() {
+            return Err(error::argument(
+                "NextToken and StreamCreationTimestamp cannot be provided together.",
+            ));
+        }
         if let Some(Time(t)) = i.stream_creation_timestamp
             && t.millis().div_euclid(1000) != stream.read().body.created.millis().div_euclid(1000)
         {
@@ -248,7 +255,7 @@ impl DataStreams {
                 Some(after)
             }
         };
-        let limit = i.max_results.and_then(|l| usize::try_from(l).ok()).unwrap_or(100);
+        let limit = i.max_results.and_then(|l| usize::try_from(l).ok()).unwrap_or(LISTED).min(LISTED);
         let all = self.inner.consumers.of(stream.uid);
         let mut rest = all.iter().filter(|c| after.as_ref().is_none_or(|a| c.name > *a));
         let page: Vec<&Consumer> = rest.by_ref().take(limit).collect();
@@ -269,8 +276,9 @@ impl DataStreams {
         let (stream, c) = self.consumer(None, None, i.consumer_arn.as_deref())?;
         self.usable(&stream)?;
         let now = self.now();
-        if c.status(now, self.inner.config.transition) != "ACTIVE" {
-            return Err(error::in_use(format!("Consumer {} is not ACTIVE yet.", c.name)));
+        let status = c.status(now, self.inner.config.transition);
+        if status != "ACTIVE" {
+            return Err(error::in_use(format!("Consumer {} is {status}, not ACTIVE.", c.name)));
         }
         let shard = self.shard(&stream, i.shard_id.as_deref().unwrap_or_default())?;
         let p = i.starting_position.unwrap_or_default();

@@ -75,7 +75,7 @@ pub(crate) const ON_DEMAND_SHARDS: u32 = 4;
 /// Streams that are being created at a time (API_CreateStream).
 const CREATING: usize = 5;
 /// Pause before a change that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(2);
+pub(crate) const AGAIN: Duration = Duration::from_secs(2);
 
 /// All data streams. Cloning is cheap.
 #[derive(Clone)]
@@ -145,6 +145,9 @@ impl DataStreams {
             if stream.read().body.work.is_some() {
                 s.settle(&stream);
             }
+        }
+        for (stream, name, until) in s.inner.consumers.going() {
+            s.see_off(stream, name, until);
         }
         Ok(s)
     }

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream as Events, StreamExt as _};
 use serde_json::Value;
-use wire::aws::AwsError;
+use wire::aws::{AwsError, Time};
 use world::{Timestamp, sim::SimClock};
 
 use super::{Site, data, made, shown};
@@ -204,4 +204,96 @@ async fn a_stream_has_so_many_consumers() {
     s.update_stream_mode(s.permit(), i).await.unwrap();
     rest().await;
     fill(50).await;
+}
+
+async fn status(s: &DataStreams, arn: &str) -> Result<String, &'static str> {
+    let i = DescribeStreamConsumer { consumer_arn: Some(arn.into()), ..<_>::default() };
+    let out = s.describe_consumer(s.permit(), i).await.map_err(|e| e.code)?;
+    let out = serde_json::to_value(out).unwrap();
+    Ok(out["ConsumerDescription"]["ConsumerStatus"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_consumer_is_deleted_for_a_while() {
+    let (mut site, clock, s) = made().await;
+    drop(s);
+    site.config.transition = Duration::from_secs(10);
+    let s = site.open().await;
+    let arn = consumer(&s, "s", "c").await;
+    assert_eq!(status(&s, &arn).await.unwrap(), "CREATING");
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(status(&s, &arn).await.unwrap(), "ACTIVE");
+    let mut events = Box::pin(s.subscription(&arn).await.unwrap());
+    events.next().await.unwrap().unwrap();
+    let deregister = async |s: &DataStreams| {
+        let i = DeregisterStreamConsumer { consumer_arn: Some(arn.clone()), ..<_>::default() };
+        s.deregister_consumer(s.permit(), i).await.map(drop).map_err(|e| e.code)
+    };
+    deregister(&s).await.unwrap();
+    assert_eq!(status(&s, &arn).await.unwrap(), "DELETING");
+    assert_eq!(events.next().await.unwrap().unwrap_err().code, "ResourceInUseException");
+    assert_eq!(s.subscription(&arn).await.map(drop).unwrap_err().code, "ResourceInUseException");
+    assert_eq!(register(&s, "s", "c").await.unwrap_err().code, "ResourceInUseException");
+    deregister(&s).await.unwrap();
+    // A start in between forgets neither that nor when.
+    drop(events);
+    drop(s);
+    let s = site.open().await;
+    clock.advance(Duration::from_millis(9999));
+    tokio::task::yield_now().await;
+    assert_eq!(status(&s, &arn).await.unwrap(), "DELETING");
+    clock.advance(Duration::from_millis(1));
+    while status(&s, &arn).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(status(&s, &arn).await, Err("ResourceNotFoundException"));
+    assert_eq!(deregister(&s).await, Err("ResourceNotFoundException"));
+    register(&s, "s", "c").await.unwrap();
+}
+
+#[tokio::test]
+async fn consumers_are_listed_a_hundred_at_a_time_and_deregistered_five_a_second_and_stream() {
+    let (mut site, clock, s) = made().await;
+    for n in 0..103 {
+        consumer(&s, "s", &format!("c{n:03}")).await;
+    }
+    s.make("t", 1).await;
+    consumer(&s, "t", "c").await;
+    let list = async |max_results: Option<i64>, next_token: Option<String>, created: Option<Time>| {
+        let i = ListStreamConsumers {
+            stream_arn: Some(s.get("s").unwrap().arn.0.clone()),
+            max_results,
+            next_token,
+            stream_creation_timestamp: created,
+            ..<_>::default()
+        };
+        let out = s.list_consumers(s.permit(), i).await.map_err(|e| e.code)?;
+        let out = serde_json::to_value(out).unwrap();
+        let token = out["NextToken"].as_str().map(str::to_owned);
+        Ok::<_, &str>((out["Consumers"].as_array().unwrap().len(), token))
+    };
+    let (many, token) = list(Some(10_000), None, None).await.unwrap();
+    assert_eq!((many, token.is_some()), (100, true));
+    assert_eq!(list(None, token.clone(), None).await, Ok((3, None)));
+    let created = Some(Time(s.get("s").unwrap().read().body.created));
+    assert_eq!(list(Some(1), None, created).await.unwrap().0, 1);
+    assert_eq!(list(None, token, created).await, Err("InvalidArgumentException"));
+    drop(s);
+    site.config.limits = true;
+    let s = site.open().await;
+    let deregister = async |stream: &str, name: String| {
+        let i = DeregisterStreamConsumer {
+            stream_arn: Some(s.get(stream).unwrap().arn.0.clone()),
+            consumer_name: Some(name),
+            ..<_>::default()
+        };
+        s.deregister_consumer(s.permit(), i).await.map(drop).map_err(|e| e.code)
+    };
+    for n in 0..5 {
+        deregister("s", format!("c{n:03}")).await.unwrap();
+    }
+    assert_eq!(deregister("s", "c005".into()).await, Err("LimitExceededException"));
+    deregister("t", "c".into()).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    deregister("s", "c005".into()).await.unwrap();
 }
