@@ -74,7 +74,7 @@ soak: ## hours: a thousand cycles of load, kill -9, restart, compare; simulated 
 	cargo build --locked -p rushes -p rushes-camera
 	RUSHES_SOAK=1 cargo test --locked --release -p rushes-log --test crash -- --nocapture
 	RUSHES_SOAK=1 cargo test --locked --release -p rushes-log --lib -- --nocapture sim
-	python=$$(deploy/venv.sh) && RUSHES_SOAK=1 RUSHES_BIN=$(TARGET)/debug/rushes $$python -m pytest tests/test_crash.py
+	python=$$(deploy/venv.sh) && RUSHES_SOAK=1 RUSHES_BIN=$(TARGET)/debug/rushes $$python -m pytest tests/test_crash.py tests/test_resharding.py
 
 clean: ## remove everything that was built
 	cargo clean

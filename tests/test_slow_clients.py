@@ -12,8 +12,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from support.streams import OFF, client, code, make
 from support.wait import wait_until
-from test_streams import OFF, client, code, make
 
 JSON = "application/x-amz-json-1.1"
 MIB = 1 << 20

@@ -10,9 +10,9 @@ from support.m3u8 import fetch, when
 from support.media import ffmpeg_publisher, publish, running
 from support.s3 import S3, SECRET, Proxy
 from support.server import ApiError, run
+from support.streams import client as streams_of
+from support.streams import make
 from support.wait import stays, wait_until
-from test_streams import client as streams_of
-from test_streams import make
 
 # Segments close soon, and a store that is away is given up soon.
 SOON = [x for kv in ("video.target_seconds=0.5", "shard_log.segment_seconds=1", "store.request_seconds=3", "store.connect_seconds=1")

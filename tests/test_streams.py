@@ -1,189 +1,19 @@
-"""Data streams through boto3: every record once and in order, through splits, merges, restarts and kill -9."""
+"""Data streams through boto3: records in and out, fan-out, and what goes wrong on the way."""
 
 import base64
 import json
-import os
 import socket
 import struct
-import threading
 import time
 from urllib.parse import urlsplit
 
-import boto3
-import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from support.streams import OFF, Reader, client, code, make
 from support.wait import wait_until
-
-OFF = ("--set", "streams.limits=off")
-
-
-def client(server, **more):
-    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30, max_pool_connections=32, **more)
-    return boto3.client("kinesis", endpoint_url=server.url, region_name="us-east-1", aws_access_key_id=server.key,
-                        aws_secret_access_key=server.secret, config=config)
-
-
-def make(kinesis, name, shards=1):
-    kinesis.create_stream(StreamName=name, ShardCount=shards)
-    return active(kinesis, name)
-
-
-def active(kinesis, name):
-    def look():
-        d = kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
-        return d if d["StreamStatus"] == "ACTIVE" else None
-    return wait_until(f"{name} is ACTIVE", look)
-
-
-def code(call, **k):
-    with pytest.raises(ClientError) as e:
-        call(**k)
-    return e.value.response["Error"]["Code"]
-
-
-class Reader:
-    """Reads a stream from its beginning as the Kinesis client library does: children once all their parents are read."""
-
-    def __init__(self, kinesis, name):
-        self.kinesis, self.name = kinesis, name
-        self.seen, self.numbers = [], set()
-        self.open, self.ended, self.waiting = {}, set(), {}
-        for s in kinesis.list_shards(StreamName=name, ShardFilter={"Type": "AT_TRIM_HORIZON"})["Shards"]:
-            self.begin(s["ShardId"])
-
-    def begin(self, shard):
-        self.open[shard] = self.kinesis.get_shard_iterator(
-            StreamName=self.name, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
-
-    def step(self):
-        """Once around; whether there was anything."""
-        busy = False
-        for shard, iterator in list(self.open.items()):
-            page = self.kinesis.get_records(ShardIterator=iterator)
-            for r in page["Records"]:
-                assert r["SequenceNumber"] not in self.numbers, "each record once"
-                self.numbers.add(r["SequenceNumber"])
-                self.seen.append((r["PartitionKey"], int(r["Data"])))
-                busy = True
-            if page.get("NextShardIterator"):
-                self.open[shard] = page["NextShardIterator"]
-            else:
-                busy = True
-                del self.open[shard]
-                self.ended.add(shard)
-                for c in page["ChildShards"]:
-                    self.waiting[c["ShardId"]] = set(c["ParentShards"])
-        for child in [c for c, parents in self.waiting.items() if parents <= self.ended]:
-            del self.waiting[child]
-            self.begin(child)
-            busy = True
-        return busy
-
-    def all(self):
-        while self.step():
-            pass
-        assert not self.waiting
-        return self.seen
-
-
-class Writers:
-    """Threads that put ascending numbers under a key each, and know which were acknowledged. What fails is put again."""
-
-    def __init__(self, make_client, name, count=3):
-        self.stop, self.acknowledged = threading.Event(), {f"key-{n}": -1 for n in range(count)}
-        self.threads = [threading.Thread(target=self.run, args=(make_client, name, key)) for key in self.acknowledged]
-
-    def run(self, make_client, name, key):
-        kinesis, n = make_client(), 0
-        while not self.stop.is_set():
-            try:
-                kinesis.put_record(StreamName=name, PartitionKey=key, Data=str(n))
-            except Exception:
-                # Whether it is there is unknown: it may be there twice.
-                kinesis = make_client()
-                continue
-            self.acknowledged[key] = n
-            n += 1
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for t in self.threads:
-            t.join()
-
-
-def reshard(kinesis, name, turn):
-    """A split, a merge or another count, by turns."""
-    shards = kinesis.list_shards(StreamName=name, ShardFilter={"Type": "AT_LATEST"})["Shards"]
-    shards.sort(key=lambda s: int(s["HashKeyRange"]["StartingHashKey"]))
-    if turn % 3 == 0:
-        s = shards[turn % len(shards)]
-        low, high = (int(s["HashKeyRange"][k]) for k in ("StartingHashKey", "EndingHashKey"))
-        kinesis.split_shard(StreamName=name, ShardToSplit=s["ShardId"], NewStartingHashKey=str(low + (high - low) // 3))
-    elif turn % 3 == 1 and len(shards) > 1:
-        n = turn % (len(shards) - 1)
-        kinesis.merge_shards(StreamName=name, ShardToMerge=shards[n]["ShardId"], AdjacentShardToMerge=shards[n + 1]["ShardId"])
-    else:
-        kinesis.update_shard_count(StreamName=name, TargetShardCount=1 + turn % 4, ScalingType="UNIFORM_SCALING")
-    active(kinesis, name)
-
-
-def in_order(seen, acknowledged, doubles=False):
-    for key, last in acknowledged.items():
-        numbers = [n for k, n in seen if k == key]
-        if doubles:
-            numbers = [n for i, n in enumerate(numbers) if i == 0 or n != numbers[i - 1]]
-        assert numbers[: last + 1] == list(range(last + 1)), key
-        assert len(numbers) <= last + 2, "nothing that was not put"
-
-
-def test_what_is_put_is_read_in_order_through_splits_and_merges(serve):
-    server = serve("data", *OFF)
-    kinesis = client(server)
-    make(kinesis, "s", 2)
-    reader = Reader(kinesis, "s")
-    with Writers(lambda: client(server), "s") as w:
-        for turn in range(6):
-            reshard(kinesis, "s", turn)
-            reader.step()
-    assert all(n >= 0 for n in w.acknowledged.values())
-    in_order(reader.all(), w.acknowledged)
-
-
-def test_kill_9_while_shards_are_split_and_merged(serve):
-    server = serve("data", *OFF, "--set", "shard_log.journal_file_mib=1", "--set", "shard_log.segment_seconds=1")
-    make(client(server), "s", 2)
-    with Writers(lambda: client(server), "s") as w:
-        for turn in range(10 if os.environ.get("RUSHES_SOAK") == "1" else 4):
-            done = threading.Event()
-
-            def change():
-                try:
-                    reshard(client(server), "s", turn)
-                except Exception:
-                    pass
-                done.set()
-
-            before = dict(w.acknowledged)
-            wait_until("each writer goes on", lambda: all(w.acknowledged[k] > before[k] for k in before))
-            t = threading.Thread(target=change)
-            t.start()
-            done.wait(0.02 * (turn % 3))
-            server.kill()
-            server.check_log()
-            t.join()
-            server.start()
-            active(client(server), "s")
-    in_order(Reader(client(server), "s").all(), w.acknowledged, doubles=True)
 
 
 def test_records_stay_through_a_restart_and_in_segments(serve):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support.server import run
-from test_streams import OFF, client, make
+from support.streams import OFF, client, make
 
 SHARD = "shardId-000000000000"
 
