@@ -51,6 +51,7 @@ struct Told {
     restarts: usize,
     uploads: u64,
     compacted: u64,
+    merged: usize,
     log: Vec<String>,
 }
 
@@ -273,7 +274,7 @@ fn history(seed: u64, keep: bool) -> Told {
     told.calls = sim.disk.calls();
     {
         let m = model.lock().unwrap();
-        (told.acknowledged, told.removed) = (m.acknowledged, m.removed);
+        (told.acknowledged, told.removed, told.merged) = (m.acknowledged, m.removed, m.opened[3]);
     }
     told.log = sim.disk.take_log();
     told.log.extend(sim.store.take_log());
@@ -365,7 +366,7 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn what_was_acknowledged_survives_every_history() {
     let (mut acknowledged, mut removed, mut restarts, mut calls) = (0, 0, 0, 0);
-    let (mut uploads, mut compacted) = (0, 0);
+    let (mut uploads, mut compacted, mut merged) = (0, 0, 0);
     for seed in seeds() {
         let told = history(seed, false);
         acknowledged += told.acknowledged;
@@ -374,9 +375,10 @@ fn what_was_acknowledged_survives_every_history() {
         calls += told.calls;
         uploads += told.uploads;
         compacted += told.compacted;
+        merged += told.merged;
     }
     println!(
-        "{acknowledged} acknowledged, {removed} removed, {restarts} restarts, {calls} disk calls, {uploads} uploads, {compacted} compacted"
+        "{acknowledged} acknowledged, {removed} removed, {restarts} restarts, {calls} disk calls, {uploads} uploads, {compacted} compacted, {merged} merges"
     );
     let n = seeds().count();
     if n > 1 {
@@ -384,6 +386,7 @@ fn what_was_acknowledged_survives_every_history() {
         assert!(acknowledged > n * 5, "hardly anything was acknowledged: {acknowledged}");
         assert!(uploads > n as u64 / 4, "hardly anything was stored: {uploads}");
         assert!(compacted > n as u64 / 10, "hardly anything was compacted: {compacted}");
+        assert!(merged > n / 20, "hardly any shards were split and merged again: {merged}");
     }
 }
 

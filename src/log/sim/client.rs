@@ -41,18 +41,20 @@ impl Client {
 
     fn shard(&mut self) -> ShardId {
         let n = self.dice.below(STREAMS);
-        ShardId { stream: stream(n as u64), shard: self.dice.below(2) as u32 * self.dice.below(2) as u32 }
+        // Mostly the first, which is there the longest; its children and theirs.
+        let shard = [0, 0, 0, 0, 0, 0, 0, 1, 2, 3][self.dice.below(10)];
+        ShardId { stream: stream(n as u64), shard }
     }
 
     pub async fn run(mut self, steps: usize) {
         for _ in 0..steps {
             let s = self.shard();
-            match self.dice.below(27) {
+            match self.dice.below(28) {
                 0..=2 => self.create(s).await,
                 3..=10 => self.append(s).await,
                 11..=15 => self.payload(s).await,
                 16 | 17 => self.trim(s).await,
-                18 => self.split(s).await,
+                18 | 24 => self.reshard(s).await,
                 19 => drop(self.log.rotate_key(s.stream).await),
                 20 => self.delete(s).await,
                 21 => self.retain(s).await,
@@ -155,26 +157,48 @@ impl Client {
         }
     }
 
-    /// Closes the first shard and opens a second after it.
-    async fn split(&mut self, s: ShardId) {
+    /// Splits the first shard, or merges what came of that; mostly what is next.
+    async fn reshard(&mut self, s: ShardId) {
+        let split = {
+            let m = self.model.lock().unwrap();
+            [1, 2].iter().all(|n| m.shards.get(&ShardId { shard: *n, ..s }).is_some_and(|s| s.told))
+        };
+        match split && !self.dice.once_in(4) {
+            false => self.change(s, &[0], &[1, 2]).await,
+            true => self.change(s, &[1, 2], &[3]).await,
+        }
+    }
+
+    /// Closes shards and opens others after them.
+    async fn change(&mut self, s: ShardId, parents: &[u32], children: &[u32]) {
         if s.stream == stream(0) {
             return;
         }
-        let (parent, child) = (ShardId { shard: 0, ..s }, ShardId { shard: 1, ..s });
+        let (at, log, model) = (|shard| ShardId { shard, ..s }, &self.log, &self.model);
         {
-            let mut m = self.model.lock().unwrap();
-            if !m.shards.get(&parent).is_some_and(|p| p.told) {
+            let mut m = model.lock().unwrap();
+            if !parents.iter().all(|p| m.shards.get(&at(*p)).is_some_and(|p| p.told)) {
                 return;
             }
-            m.shard(parent).maybe_closed = true;
+            for p in parents {
+                m.shard(at(*p)).maybe_closed = true;
+            }
         }
-        if let Ok(end) = self.log.close_shard(parent).await {
-            self.model.lock().unwrap().shard(parent).closed = Some(end);
+        for p in parents {
+            if let Ok(end) = log.close_shard(at(*p)).await {
+                model.lock().unwrap().shard(at(*p)).closed = Some(end);
+            }
         }
-        self.model.lock().unwrap().shard(child);
-        if self.log.open_shard(child, &[0]).await.is_ok() {
-            assert!(self.log.watch(parent).is_err() || self.log.watch(parent).unwrap().borrow().closed);
-            self.model.lock().unwrap().shard(child).told = true;
+        for c in children {
+            model.lock().unwrap().shard(at(*c));
+            if log.open_shard(at(*c), parents).await.is_ok() {
+                for p in parents {
+                    assert!(log.watch(at(*p)).is_err() || log.watch(at(*p)).unwrap().borrow().closed);
+                }
+                let mut m = model.lock().unwrap();
+                m.shard(at(*c)).told = true;
+                m.opened[*c as usize] += 1;
+            }
         }
     }
 

@@ -63,7 +63,12 @@ pub struct Model {
     pub unpinned: BTreeSet<String>,
     /// Removed by retention.
     pub removed: usize,
+    /// How often each shard was opened after its parents.
+    pub opened: [usize; LINEAGE.len()],
 }
+
+/// The parents of each shard of a stream: a split, and a merge of what came of it.
+pub const LINEAGE: [&[u32]; 4] = [&[], &[0], &[0], &[1, 2]];
 
 impl Model {
     pub fn shard(&mut self, id: ShardId) -> &mut ShardModel {
@@ -137,6 +142,15 @@ pub async fn compare(model: &Arc<Mutex<Model>>, log: &LocalLog, seed: u64, disk:
                 Err(e) => panic!("seed {seed}: {id}: {e}"),
             },
         };
+        let lineage = log.shards(id.stream).await.unwrap_or_default();
+        if let Some((_, parents)) = lineage.iter().find(|(s, _)| *s == id) {
+            assert_eq!(parents, LINEAGE[id.shard as usize], "seed {seed}: the parents of {id}");
+            for p in parents {
+                // It may not be there any more, and is not if it is not known.
+                let of = log.watch(ShardId { shard: *p, ..id });
+                assert!(of.is_ok_and(|h| h.borrow().closed), "seed {seed}: {id} before the end of {p}");
+            }
+        }
         let Some(payloads) = check(model, id, found, seed) else { continue };
         match log.payloads(id, Query::Positions(0, u64::MAX), usize::MAX, false).await {
             Ok(all) => {
