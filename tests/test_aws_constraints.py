@@ -1,7 +1,7 @@
 """Each constraint of the published model violated, one at a time: AWS's error comes back, with the path and the rule.
 
-Nothing here is written by hand but one good value for each pattern: operations, members and constraints come from botocore's
-model of the service. Operations that are not there (yet) are passed over.
+Nothing here is written by hand but one good value for each pattern, and which operations are not there yet: operations, members
+and constraints come from botocore's model of the service. In JSON and in CBOR.
 """
 
 import base64
@@ -9,6 +9,7 @@ import copy
 import gzip
 import json
 import pathlib
+import struct
 
 import botocore
 import pytest
@@ -16,6 +17,7 @@ import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.parsers import RpcV2CBORParser
 
 from support.server import Server
 
@@ -31,8 +33,58 @@ GOOD = {
 }
 #: Required by the service, though not by the model, unless the stream's records are distributed automatically.
 NEEDED = {"PutRecordInput": ["PartitionKey"], "PutRecordsRequestEntry": ["PartitionKey"]}
+#: Queues and channels: what there is to come.
+ABSENT = {
+    "AcknowledgeDeadLetterQueueRecords", "AcknowledgeQueueRecords", "CreateChannel", "CreateQueue", "DeleteChannel", "DeleteQueue",
+    "DescribeChannel", "DescribeQueue", "ListChannels", "ListQueues", "ReceiveDeadLetterQueueRecords", "ReceiveQueueRecords",
+    "RestoreDeadLetterQueueRecords", "UpdateChannel", "UpdateDeadLetterQueueRecordsVisibility", "UpdateQueue",
+    "UpdateQueueRecordsVisibility",
+}
+THERE = sorted(MODEL["operations"].keys() - ABSENT)
 #: Members that clients cannot send over our address, see the notes on endpoints of StreamId.
 IGNORED = {"StreamId"}
+
+
+class Time(float):
+    """Seconds since 1970."""
+
+
+def cbor(v):
+    """A value as CBOR has it; times in milliseconds, tagged, as AWS's SDKs send them."""
+    def head(major, n):
+        if n < 24:
+            return bytes([major << 5 | n])
+        more, form = next((m, f) for m, f in ((24, ">B"), (25, ">H"), (26, ">I"), (27, ">Q")) if n < 1 << 8 * struct.calcsize(f))
+        return bytes([major << 5 | more]) + struct.pack(form, n)
+
+    if v is None:
+        return b"\xf6"
+    if isinstance(v, bool):
+        return b"\xf5" if v else b"\xf4"
+    if isinstance(v, Time):
+        return head(6, 1) + cbor(int(v * 1000))
+    if isinstance(v, int):
+        return head(0, v) if v >= 0 else head(1, -1 - v)
+    if isinstance(v, bytes):
+        return head(2, len(v)) + v
+    if isinstance(v, str):
+        return head(3, len(v.encode())) + v.encode()
+    if isinstance(v, list):
+        return head(4, len(v)) + b"".join(map(cbor, v))
+    return head(5, len(v)) + b"".join(cbor(k) + cbor(x) for k, x in v.items())
+
+
+def from_cbor(body):
+    reader = RpcV2CBORParser()
+    return reader.parse_data_item(reader.get_peekable_stream_from_bytes(body))
+
+
+def to_json(v):
+    return json.dumps(v, default=lambda b: base64.b64encode(b).decode()).encode()
+
+
+#: How each protocol writes a request and reads an answer.
+PROTOCOLS = {"application/x-amz-json-1.1": (to_json, json.loads), "application/x-amz-cbor-1.1": (cbor, from_cbor)}
 
 
 def good(name, seen=()):
@@ -52,9 +104,9 @@ def good(name, seen=()):
     if kind == "boolean":
         return False
     if kind == "timestamp":
-        return 1.5
+        return Time(1.5)
     if kind == "blob":
-        return base64.b64encode(b"x" * shape.get("min", 1)).decode()
+        return b"x" * shape.get("min", 1)
     if kind == "list":
         return [good(shape["member"]["shape"], (*seen, name))] * max(1, shape.get("min", 0))
     if kind == "map":
@@ -95,7 +147,7 @@ def bad(name, path):
         yield "true", "STRING_VALUE can not be converted to a Boolean"
     elif kind == "blob":
         if "max" in shape and shape["max"] <= 1 << 20:
-            yield base64.b64encode(bytes(shape["max"] + 1)).decode(), f"at '{path}' failed to satisfy constraint: {lengths} less than or equal to {shape['max']}"
+            yield bytes(shape["max"] + 1), f"at '{path}' failed to satisfy constraint: {lengths} less than or equal to {shape['max']}"
         yield "x", "can not be converted to a Blob"
     elif kind == "list":
         one = good(shape["member"]["shape"])
@@ -148,14 +200,15 @@ def call(tmp_path_factory):
     with Server(tmp_path_factory.mktemp("constraints") / "data") as server, requests.Session() as http:
         signer = SigV4Auth(Credentials(server.key, server.secret), "kinesis", "us-east-1")
 
-        def call(operation, value):
-            body = json.dumps(value).encode()
+        def call(protocol, operation, value):
+            write, read = PROTOCOLS[protocol]
+            body = write(value)
             request = AWSRequest("POST", f"{server.url}/", data=body, headers={
-                "Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"{TARGET}.{operation}"})
+                "Content-Type": protocol, "X-Amz-Target": f"{TARGET}.{operation}"})
             signer.add_auth(request)
             r = http.post(f"{server.url}/", data=body, headers=dict(request.headers.items()), timeout=20)
             try:
-                told = r.json() if r.content else {}
+                told = read(r.content) if r.content else {}
             except ValueError:
                 told = {}
             return r.status_code, told.get("__type"), told.get("message") or told.get("Message") or ""
@@ -164,20 +217,29 @@ def call(tmp_path_factory):
         server.stop()
 
 
-@pytest.mark.parametrize("operation", sorted(MODEL["operations"]))
-def test_each_constraint_of(call, operation):
-    shape = MODEL["operations"][operation].get("input", {}).get("shape")
-    if shape is None or call(operation, {})[1] == "UnknownOperationException":
-        pytest.skip("not there")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_operation_is_there_but_those_of_queues_and_channels(call, protocol):
+    assert ABSENT < MODEL["operations"].keys()
+    absent = {o for o in MODEL["operations"] if call(protocol, o, {})[1] == "UnknownOperationException"}
+    assert absent == ABSENT
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("operation", [o for o in THERE if "input" in MODEL["operations"][o]])
+def test_each_constraint_of(call, operation, protocol):
+    shape = MODEL["operations"][operation]["input"]["shape"]
     base = good(shape)
-    status, code, words = call(operation, base)
+    status, code, words = call(protocol, operation, base)
     assert code not in ("ValidationException", "SerializationException") or "detected" not in words, f"{base}: {words}"
     wrong = []
     for what, change, words in violations(shape):
         value = copy.deepcopy(base)
         change(value)
-        status, code, told = call(operation, value)
-        wanted = "ValidationException" if "failed to satisfy" in words else "SerializationException"
-        if (status, code) != (400, wanted) or words not in told:
+        status, code, told = call(protocol, operation, value)
+        valid = "failed to satisfy" in words
+        wanted = "ValidationException" if valid else "SerializationException"
+        # What is of another type is said in words of JSON.
+        said = words in told if valid or "json" in protocol else bool(told)
+        if (status, code) != (400, wanted) or not said:
             wrong.append(f"{what}: {status} {code}: {told[:200]}\n    wanted {wanted}: {words}")
     assert not wrong, f"{len(wrong)} of {operation}\n" + "\n".join(wrong)
