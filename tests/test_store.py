@@ -11,7 +11,7 @@ from support.media import ffmpeg_publisher, publish, running
 from support.s3 import S3, SECRET, Proxy
 from support.server import ApiError, run
 from support.streams import client as streams_of
-from support.streams import make
+from support.streams import active, make
 from support.wait import stays, wait_until
 
 # Segments close soon, and a store that is away is given up soon.
@@ -234,3 +234,48 @@ def refusal_of(server):
     r = run("serve", "--data", server.data, "--listen", "127.0.0.1:0", "--rtsp", "off", timeout=30, RUSHES_LOG="error")
     assert r.returncode == 1, r
     return r.stderr.strip()
+
+
+@pytest.mark.parametrize("store", ["folder", "s3"])
+def test_data_streams_begin_at_any_time_of_what_is_in_the_store_alone(serve, request, tmp_path, store):
+    flags = request.getfixturevalue("s3").flags() if store == "s3" else ("--store", (tmp_path / "objects").as_uri())
+    server = serve("data", *flags, *BARE, "--set", "streams.limits=off", "--set", "shard_log.tail_mib=1")
+    kinesis = streams_of(server)
+    make(kinesis, "s", 1)
+
+    def read(shard, **begin):
+        """(arrival in milliseconds, content) of each record from there on, to the tip."""
+        it, got = kinesis.get_shard_iterator(StreamName="s", ShardId=shard, **begin)["ShardIterator"], []
+        while it:
+            page = kinesis.get_records(ShardIterator=it)
+            got += [(round(r["ApproximateArrivalTimestamp"].timestamp() * 1000), r["Data"]) for r in page["Records"]]
+            if page["MillisBehindLatest"] == 0:
+                break
+            it = page.get("NextShardIterator")
+        return got
+
+    sent, shards = [], ["shardId-000000000000"]
+    for turn in range(4):
+        if turn == 2:
+            # What a closed shard holds is found by its times as well.
+            kinesis.split_shard(StreamName="s", ShardToSplit=shards[0], NewStartingHashKey=str(1 << 127))
+            shards += ["shardId-000000000001", "shardId-000000000002"]
+            active(kinesis, "s")
+        for n in range(30):
+            data = f"{turn} {n} ".ljust(3000, "x").encode()
+            kinesis.put_record(StreamName="s", PartitionKey=str(n), Data=data)
+            sent.append(data)
+        server.stored()
+    before = {s: read(s, ShardIteratorType="TRIM_HORIZON") for s in shards}
+    assert sorted(d for got in before.values() for _, d in got) == sorted(sent)
+    assert all(before.values())
+    server.only_in_store()
+    kinesis = streams_of(server)
+    for shard, records in before.items():
+        assert read(shard, ShardIteratorType="TRIM_HORIZON") == records
+        arrivals = [at for at, _ in records]
+        assert arrivals == sorted(arrivals)
+        for at in sorted({at + by for at in arrivals[::5] + arrivals[-1:] for by in (-1, 0, 1)}):
+            got = read(shard, ShardIteratorType="AT_TIMESTAMP", Timestamp=at / 1000)
+            assert got == [r for r in records if r[0] >= at], f"{shard} from {at} on"
+    assert server.metric("rushes_store_calls_total", operation="read", outcome="ok") > 0
