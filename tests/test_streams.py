@@ -199,6 +199,9 @@ def test_a_hundred_thousand_shards(serve):
         ids += [s["ShardId"] for s in page["Shards"]]
         ask = {"NextToken": page["NextToken"]} if "NextToken" in page else None
     assert len(ids) == 100_000 and len(set(ids)) == 100_000
+    pages = kinesis.get_paginator("describe_stream").paginate(StreamName="many")
+    described = [[s["ShardId"] for s in page["StreamDescription"]["Shards"]] for page in pages]
+    assert len(described) == 1000 and sum(described, []) == ids
     each = (rss() - before) / 100_000
     print(f"{each:.0f} bytes of memory for each idle shard")
     assert each <= 2048

@@ -278,9 +278,10 @@ impl DataStreams {
         let limit = i.limit.and_then(|l| usize::try_from(l).ok()).map_or(SHARDS, |l| l.min(SHARDS));
         let (shards, more) = {
             let s = stream.read();
-            let mut rest = s.map.all().iter().filter(|s| after.is_none_or(|a| s.index > a));
-            let shards: Vec<ShardOutput> = rest.by_ref().take(limit).map(ShardOutput::from).collect();
-            (shards, rest.next().is_some())
+            let all = s.map.all();
+            let rest = &all[after.map_or(0, |a| all.partition_point(|s| s.index <= a))..];
+            let page = &rest[..limit.min(rest.len())];
+            (page.iter().map(ShardOutput::from).collect::<Vec<_>>(), page.len() < rest.len())
         };
         Ok(DescribeStreamOutput {
             stream_description: StreamDescription { common: common(&stream), shards, has_more_shards: more },
