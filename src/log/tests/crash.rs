@@ -7,7 +7,7 @@
 mod common;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
@@ -21,13 +21,60 @@ use std::{
 use bytes::Bytes;
 use catalog::SqliteCatalog;
 use common::stream;
-use log::{Item, Limits, LocalLog, Log, Query, SharedLog, StorePolicy};
+use log::{Item, Limits, LocalLog, Log, LogError, Query, SharedLog, StorePolicy};
 use seal::{DataKey, LocalKey};
 use world::{ShardId, Timestamp, World};
 
 const STREAMS: u8 = 3;
 /// The last stream is trimmed as it goes.
 const TRIMMED: u8 = STREAMS;
+/// And this one is split and merged: shard 0 into 1 and 2, these into 3, that into 4 and 5, and so on.
+const FAMILY: u8 = STREAMS + 1;
+
+fn kin(shard: u32) -> ShardId {
+    ShardId { stream: stream(FAMILY), shard }
+}
+
+fn parents(shard: u32) -> Vec<u32> {
+    match shard % 3 {
+        0 if shard == 0 => vec![],
+        0 => vec![shard - 2, shard - 1],
+        n => vec![shard - n],
+    }
+}
+
+/// Appends to the shards that are open, closes them, and opens those that come next.
+async fn grow(log: Arc<LocalLog>, start: u64) {
+    log.create_stream(stream(FAMILY)).await.unwrap();
+    let (mut open, mut number) = (vec![0], 0);
+    loop {
+        // What a killed process did is passed over.
+        for s in open.iter().cycle().take(12) {
+            let data = content(start, 11, number, 500);
+            number += 1;
+            let hash = hash(&[&data]);
+            match log.append(kin(*s), vec![data]).await {
+                Ok(c) => println!("kin {s} {} {hash}", c.first),
+                Err(LogError::Closed(_)) => break,
+                Err(e) => panic!("{e}"),
+            }
+        }
+        for s in &open {
+            match log.close_shard(kin(*s)).await {
+                Ok(end) => println!("closed {s} {end}"),
+                Err(LogError::Closed(_)) => {}
+                Err(e) => panic!("{e}"),
+            }
+        }
+        let last = *open.last().unwrap();
+        let next = if open.len() == 1 { vec![last + 1, last + 2] } else { vec![last + 1] };
+        for s in &next {
+            log.open_shard(kin(*s), &open).await.unwrap();
+            println!("opened {s}");
+        }
+        open = next;
+    }
+}
 
 async fn open(dir: &Path) -> (Arc<LocalLog>, Arc<SqliteCatalog>) {
     let world = World::real(dir);
@@ -115,6 +162,7 @@ async fn child() {
             }
         }));
     }
+    tasks.push(tokio::spawn(grow(log.clone(), start)));
     let trimmed = Arc::new(AtomicU64::new(0));
     tasks.push(tokio::spawn(async move {
         let mut head = log.watch(shard(TRIMMED)).unwrap();
@@ -149,6 +197,10 @@ struct Acknowledged {
     cycle: u64,
     trimmed: u64,
     maybe_trimmed: u64,
+    /// Of the family: records by shard and position, ends, and who was opened.
+    kin: BTreeMap<(u32, u64), String>,
+    closed: BTreeMap<u32, u64>,
+    opened: BTreeSet<u32>,
 }
 
 impl Acknowledged {
@@ -161,6 +213,18 @@ impl Acknowledged {
             }
             "pay" if f.len() == 5 => {
                 ((num(1) as u8, num(2)), Ack::Payload { len: num(3), hash: f[4].into() })
+            }
+            "kin" if f.len() == 4 => {
+                let old = self.kin.insert((num(1) as u32, num(2)), f[3].into());
+                return assert!(old.is_none(), "position {} of shard {} was given twice", num(2), num(1));
+            }
+            "closed" if f.len() == 3 => {
+                self.closed.insert(num(1) as u32, num(2));
+                return;
+            }
+            "opened" if f.len() == 2 => {
+                self.opened.insert(num(1) as u32);
+                return;
             }
             "trimming" if f.len() == 2 => return self.maybe_trimmed = num(1),
             "trimmed" if f.len() == 2 => return self.trimmed = num(1),
@@ -258,6 +322,40 @@ async fn compare(log: &SharedLog, acks: &Acknowledged) {
     }
 }
 
+async fn compare_family(log: &SharedLog, acks: &Acknowledged) {
+    let there: BTreeMap<u32, Vec<u32>> = match log.shards(stream(FAMILY)).await {
+        Ok(all) => all.into_iter().map(|(id, parents)| (id.shard, parents)).collect(),
+        Err(_) => BTreeMap::new(),
+    };
+    for s in acks.opened.iter().chain(acks.closed.keys()).chain(acks.kin.keys().map(|k| &k.0)) {
+        assert!(there.contains_key(s), "shard {s} is gone");
+    }
+    let mut seen = HashSet::new();
+    for (s, of) in there {
+        assert_eq!(of, parents(s), "the parents of {s}");
+        for p in of {
+            assert!(log.watch(kin(p)).unwrap().borrow().closed, "{s} is open, and its parent {p}");
+        }
+        let head = *log.watch(kin(s)).unwrap().borrow();
+        if let Some(end) = acks.closed.get(&s) {
+            assert!(head.closed && head.next == *end, "{s} was closed at {end}: {head:?}");
+        }
+        let (mut from, mut found) = (0, BTreeMap::new());
+        while from < head.next {
+            let page = log.read(kin(s), from, 1000, 1 << 20).await.unwrap();
+            from = page.next;
+            for i in page.items {
+                let Item::Record(r) = i else { panic!("{i:?}") };
+                assert!(seen.insert(r.data.slice(..24)), "there twice");
+                found.insert(r.position, hash(&[&r.data]));
+            }
+        }
+        for ((_, position), hash) in acks.kin.range((s, 0)..(s + 1, 0)) {
+            assert_eq!(found.get(position), Some(hash), "{position} of shard {s}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_acknowledged_survives_kill_9() {
     if std::env::var_os("RUSHES_CRASH_DIR").is_some() {
@@ -269,7 +367,7 @@ async fn everything_acknowledged_survives_kill_9() {
     println!("dice {dice}");
     let mut dir = tempfile::tempdir().unwrap();
     let mut acks = Acknowledged::default();
-    let (mut total, mut largest) = (0, 0);
+    let (mut total, mut largest, mut generations) = (0, 0, 0);
     for cycle in 0..cycles {
         if cycle % 9 == 0 {
             total += acks.all.len();
@@ -310,12 +408,15 @@ async fn everything_acknowledged_survives_kill_9() {
         let (log, catalog) = open(&path).await;
         let shared: SharedLog = log.clone();
         compare(&shared, &acks).await;
+        compare_family(&shared, &acks).await;
+        generations = generations.max(acks.closed.len());
         largest = largest.max(acks.all.len());
         match cycle % 4 {
             // What a restart finds is what the restart after it finds, whether or not it was moved to segments.
             1 => {
                 log.flush().await.unwrap();
                 compare(&shared, &acks).await;
+                compare_family(&shared, &acks).await;
             }
             2 => log.shutdown().await.unwrap(),
             _ => {}
@@ -329,4 +430,5 @@ async fn everything_acknowledged_survives_kill_9() {
     total += acks.all.len();
     println!("{total} acknowledged appends compared over {cycles} cycles, up to {largest} in one folder");
     assert!(total > cycles as usize * 10, "hardly any load");
+    assert!(generations > 2, "no shard that was split was merged again");
 }
