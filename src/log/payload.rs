@@ -91,7 +91,11 @@ impl LocalPayload {
         if wanted > self.buf.capacity() {
             // A payload that has filled one chunk fills most of another.
             let first = self.len <= CHUNK as u64;
-            let room = if first { wanted.next_power_of_two().max(4 * self.buf.capacity()).max(SMALL) } else { CHUNK };
+            let room = if first {
+                wanted.next_power_of_two().max(4 * self.buf.capacity()).max(SMALL)
+            } else {
+                CHUNK
+            };
             self.buf.reserve_exact(room.min(CHUNK) - self.buf.len());
         }
     }

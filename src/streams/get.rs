@@ -274,7 +274,7 @@ impl DataStreams {
             {
                 keys.push(key.to_owned());
             }
-            out.bytes += d.data.len() + d.partition_key.len();
+            out.bytes += d.data.len() + d.partition_key.bytes().len();
             out.last = Some(number);
             last_arrival = Some(r.arrival);
             out.records.push(RecordOutput {

@@ -1,5 +1,7 @@
 //! Records as they are answered, and how an answer of many is written.
 
+use std::ops::Range;
+
 use serde::Serialize;
 use wire::aws::{
     Blob, Time,
@@ -8,6 +10,7 @@ use wire::aws::{
 
 use crate::{
     map::Shard,
+    record::Key,
     sequence::{Digits, SequenceNumber},
 };
 
@@ -19,8 +22,8 @@ pub struct RecordOutput {
     pub(crate) approximate_arrival_timestamp: Time,
     pub(crate) data: Blob,
     /// None if it was put without one, to a stream that needs none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) partition_key: String,
+    #[serde(skip_serializing_if = "Key::is_empty")]
+    pub(crate) partition_key: Key,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encryption_type: Option<&'static str>,
 }
@@ -28,21 +31,30 @@ pub struct RecordOutput {
 /// Of a record's JSON besides its data and key: names, number, time.
 const AROUND: usize = 192;
 
-impl Written for RecordOutput {
+impl RecordOutput {
     fn bytes(&self) -> usize {
-        self.data.len().div_ceil(3) * 4 + self.partition_key.len() + AROUND
+        self.data.len().div_ceil(3) * 4 + self.partition_key.bytes().len() + AROUND
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    /// Those that arrived together say the same time, which lies in `out` already: `said`, and where.
+    fn write(&self, out: &mut Vec<u8>, said: &mut Option<(Time, Range<usize>)>) {
         out.extend_from_slice(b"{\"SequenceNumber\":\"");
         out.extend_from_slice(self.sequence_number.ascii());
         out.extend_from_slice(b"\",\"ApproximateArrivalTimestamp\":");
-        written::time(out, self.approximate_arrival_timestamp);
+        let time = self.approximate_arrival_timestamp;
+        match said {
+            Some((t, at)) if *t == time => out.extend_from_within(at.clone()),
+            _ => {
+                let begun = out.len();
+                written::time(out, time);
+                *said = Some((time, begun..out.len()));
+            }
+        }
         out.extend_from_slice(b",\"Data\":");
         written::blob(out, &self.data);
         if !self.partition_key.is_empty() {
             out.extend_from_slice(b",\"PartitionKey\":");
-            written::text(out, &self.partition_key);
+            written::utf8(out, self.partition_key.bytes());
         }
         if let Some(t) = self.encryption_type {
             out.extend_from_slice(b",\"EncryptionType\":");
@@ -94,11 +106,12 @@ impl Written for GetRecordsOutput {
 
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"Records\":[");
+        let mut said = None;
         for (i, r) in self.records.iter().enumerate() {
             if i > 0 {
                 out.push(b',');
             }
-            r.write(out);
+            r.write(out, &mut said);
         }
         out.push(b']');
         if let Some(next) = &self.next_shard_iterator {
@@ -136,12 +149,17 @@ mod tests {
     use super::*;
 
     fn record() -> impl Strategy<Value = RecordOutput> {
-        (any::<(u32, u64, bool)>(), 0i64..4_000_000_000_000, any::<Vec<u8>>(), "\\PC{0,20}|[a-z]{0,20}")
+        (
+            any::<(u32, u64, bool)>(),
+            prop_oneof![0i64..4_000_000_000_000, Just(1_700_000_000_120)],
+            any::<Vec<u8>>(),
+            "\\PC{0,20}|[a-z]{0,20}",
+        )
             .prop_map(|((shard, position, kms), ms, data, key)| RecordOutput {
                 sequence_number: SequenceNumber::of(7, shard, position, 9).digits(),
                 approximate_arrival_timestamp: Time(Timestamp::from_millis(ms)),
                 data: data.into(),
-                partition_key: key,
+                partition_key: key.into(),
                 encryption_type: kms.then_some("KMS"),
             })
     }

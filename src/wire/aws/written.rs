@@ -21,18 +21,23 @@ pub fn blob(out: &mut Vec<u8>, b: &Blob) {
 }
 
 /// Whether it is no JSON as it is.
-fn has_escapes(s: &str) -> bool {
+fn has_escapes(s: &[u8]) -> bool {
     // All of it, rather than up to the first: so that many bytes are looked at at once.
-    s.bytes().fold(false, |escaped, b| escaped | (b < b' ') | (b == b'"') | (b == b'\\'))
+    s.iter().fold(false, |escaped, &b| escaped | (b < b' ') | (b == b'"') | (b == b'\\'))
 }
 
 /// A text, of which most need no escapes.
 pub fn text(out: &mut Vec<u8>, s: &str) {
+    utf8(out, s.as_bytes());
+}
+
+/// A text of which its bytes are at hand, which must be UTF-8.
+pub fn utf8(out: &mut Vec<u8>, s: &[u8]) {
     if has_escapes(s) {
-        return any(out, s);
+        return any(out, &*String::from_utf8_lossy(s));
     }
     out.push(b'"');
-    out.extend_from_slice(s.as_bytes());
+    out.extend_from_slice(s);
     out.push(b'"');
 }
 
