@@ -60,9 +60,7 @@ stage "unit tests" cargo cargo test --workspace --locked --no-fail-fast
 stage "clippy" one cargo clippy --workspace --all-targets --locked -- -D warnings
 if stage "binary" one cargo build --locked -p rushes -p rushes-camera; then
   if python=$(deploy/venv.sh); then
-    # Real footage, where it lies beside the project: what tests may not carry along.
-    footage=${RUSHES_FOOTAGE:-$(realpath -q ../shared/footage)}
-    RUSHES_BIN=$(rushes) RUSHES_FOOTAGE=$([ -d "$footage" ] && echo "$footage") stage "end to end" pytest "$python" -m pytest tests
+    RUSHES_BIN=$(rushes) stage "end to end" pytest "$python" -m pytest tests
   else
     stage "end to end" one false
   fi
