@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use access::Gate;
 use serde::Deserialize;
-use wire::aws::{AwsError, Blob, Input, Pattern, Shown, Time, Violations};
-use world::{Arn, Home};
+use wire::aws::{Blob, Pattern, Shown, Time, Violations};
+use world::Arn;
 
 use crate::service::{asked_about, resource_arn, stream_arn};
 
@@ -39,37 +38,8 @@ const MODES: [&str; 2] = ["PROVISIONED", "ON_DEMAND"];
 const DISTRIBUTION: [&str; 2] = ["AUTO", "USER_PARTITION_KEY"];
 
 macro_rules! input {
-    (@check $v:ident $self:ident $field:ident $ty:ty) => {};
-    (@check $v:ident $self:ident $field:ident $ty:ty, $check:expr) => {{
-        let check: fn(&mut Violations, &Option<$ty>) = $check;
-        check($v, &$self.$field);
-    }};
-    (@make $(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty = $wire:literal $(=> $check:expr)?;)* } $resource:expr $(; by $by:expr)? $(; answers $bytes:expr)?) => {
-        $(#[$doc])*
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(default)]
-        pub struct $name {
-            $(#[serde(rename = $wire)] #[allow(dead_code, reason = "part of the model")] pub(crate) $field: Option<$ty>,)*
-        }
-        impl Input for $name {
-            fn check(&self, v: &mut Violations) {
-                let _ = &v;
-                $(input!(@check v self $field $ty $(, $check)?);)*
-            }
-            fn resource(&self, home: &Home) -> Result<Arn, AwsError> {
-                let f: fn(&Self, &Home) -> Result<Arn, AwsError> = $resource;
-                f(self, home)
-            }
-            $(fn resource_by(&self, gate: &Gate, home: &Home) -> Result<Arn, AwsError> {
-                $by(gate, self, home)
-            })?
-            $(fn answer_bytes(&self) -> usize {
-                $bytes
-            })?
-        }
-    };
     ($(#[$doc:meta])* stream $name:ident { $($rest:tt)* }) => {
-        input!(@make $(#[$doc])* $name {
+        wire::aws::input!($(#[$doc])* $name {
             $($rest)*
             stream_name: String = "StreamName" => |v, x| { v.text("streamName", x).pattern(&NAME).length(1, 128); };
             stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
@@ -79,21 +49,21 @@ macro_rules! input {
         });
     };
     ($(#[$doc:meta])* arn $name:ident { $($rest:tt)* }) => {
-        input!(@make $(#[$doc])* $name {
+        wire::aws::input!($(#[$doc])* $name {
             $($rest)*
             stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).required().pattern(&STREAM_ARN).length(1, 2048); };
             stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
         } |i, home| asked_about(home, None, i.stream_arn.as_deref()));
     };
     ($(#[$doc:meta])* resource $name:ident { $($rest:tt)* }) => {
-        input!(@make $(#[$doc])* $name {
+        wire::aws::input!($(#[$doc])* $name {
             $($rest)*
             resource_arn: String = "ResourceARN" => |v, x| { v.text("resourceARN", x).required().pattern(&RESOURCE_ARN).length(1, 2048); };
             stream_id: String = "StreamId" => |v, x| { v.text("streamId", x).pattern(&STREAM_ID).length(1, 24); };
         } |i, home| resource_arn(home, i.resource_arn.as_deref().unwrap_or_default()));
     };
     ($(#[$doc:meta])* consumer $name:ident {}) => {
-        input!(@make $(#[$doc])* $name {
+        wire::aws::input!($(#[$doc])* $name {
             stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&STREAM_ARN).length(1, 2048); };
             consumer_name: String = "ConsumerName" => |v, x| { v.text("consumerName", x).pattern(&NAME).length(1, 128); };
             consumer_arn: String = "ConsumerARN" => |v, x| { v.text("consumerARN", x).pattern(&CONSUMER_ARN).length(1, 2048); };
@@ -108,7 +78,7 @@ macro_rules! input {
         });
     };
     ($(#[$doc:meta])* account $name:ident { $($rest:tt)* }) => {
-        input!(@make $(#[$doc])* $name { $($rest)* } |_, home| Ok(home.arn("kinesis", "*")));
+        wire::aws::input!($(#[$doc])* $name { $($rest)* } |_, home| Ok(home.arn("kinesis", "*")));
     };
 }
 
@@ -225,7 +195,7 @@ input! {
     /// API_DeleteResourcePolicy
     resource DeleteResourcePolicy {}
 }
-input! {@make
+wire::aws::input! {
     /// API_CreateStream
     CreateStream {
         stream_name: String = "StreamName" => |v, x| { v.text("streamName", x).required().pattern(&NAME).length(1, 128); };
@@ -279,7 +249,7 @@ input! {
         next_token: String = "NextToken" => next_token;
     }
 }
-input! {@make
+wire::aws::input! {
     /// API_ListShards
     ListShards {
         stream_name: String = "StreamName" => |v, x| { v.text("streamName", x).pattern(&NAME).length(1, 128); };
@@ -336,7 +306,7 @@ input! {
         dry_run: bool = "DryRun";
     }
 }
-input! {@make
+wire::aws::input! {
     /// API_GetRecords
     GetRecords {
         shard_iterator: String = "ShardIterator" => |v, x| { v.text("shardIterator", x).required().length(1, 512); };
@@ -424,7 +394,7 @@ input! {
         warm_throughput: i64 = "WarmThroughputMiBps" => |v, x| { v.number("warmThroughputMiBps", x).required().min(0); };
     }
 }
-input! {@make
+wire::aws::input! {
     /// API_UpdateMaxRecordSize; its ARN is required by the service alone.
     UpdateMaxRecordSize {
         max_record_size: i64 = "MaxRecordSizeInKiB" => |v, x| { v.number("maxRecordSizeInKiB", x).required().range(1024, 10_240); };
@@ -454,7 +424,7 @@ input! {
     /// API_DescribeStreamConsumer
     consumer DescribeStreamConsumer {}
 }
-input! {@make
+wire::aws::input! {
     /// API_ListStreamConsumers
     ListStreamConsumers {
         stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).required().pattern(&STREAM_ARN).length(1, 2048); };
@@ -465,7 +435,7 @@ input! {@make
     }
     |i, home| asked_about(home, None, i.stream_arn.as_deref())
 }
-input! {@make
+wire::aws::input! {
     /// API_SubscribeToShard
     SubscribeToShard {
         consumer_arn: String = "ConsumerARN" => |v, x| { v.text("consumerARN", x).required().pattern(&CONSUMER_ARN).length(1, 2048); };

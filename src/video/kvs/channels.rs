@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use access::Permit;
 use catalog::{CatalogError, Change, Document, Filter};
 use serde::{Deserialize, Serialize};
-use wire::aws::{AwsError, Call, Empty, Input, Shown, Time, Violations};
+use wire::aws::{AwsError, Call, Empty, Shown, Time, Violations};
 use world::{Arn, Home, Timestamp};
 
 use super::{

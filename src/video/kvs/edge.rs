@@ -3,8 +3,8 @@
 
 use access::Permit;
 use serde::{Deserialize, Serialize};
-use wire::aws::{AwsError, Call, Empty, Input, Pattern, Shown, Time, Violations};
-use world::{Arn, Home, Timestamp};
+use wire::aws::{AwsError, Call, Empty, Pattern, Shown, Time, Violations};
+use world::Timestamp;
 
 use super::{
     Kvs, error,

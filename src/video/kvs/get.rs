@@ -14,8 +14,8 @@ use log::{Head, Query};
 use media::mkv;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use wire::aws::{AwsError, Call, Input, Pattern, Shown, Time, Violations};
-use world::{Arn, Home, Timestamp};
+use wire::aws::{AwsError, Call, Pattern, Shown, Time};
+use world::Timestamp;
 
 use super::{
     Kvs, error, find,

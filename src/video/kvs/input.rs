@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use wire::aws::{AwsError, Input, Pattern, Shown, Time, Violations};
+use wire::aws::{AwsError, Pattern, Shown, Time, Violations};
 use world::{Arn, Home};
 
 use super::{
@@ -80,28 +80,8 @@ pub(super) fn named(name: Option<&str>, arn: Option<&str>) -> Result<(String, Op
 }
 
 macro_rules! input {
-    (@check $v:ident $self:ident $field:ident $ty:ty) => {};
-    (@check $v:ident $self:ident $field:ident $ty:ty, $check:expr) => {{
-        let check: fn(&mut Violations, &Option<$ty>) = $check;
-        check($v, &$self.$field);
-    }};
-    ($(#[$doc:meta])* other $name:ident { $($field:ident: $ty:ty = $wire:literal $(=> $check:expr)?;)* } $resource:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(default)]
-        pub struct $name {
-            $(#[serde(rename = $wire)] #[allow(dead_code, reason = "part of the model")] pub(crate) $field: Option<$ty>,)*
-        }
-        impl Input for $name {
-            fn check(&self, v: &mut Violations) {
-                let _ = &v;
-                $($crate::kvs::input::input!(@check v self $field $ty $(, $check)?);)*
-            }
-            fn resource(&self, home: &Home) -> Result<Arn, AwsError> {
-                let f: fn(&Self, &Home) -> Result<Arn, AwsError> = $resource;
-                f(self, home)
-            }
-        }
+    ($(#[$doc:meta])* other $name:ident { $($rest:tt)* } $resource:expr) => {
+        wire::aws::input!($(#[$doc])* $name { $($rest)* } $resource);
     };
     ($(#[$doc:meta])* stream $name:ident { $($rest:tt)* }) => {
         $crate::kvs::input::input!($(#[$doc])* other $name {

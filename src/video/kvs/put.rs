@@ -12,10 +12,9 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
-use serde::Deserialize;
 use tokio::sync::watch;
-use wire::aws::{AwsError, Bind, Call, Input, Violations};
-use world::{Arn, Home, Timestamp, World};
+use wire::aws::{AwsError, Bind, Call};
+use world::{Timestamp, World};
 
 use super::{
     Kvs,

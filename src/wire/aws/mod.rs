@@ -23,6 +23,7 @@ mod body;
 mod error;
 pub mod event;
 pub mod hostile;
+mod input;
 mod protocol;
 mod rest;
 mod room;
@@ -37,6 +38,7 @@ pub mod written;
 #[cfg(test)]
 mod tests;
 
+pub use crate::__aws_input as input;
 pub use error::AwsError;
 pub use event::Event;
 pub use protocol::Protocol;

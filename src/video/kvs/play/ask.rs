@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use access::{Permit, actions};
 use media::Codec;
-use serde::{Deserialize, Serialize};
-use wire::aws::{AwsError, Call, Input, Time, Violations};
-use world::{Arn, Home, Timestamp};
+use serde::Serialize;
+use wire::aws::{AwsError, Call, Time, Violations};
+use world::Timestamp;
 
 use super::{
     session::{Cuts, Kind, Mode, Session},

@@ -6,9 +6,7 @@ use axum::{
     http::{HeaderValue, header},
     response::Response,
 };
-use serde::Deserialize;
-use wire::aws::{AwsError, Call, Input, Violations};
-use world::{Arn, Home};
+use wire::aws::{AwsError, Call};
 
 use super::{
     ask::{CLOCKS, range},

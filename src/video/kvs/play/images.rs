@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use media::{Codec, RandomAccess, Track};
 use serde::{Deserialize, Serialize};
-use wire::aws::{AwsError, Call, Input, Pattern, Time, Violations};
-use world::{Arn, Home, Timestamp};
+use wire::aws::{AwsError, Call, Pattern, Time};
+use world::Timestamp;
 
 use super::ask::CLOCKS;
 use crate::{
