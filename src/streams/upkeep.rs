@@ -32,6 +32,8 @@ const CALM: u32 = 6 * 15;
 #[derive(Default)]
 pub(crate) struct Load {
     bytes: Mutex<HashMap<u32, u64>>,
+    /// When it was last looked at.
+    looked: Mutex<Option<Duration>>,
     /// For how many looks a shard has been cold.
     cold: Mutex<HashMap<u32, u32>>,
 }
@@ -39,6 +41,11 @@ pub(crate) struct Load {
 impl Load {
     pub fn add(&self, shard: u32, bytes: u64) {
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner).entry(shard).or_default() += bytes;
+    }
+    /// How long it is since the last look; zero the first time.
+    fn lap(&self, now: Duration) -> Duration {
+        let last = self.looked.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        last.map_or(Duration::ZERO, |last| now.saturating_sub(last))
     }
     /// By shard, since the last call.
     fn taken(&self) -> HashMap<u32, u64> {
@@ -49,15 +56,13 @@ impl Load {
 impl DataStreams {
     /// Runs until the program ends.
     pub async fn keep(self) {
-        let mut before = self.inner.tools.world.clock.monotonic();
+        let clock = self.inner.tools.world.clock.clone();
         loop {
-            self.inner.tools.world.clock.sleep(EVERY).await;
-            let now = self.inner.tools.world.clock.monotonic();
-            let passed = now.saturating_sub(before);
-            before = now;
+            clock.sleep(EVERY).await;
             self.meter_shards();
             self.meter_stored(usage::LOOK).await;
             for stream in self.all() {
+                let passed = stream.load.lap(clock.monotonic());
                 if let Err(e) = self.look_after(&stream, passed.as_secs_f64()).await {
                     tracing::warn!(stream = stream.name, error = %e.message, "upkeep of a data stream failed");
                 }
@@ -67,11 +72,12 @@ impl DataStreams {
 
     /// One stream: `passed` seconds after the last look.
     pub(crate) async fn look_after(&self, stream: &Arc<Stream>, passed: f64) -> Result<(), AwsError> {
+        // Whatever else comes of this look: what was taken before it is not to be divided by the next one's time.
+        let took = stream.load.taken();
         if stream.status() != Status::Active {
             return Ok(());
         }
         self.forget_old(stream).await?;
-        let took = stream.load.taken();
         if stream.read().body.mode != Mode::OnDemand || passed <= 0.0 {
             return Ok(());
         }

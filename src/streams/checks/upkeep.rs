@@ -133,3 +133,36 @@ async fn what_is_older_than_the_retention_is_not_given_and_its_shards_are_forgot
     assert_eq!(stream.read().map.all().len(), 2);
     assert_eq!(site.open().await.get("s").unwrap().read().map.all().len(), 2, "also after a start");
 }
+
+#[tokio::test]
+async fn what_came_while_a_stream_was_changed_is_no_peak_afterwards() {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let mut site = Site::at(clock.clone()).await;
+    site.config.transition = Duration::from_secs(30);
+    let s = site.open().await;
+    s.create_stream(s.permit(), on_demand()).await.unwrap();
+    let stream = s.get("s").unwrap();
+    while stream.read().body.work.is_some() {
+        clock.advance(Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    let i = StartStreamEncryption {
+        stream_name: Some("s".into()),
+        encryption_type: Some("KMS".into()),
+        key_id: Some("alias/aws/kinesis".into()),
+        ..<_>::default()
+    };
+    s.start_encryption(s.permit(), i).await.unwrap();
+    assert_eq!(stream.status(), Status::Updating);
+    // Three MiB a second: what four shards are there for.
+    for _ in 0..2 {
+        stream.load.add(1, 30 << 20);
+        s.look_after(&stream, 10.0).await.unwrap();
+    }
+    while stream.read().body.work.is_some() {
+        clock.advance(Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    s.look_after(&stream, 10.0).await.unwrap();
+    assert_eq!(stream.read().body.peaks, []);
+}
