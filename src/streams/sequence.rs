@@ -40,9 +40,9 @@ impl SequenceNumber {
     pub fn ending(created: u64, shard: u32, closed: u64) -> Self {
         SequenceNumber { created: created & SECONDS, index: END, arrived: closed & SECONDS, shard }
     }
-    /// Whether a producer can have been given this number, by then: seconds since 1970.
-    pub fn given(&self, by: u64) -> bool {
-        self.index <= END && self.arrived <= by
+    /// Whether it is one that is given to anybody. Its time says nothing of that: clocks are set back.
+    pub fn is_given(&self) -> bool {
+        self.index <= END
     }
     /// The number before this one: a reader that goes on after it reads this one next.
     pub fn before(self) -> Self {

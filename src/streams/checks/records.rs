@@ -172,8 +172,9 @@ async fn what_a_record_is_to_come_after_is_a_number() {
     put("0".into()).await.unwrap();
     // Those of other shards and streams, as a producer may not know where a record goes.
     put(SequenceNumber { shard: 7, created: n.created - 5, ..n }.to_string()).await.unwrap();
-    let later = SequenceNumber { arrived: n.arrived + 2, ..n };
-    for bad in ["1".into(), format!("{number}0"), later.to_string(), "9".repeat(56)] {
+    // From before a clock was set back.
+    put(SequenceNumber { arrived: n.arrived + 3600, ..n }.to_string()).await.unwrap();
+    for bad in ["1".into(), format!("{number}0"), "9".repeat(56)] {
         let want = format!(
             "ExclusiveMinimumSequenceNumber {bad} used in PutRecord on stream s under account 000000000000 is invalid."
         );
