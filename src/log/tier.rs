@@ -54,10 +54,10 @@ fn io(e: io::Error) -> LogError {
     LogError::Io(e.to_string())
 }
 
-/// Bytes gathered before they are written, and made durable: a whole segment at once would be a second's work for many a
-/// disk, and the journal's next frame would have to wait for that.
+/// Bytes gathered before they are written, while the journal is behind.
 const BUFFER: usize = 256 << 10;
-/// The same while the journal is not behind: each frame of it then waits for little.
+/// While it is not, they are made durable, too: a whole segment at once would be a second's work for many a disk, and the
+/// journal's next frame would have to wait for that. For so much it waits little.
 const PIECE: usize = 64 << 10;
 
 /// A segment that is being written.
@@ -80,7 +80,7 @@ impl Sink<'_> {
         let to = self.end();
         let mut done = 0;
         while done < len {
-            let n = (len - done).min(BUFFER as u64) as usize;
+            let n = (len - done).min(self.enough() as u64) as usize;
             let start = self.buf.len();
             self.buf.resize(start + n, 0);
             from.read_exact_at(&mut self.buf[start..], offset + done).map_err(io)?;
