@@ -21,6 +21,8 @@ const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
 struct Reader {
     iterator: String,
+    /// Where it began.
+    begin: Value,
     /// The last number that was read.
     last: Option<String>,
 }
@@ -91,7 +93,7 @@ pub async fn run(k: &Kinesis, name: &str, from: &str, no_follow: bool, json: boo
     for s in k.shards(name, filter).await? {
         let id = text(&s, "ShardId").to_owned();
         let iterator = iterator(k, name, &id, begin.clone()).await?;
-        open.insert(id, Reader { iterator, last: None });
+        open.insert(id, Reader { iterator, begin: begin.clone(), last: None });
     }
     let mut lineage = Lineage { open: open.keys().cloned().collect(), ..<_>::default() };
     let colour = std::io::stdout().is_terminal();
@@ -113,9 +115,10 @@ pub async fn run(k: &Kinesis, name: &str, from: &str, no_follow: bool, json: boo
                         Some(n) => {
                             json!({"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": n})
                         }
-                        None => begin.clone(),
+                        None => reader.begin.clone(),
                     };
                     reader.iterator = iterator(k, name, &id, at).await?;
+                    idle = false;
                     continue;
                 }
                 Err(e) => return Err(e.into()),
@@ -150,8 +153,9 @@ pub async fn run(k: &Kinesis, name: &str, from: &str, no_follow: bool, json: boo
             lineage.parents = all.iter().map(|s| (text(s, "ShardId").to_owned(), parents(s))).collect();
         }
         for id in lineage.ready() {
-            let iterator = iterator(k, name, &id, json!({"ShardIteratorType": "TRIM_HORIZON"})).await?;
-            open.insert(id, Reader { iterator, last: None });
+            let begin = json!({"ShardIteratorType": "TRIM_HORIZON"});
+            let iterator = iterator(k, name, &id, begin.clone()).await?;
+            open.insert(id, Reader { iterator, begin, last: None });
             idle = false;
         }
         if idle && no_follow {
