@@ -237,7 +237,9 @@ impl DataStreams {
         let (inner, clock) = (Arc::downgrade(&self.inner), self.inner.tools.world.clock.clone());
         tokio::spawn(async move {
             clock.sleep(until.since(clock.now())).await;
+            // Another of its name may have been registered meanwhile.
             while let Some(i) = inner.upgrade()
+                && i.consumers.get(stream, &name).is_some_and(|c| c.gone == Some(until))
                 && let Err(e) = i.consumers.remove(&i.tools, stream, &name).await
             {
                 tracing::warn!(consumer = name, error = %e.message, "a consumer could not be removed; trying again");

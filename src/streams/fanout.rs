@@ -292,6 +292,7 @@ impl DataStreams {
         if i.dry_run == Some(true) {
             return Err(error::dry_run());
         }
+        let head = self.inner.tools.log.watch(stream.log_shard(shard.index)).map_err(error::log)?;
         let clock = self.inner.tools.world.clock.clone();
         let early = || {
             error::in_use(format!(
@@ -306,7 +307,6 @@ impl DataStreams {
         let served =
             self.inner.consumers.subscribe(stream.uid, &c.name, shard.index, clock.monotonic()).await;
         let (number, ended) = served.ok_or_else(early)?;
-        let head = self.inner.tools.log.watch(stream.log_shard(shard.index)).map_err(error::log)?;
         let s = Subscription {
             number,
             ration: Ration::Pushed(c.number, shard.index),

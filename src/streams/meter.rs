@@ -37,7 +37,8 @@ struct Behind {
 
 impl Behind {
     fn until(&mut self, now: Duration) -> &mut Behind {
-        let minute = now.as_secs() / 60;
+        // Who comes a little late does not turn it back.
+        let minute = (now.as_secs() / 60).max(self.minute);
         let last = std::mem::replace(&mut self.minute, minute);
         if minute != last {
             self.before = if minute == last + 1 { self.furthest } else { 0 };

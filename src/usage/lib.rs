@@ -128,6 +128,8 @@ impl Usage {
         let new = all.get_mut(&q).is_some_and(|o| o.who.insert(resource.clone()));
         if new {
             self.meter(resource).add(q, 1);
+            // Into this hour: the next may be after the next such moment.
+            self.flush().await?;
         }
         Ok(new)
     }
