@@ -1,6 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { Api } from '../src/api/client';
+import { isAbort } from '../src/api/errors';
 import type { Track } from '../src/api/types';
-import { nearPossible } from '../src/player/near';
+import { Near, nearPossible } from '../src/player/near';
 
 function track(kind: 'video' | 'audio', codecName: string): Track {
   return { id: 1, kind, codec: '', codecName, mime: null } as unknown as Track;
@@ -22,5 +24,31 @@ describe('live without delay', () => {
     expect(nearPossible([track('video', 'mjpg')], true)).toBe(false);
     expect(nearPossible([], true)).toBe(false);
     expect(nearPossible([picture], false)).toBe(false);
+  });
+});
+
+describe('a session', () => {
+  afterEach(() => vi.unstubAllGlobals());
+
+  it('that was given up while it connected leaves the element alone, and ends', async () => {
+    const gone = new AbortController();
+    const closed = vi.fn();
+    class Connection extends EventTarget {
+      localDescription = { sdp: 'offer' };
+      addTransceiver = (): void => undefined;
+      setLocalDescription = async (): Promise<void> => undefined;
+      setRemoteDescription = async (): Promise<void> => gone.abort();
+      close = closed;
+    }
+    vi.stubGlobal('RTCPeerConnection', Connection);
+    vi.stubGlobal('MediaStream', class {});
+    const unwatch = vi.fn(async () => undefined);
+    const api = { watch: async () => ({ answer: 'answer', resource: '/whep/1' }), unwatch } as unknown as Api;
+    const other = {};
+    const video = Object.assign(new EventTarget(), { srcObject: other }) as unknown as HTMLVideoElement;
+    await expect(Near.open(api, 'yard', video, gone.signal)).rejects.toSatisfy(isAbort);
+    expect(video.srcObject).toBe(other);
+    expect(closed).toHaveBeenCalledOnce();
+    expect(unwatch).toHaveBeenCalledWith('/whep/1');
   });
 });

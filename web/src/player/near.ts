@@ -91,6 +91,8 @@ export class Near {
     const { answer, resource } = await this.api.watch(stream, connection.localDescription?.sdp ?? '', signal);
     this.resource = resource;
     await connection.setRemoteDescription({ type: 'answer', sdp: answer });
+    // The element may play something else by now.
+    signal.throwIfAborted();
     video.srcObject = media;
     await new Promise<void>((resolve, reject) => {
       const late = setTimeout(() => reject(new Error('There was no picture in time.')), patience);
