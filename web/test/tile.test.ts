@@ -47,6 +47,7 @@ describe('what a tile plays', () => {
 /** A tile whose ways are opened and refused by hand. */
 class Bench {
   readonly calls: string[] = [];
+  changes = 0;
   private settle: { resolve: () => void; reject: (error: unknown) => void } | null = null;
   readonly tile: Tile;
 
@@ -59,7 +60,7 @@ class Bench {
       near: (stream) => way(`near ${stream}`),
       playlist: (stream, low) => way(`${low ? 'low' : 'hls'} ${stream}`),
       stop: () => this.calls.push('stop'),
-      changed: () => undefined,
+      changed: () => (this.changes += 1),
     };
     this.tile = new Tile(driver, shared, how);
   }
@@ -134,7 +135,7 @@ describe('a tile', () => {
     for (let times = 0; times < 6; times += 1) {
       await bench.refuse(new ApiError(0, 'Network', 'The server cannot be reached.'));
       expect(tileWords(bench.tile.problem, Date.now())).toMatch(/^The server cannot be reached. Trying again in \d+ s\.$/);
-      const wait = (bench.tile.problem?.retryAt ?? 0) - Date.now();
+      const wait = Number(bench.tile.problem?.retryAt) - Date.now();
       waits.push(wait);
       bench.calls.length = 0;
       await vi.advanceTimersByTimeAsync(wait);
@@ -212,6 +213,27 @@ describe('tiles together', () => {
     expect(benches.map((bench) => bench.calls.includes('near yard.sub'))).toEqual([...Array<boolean>(16).fill(true), false]);
     benches[3]?.tile.see(false);
     expect(benches[16]?.calls).toContain('near yard.sub');
+  });
+
+  it('say when they wait for room to try again, which nobody can make them do at once', async () => {
+    const shared = rooms(true);
+    const [bench, other] = Array.from({ length: 17 }, () => shown(camera(h264, small), shared)) as [Bench, Bench];
+    bench.plays();
+    // Its place goes to the seventeenth.
+    bench.tile.fault({ kind: 'network', words: 'The connection was lost.' });
+    expect(bench.tile.retriable).toBe(true);
+    bench.calls.length = 0;
+    const told = bench.changes;
+    bench.tile.retryNow();
+    expect([tileWords(bench.tile.problem, Date.now()), bench.tile.retriable]).toEqual(['The connection was lost. Trying again when there is room.', false]);
+    expect(bench.changes).toBeGreaterThan(told);
+    bench.tile.retryNow();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(bench.did).toEqual([]);
+    other.tile.see(false);
+    expect([bench.did, tileWords(bench.tile.problem, Date.now())]).toEqual([['near yard.sub'], 'The connection was lost. Trying again.']);
+    bench.plays();
+    expect(bench.tile.problem).toBeNull();
   });
 
   it('are fewer where there is more to decode', () => {

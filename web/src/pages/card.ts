@@ -73,7 +73,7 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
     const said = notSaid();
     setText(words, said);
     notice.hidden = said === '';
-    retry.hidden = camera.state !== 'running' || !tile.waiting;
+    retry.hidden = camera.state !== 'running' || !tile.retriable;
     const running = [camera, camera.sub].some((source) => source?.state === 'running');
     const recorded = [camera, camera.sub].some((source) => source !== null && source.recorded !== null);
     still.wants(!recorded ? 'nothing' : running && !playing ? 'fresh' : 'last');

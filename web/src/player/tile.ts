@@ -105,8 +105,8 @@ export interface Driver {
 /** Why there is a still. */
 export interface TileProblem {
   words: string;
-  /** When it is tried again (our clock); null when trying again would not help. */
-  retryAt: Ms | null;
+  /** When it is tried again (our clock); `room`: as soon as there is room; null when trying again would not help. */
+  retryAt: Ms | 'room' | null;
 }
 
 export class Tile {
@@ -142,6 +142,11 @@ export class Tile {
     if (seen === this.seen) return;
     this.seen = seen;
     this.look();
+  }
+
+  /** Whether it is tried again at a time that `retryNow` brings nearer, or right now. */
+  get retriable(): boolean {
+    return typeof this.problem?.retryAt === 'number';
   }
 
   retryNow(): void {
@@ -212,6 +217,10 @@ export class Tile {
     const place = this.rooms.places.claim(tileCost(this.wish.pixels), () => void this.open());
     this.claims.push(place);
     if (place.held) void this.open();
+    else if (this.problem !== null) {
+      this.problem.retryAt = 'room';
+      this.driver.changed();
+    }
   }
 
   private async open(): Promise<void> {
@@ -278,6 +287,7 @@ export class Tile {
 /** What a tile says about its problem; null when it has none. */
 export function tileWords(problem: TileProblem | null, now: Ms): string | null {
   if (problem === null || problem.retryAt === null) return problem?.words ?? null;
+  if (problem.retryAt === 'room') return `${problem.words} Trying again when there is room.`;
   const seconds = Math.ceil((problem.retryAt - now) / 1000);
   return seconds > 0 ? `${problem.words} Trying again in ${seconds} s.` : `${problem.words} Trying again.`;
 }

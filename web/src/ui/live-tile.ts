@@ -19,8 +19,8 @@ export interface LiveTile {
   readonly how: How | null;
   /** Why there is a still, in words; null where there is nothing to say. */
   readonly words: string | null;
-  /** Whether it will be tried again, which `retryNow` does at once. */
-  readonly waiting: boolean;
+  /** Whether it is tried again, for which `retryNow` does not wait. */
+  readonly retriable: boolean;
   retryNow(): void;
 }
 
@@ -114,8 +114,8 @@ export function liveTile(api: Api, scope: Scope, changed: () => void): LiveTile 
     get words() {
       return tileWords(tile.problem, Date.now());
     },
-    get waiting() {
-      return tile.problem !== null && tile.problem.retryAt !== null;
+    get retriable() {
+      return tile.retriable;
     },
     retryNow: () => tile.retryNow(),
   };
