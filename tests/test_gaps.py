@@ -24,17 +24,18 @@ def holed(tmp_path_factory, clips):
     with S3(folder / "s3") as s3, Server(folder / "data", *s3.flags(), *flags) as server:
         publish(ffmpeg_publisher(clips(seconds=SECONDS, audio=True), server.publish_url("door")))
         server.quiet("door")
-        server.only_in_store()
-        start = server.call("GET", "/v1/streams/door")["recorded"]["from"]
         # The address that it has after a restart is another.
         path = lambda url: url.removeprefix(server.url)
+        # Asked for at once: a stream is LIVE for half a minute.
+        kvs = [path(u) for u in playlists(hls(server, "door", PlaybackMode="LIVE", MaxMediaPlaylistFragmentResults=SECONDS - 2, Expires=3600))]
+        server.only_in_store()
+        start = server.call("GET", "/v1/streams/door")["recorded"]["from"]
         event = server.session("door", mode="event", **{"from": start})
         server.event = path(event)
         # Live from the beginning on: all of it is still shown.
         live = server.session("door", mode="live", **{"from": start})
-        kvs = playlists(hls(server, "door", PlaybackMode="LIVE", MaxMediaPlaylistFragmentResults=SECONDS - 2))
-        urls = [u for s in (event, live) for u in (fetch(server.http, s).url, *renditions(server.http, s))] + kvs
-        server.before = {path(u): read(u) for u in urls}
+        ours = [path(u) for s in (event, live) for u in (fetch(server.http, s).url, *renditions(server.http, s))]
+        server.before = {p: read(server.url + p) for p in ours + kvs}
         keys = s3.keys(below="segments/")
         assert len(keys) >= 8, keys
         middle = len(keys) // 2
