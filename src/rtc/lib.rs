@@ -14,6 +14,7 @@ mod burst;
 mod checks;
 mod clock;
 mod crypto;
+mod early;
 pub mod hostile;
 mod http;
 mod hub;

@@ -8,9 +8,13 @@ use str0m::{
     config::{CryptoProvider, DtlsCert, DtlsVersion},
     media::{Direction, MediaKind, Mid},
     net::{Protocol, Receive, TcpType},
+    rtp::{RawPacket, RtpHeader},
 };
 
-use crate::sdp;
+use crate::{
+    early::{Early, Held},
+    sdp,
+};
 
 /// What all sessions have in common.
 pub(crate) struct Ground {
@@ -47,10 +51,19 @@ pub(crate) enum Turn {
     Send { protocol: Protocol, to: SocketAddr, data: Vec<u8> },
     /// Something happened.
     Event(Event),
+    /// A publisher's packet came that it was asked for.
+    Again(Again),
     /// Nothing more, until then.
     Wait(Instant),
     /// It is over, and why.
     Over(String),
+}
+
+/// A packet that was sent again, as it was before: `str0m` did not take it, for it is too far behind the newest.
+pub(crate) struct Again {
+    pub(crate) at: Instant,
+    pub(crate) header: RtpHeader,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// After any change, [`Peer::turn`] is called until it waits: `str0m` demands it.
@@ -70,6 +83,12 @@ pub(crate) struct Peer {
     without_ecdsa: bool,
     /// The media that were offered, in order; what is neither a picture nor a sound, too.
     pub(crate) media: Vec<(Mid, Option<MediaKind>)>,
+    /// Of a publisher: pictures' packets, until they are in order.
+    early: Option<Early>,
+    /// What was sent again, until it is known whether `str0m` took it.
+    again: Option<Again>,
+    /// The latest time that is known.
+    now: Instant,
 }
 
 impl Ground {
@@ -114,6 +133,9 @@ impl Peer {
             pending,
             without_ecdsa: false,
             media,
+            early: None,
+            again: None,
+            now,
         };
         Ok((peer, offer.to_sdp_string()))
     }
@@ -161,7 +183,7 @@ impl Peer {
         self.timeout(now);
         loop {
             match self.turn() {
-                Turn::Event(_) | Turn::Send { .. } => {}
+                Turn::Event(_) | Turn::Again(_) | Turn::Send { .. } => {}
                 Turn::Wait(_) => return Ok(()),
                 Turn::Over(why) => return Err(Refused::Offer(why)),
             }
@@ -189,15 +211,45 @@ impl Peer {
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| Refused::Offer(e.to_string()))?;
         let answer = sdp::complete(&answer.to_sdp_string(), text);
         let offer = text.to_owned();
-        let mut peer = Peer { rtc, local, ufrag, answer, offer, pending: None, without_ecdsa: false, media };
+        let mut peer = Peer {
+            rtc,
+            local,
+            ufrag,
+            answer,
+            offer,
+            pending: None,
+            without_ecdsa: false,
+            media,
+            early: None,
+            again: None,
+            now,
+        };
         peer.settle(now)?;
         Ok(peer)
     }
 
+    /// From now on pictures' packets are put in order, and those that are missing asked for when they are not merely late.
+    pub(crate) fn put_in_order(&mut self) {
+        let again = self.rtc.codec_config().params().iter();
+        let again = again.filter(|p| p.spec().codec.is_video());
+        self.early = Some(Early::new(again.filter_map(|p| Some((*p.pt(), *p.resend()?))).collect()));
+    }
+
     /// Takes a packet. What is none of WebRTC's, or not for this peer, is passed over.
     pub(crate) fn receive(&mut self, now: Instant, protocol: Protocol, source: SocketAddr, data: &[u8]) {
+        self.now = self.now.max(now);
+        match &mut self.early {
+            Some(early) if early.is_picture(data) => {
+                early.push(Held { at: now, protocol, source, data: data.into() });
+            }
+            _ => self.take(now, protocol, source, data),
+        }
+    }
+
+    /// `at` is when it came: that may have been before what was taken last.
+    fn take(&mut self, at: Instant, protocol: Protocol, source: SocketAddr, data: &[u8]) {
         let Ok(receive) = Receive::new(protocol, source, self.local, data) else { return };
-        if let Err(e) = self.rtc.handle_input(Input::Receive(now, receive)) {
+        if let Err(e) = self.rtc.handle_input(Input::Receive(at, receive)) {
             tracing::debug!(error = %e, "a packet was passed over");
             self.without_ecdsa |= matches!(e, RtcError::Dtls(e) if e.to_string().contains(NO_CERTIFICATE));
         }
@@ -205,21 +257,96 @@ impl Peer {
 
     /// Time has gone by.
     pub(crate) fn timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
         if let Err(e) = self.rtc.handle_input(Input::Timeout(now)) {
             tracing::debug!(error = %e, "a timer failed");
         }
     }
 
     pub(crate) fn turn(&mut self) -> Turn {
-        match self.rtc.poll_output() {
-            Ok(Output::Timeout(_)) if self.without_ecdsa => Turn::Over(WITHOUT_ECDSA.into()),
-            Ok(Output::Timeout(t)) if self.rtc.is_alive() => Turn::Wait(t),
-            Ok(Output::Timeout(_)) => Turn::Over("closed".into()),
-            Ok(Output::Transmit(t)) => {
-                Turn::Send { protocol: t.proto, to: t.destination, data: t.contents.into() }
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(_)) if self.without_ecdsa => return Turn::Over(WITHOUT_ECDSA.into()),
+                Ok(Output::Timeout(_)) if !self.rtc.is_alive() => return Turn::Over("closed".into()),
+                Ok(Output::Timeout(_)) if self.again.is_some() => {
+                    if let Some(again) = self.again.take() {
+                        self.note(&again.header);
+                        return Turn::Again(again);
+                    }
+                }
+                Ok(Output::Timeout(_)) if self.order() => {}
+                Ok(Output::Timeout(t)) => {
+                    let next = self.early.as_ref().and_then(Early::next);
+                    return Turn::Wait(next.map_or(t, |n| n.min(t)));
+                }
+                Ok(Output::Transmit(t)) => {
+                    return Turn::Send { protocol: t.proto, to: t.destination, data: t.contents.into() };
+                }
+                Ok(Output::Event(Event::RawPacket(p))) => {
+                    if let RawPacket::RtpRx(header, data) = *p {
+                        self.sent_again(header, &data);
+                    }
+                }
+                Ok(Output::Event(e)) => {
+                    if let Event::RtpPacket(p) = &e {
+                        self.again = None;
+                        self.note(&p.header);
+                    }
+                    return Turn::Event(e);
+                }
+                Err(e) => return Turn::Over(e.to_string()),
             }
-            Ok(Output::Event(e)) => Turn::Event(e),
-            Err(e) => Turn::Over(e.to_string()),
+        }
+    }
+
+    /// Takes the next packet in order, or asks for those that are missing. Whether there was anything to do.
+    fn order(&mut self) -> bool {
+        let Some(early) = &mut self.early else { return false };
+        if let Some(p) = early.pop(self.now) {
+            self.take(p.at, p.protocol, p.source, &p.data);
+            return true;
+        }
+        let Some(ssrc) = early.ask(self.now) else { return false };
+        self.may_ask(ssrc, true);
+        self.timeout(self.now);
+        self.may_ask(ssrc, false);
+        true
+    }
+
+    fn may_ask(&mut self, ssrc: u32, may: bool) {
+        let mut api = self.rtc.direct_api();
+        let Some((mid, rid)) = api.stream_rx(&ssrc.into()).map(|rx| (rx.mid(), rx.rid())) else { return };
+        // Found by its medium, for then `str0m` looks anew at who may.
+        if let Some(rx) = api.stream_rx_by_mid(mid, rid) {
+            rx.suppress_nack(!may);
+        }
+    }
+
+    /// A packet that is `str0m`'s, checked and in the clear: keeps it if it is one sent again (RFC 4588 §4) that is missing.
+    fn sent_again(&mut self, mut header: RtpHeader, data: &[u8]) {
+        let Some(kind) = self.early.as_ref().and_then(|e| e.again(*header.payload_type)) else { return };
+        let Some((seq, payload)) = data.split_first_chunk() else { return };
+        let (rid, mut api) = (header.ext_vals.rid_repair, self.rtc.direct_api());
+        let source = self.media.iter().find_map(|m| {
+            let rx = api.stream_rx_by_mid(m.0, rid)?;
+            (rx.rtx() == Some(header.ssrc)).then(|| rx.ssrc())
+        });
+        let Some(ssrc) = source else { return };
+        header.ssrc = ssrc;
+        header.payload_type = kind.into();
+        header.sequence_number = u16::from_be_bytes(*seq);
+        if self.early.as_ref().is_some_and(|e| e.misses(*ssrc, header.sequence_number)) {
+            self.again = Some(Again { at: self.now, header, payload: payload.into() });
+        }
+    }
+
+    /// A publisher's packet is there.
+    fn note(&mut self, header: &RtpHeader) {
+        if let Some(early) = &mut self.early
+            && early.taken(*header.ssrc, header.sequence_number, self.now)
+        {
+            // From now on it is told when.
+            self.may_ask(*header.ssrc, false);
         }
     }
 }

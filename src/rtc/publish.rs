@@ -8,7 +8,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use str0m::{
     media::{Direction, KeyframeRequestKind, MediaKind, Mid, SenderFeedback},
-    rtp::RtpPacket,
+    rtp::RtpHeader,
 };
 
 use crate::{
@@ -79,8 +79,10 @@ fn with(
         .enable_opus(true, false)
         .enable_pcmu(true, false)
         .enable_pcma(true, false)
-        .set_rtp_mode(true);
-    let peer = Peer::accept(config, offer, addresses, now)?;
+        .set_rtp_mode(true)
+        .enable_raw_packets(true);
+    let mut peer = Peer::accept(config, offer, addresses, now)?;
+    peer.put_in_order();
     let media = peer.media.clone();
     let mut refused = Vec::new();
     let mut taken = 0;
@@ -111,7 +113,12 @@ pub(crate) fn propose(
     addresses: &[SocketAddr],
     now: Instant,
 ) -> Result<(Peer, String), Refused> {
-    let config = ground.config().enable_h264(true).enable_opus(true, false).set_rtp_mode(true);
+    let config = ground
+        .config()
+        .enable_h264(true)
+        .enable_opus(true, false)
+        .set_rtp_mode(true)
+        .enable_raw_packets(true);
     let kinds = [MediaKind::Video, MediaKind::Audio].map(|k| (k, Direction::RecvOnly));
     Peer::offer(config, &kinds, addresses, now)
 }
@@ -119,6 +126,7 @@ pub(crate) fn propose(
 /// Takes the answer to that: what will come, and a description of it.
 pub(crate) fn agreed(peer: &mut Peer, answer: &str, now: Instant) -> Result<(Publishing, String), Refused> {
     peer.answered(answer, now)?;
+    peer.put_in_order();
     let comes = |m: &Mid| peer.rtc.media(*m).is_some_and(|m| m.direction().is_receiving() && !m.disabled());
     let there: Vec<bool> = peer.media.iter().map(|m| comes(&m.0)).collect();
     let description = sdp::only(answer, |n| there.get(n).copied().unwrap_or(false));
@@ -146,15 +154,14 @@ impl Publishing {
 }
 
 /// The packet as it was on the wire, but for extensions and contributing sources, which nobody reads.
-pub(crate) fn packet(p: &RtpPacket) -> Bytes {
-    let h = &p.header;
-    let mut out = BytesMut::with_capacity(12 + p.payload.len());
+pub(crate) fn packet(h: &RtpHeader, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(12 + payload.len());
     out.put_u8(0x80);
     out.put_u8(*h.payload_type | if h.marker { 0x80 } else { 0 });
     out.put_u16(h.sequence_number);
     out.put_u32(h.timestamp);
     out.put_u32(*h.ssrc);
-    out.put_slice(&p.payload);
+    out.put_slice(payload);
     out.freeze()
 }
 

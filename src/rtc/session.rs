@@ -9,7 +9,7 @@ use std::{
 
 use access::Permit;
 use bytes::Bytes;
-use str0m::{Event, net::Protocol};
+use str0m::{Event, net::Protocol, rtp::RtpHeader};
 use tokio::sync::mpsc;
 use world::Timestamp;
 
@@ -116,7 +116,7 @@ impl Session {
         for _ in 0..BATCH {
             match self.peer.turn() {
                 Turn::Send { protocol, to, data } => self.send(protocol, to, data).await,
-                Turn::Event(_) => {}
+                Turn::Event(_) | Turn::Again(_) => {}
                 Turn::Wait(_) | Turn::Over(_) => break,
             }
         }
@@ -197,6 +197,7 @@ impl Session {
                 Turn::Over(why) => return Err(why),
                 Turn::Send { protocol, to, data } => self.send(protocol, to, data).await,
                 Turn::Event(e) => self.event(e)?,
+                Turn::Again(p) => self.published(p.at, &p.header, &p.payload),
             }
         }
     }
@@ -219,12 +220,7 @@ impl Session {
             (Event::KeyframeRequest(_), Role::Play { .. }) => {
                 self.hub.want_key_frame(&self.stream);
             }
-            (Event::RtpPacket(p), Role::Publish { publishing, feed, received }) => {
-                let mid = self.peer.rtc.direct_api().stream_rx(&p.header.ssrc).map(|rx| rx.mid());
-                if let Some(media) = mid.and_then(|m| publishing.place(m)) {
-                    feed.rtp(media, publish::packet(&p), *received);
-                }
-            }
+            (Event::RtpPacket(p), _) => self.published(p.timestamp, &p.header, &p.payload),
             (Event::SenderFeedback(f), Role::Publish { publishing, feed, received }) => {
                 if let (Some(media), Some((ntp, rtp))) = (publishing.place(f.mid), publish::clocks(&f)) {
                     feed.report(media, ntp, rtp, *received);
@@ -234,6 +230,18 @@ impl Session {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A publisher's packet: `at` is when it came, for it may have been held.
+    fn published(&mut self, at: Instant, header: &RtpHeader, payload: &[u8]) {
+        let Role::Publish { publishing, feed, .. } = &mut self.role else { return };
+        let mid = self.peer.rtc.direct_api().stream_rx(&header.ssrc).map(|rx| rx.mid());
+        if let Some(media) = mid.and_then(|m| publishing.place(m)) {
+            let waited = self.hub.instants.now().saturating_duration_since(at);
+            let waited = i64::try_from(waited.as_micros()).unwrap_or(0);
+            let received = Timestamp(self.hub.world.clock.now().0.saturating_sub(waited));
+            feed.rtp(media, publish::packet(header, payload), received);
+        }
     }
 
     /// The connection stands: media begin.

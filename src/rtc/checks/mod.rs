@@ -3,6 +3,7 @@
 mod codecs;
 mod hostile;
 mod lossy;
+mod rates;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
@@ -19,7 +20,7 @@ use world::{Clock, World};
 use crate::{
     Unit,
     clock::Instants,
-    peer::{Ground, Peer, Turn},
+    peer::{Again, Ground, Peer, Turn},
 };
 
 pub(crate) fn instants() -> Instants {
@@ -48,13 +49,18 @@ fn h264() -> Arc<Track> {
     Arc::new(media::h264::track_from_parameter_sets(1, &[&sps], &[&[0x68, 0xce, 0x0f, 0xc8]]).unwrap())
 }
 
-/// The `n`th picture of 25 a second, a key frame every two seconds; its number is in it.
+/// The `n`th picture of 25 a second, a key frame every two seconds; its number is in it. 670 kbit/s.
 fn picture(track: &Arc<Track>, n: u32) -> Unit {
+    larger(track, n, 1)
+}
+
+/// The same, so many times as large.
+fn larger(track: &Arc<Track>, n: u32, times: usize) -> Unit {
     let key = n.is_multiple_of(50);
     let mut nal = vec![if key { 0x65 } else { 0x41 }];
     // Seven bits a byte, so that no start code comes about.
     nal.extend([21, 14, 7, 0].map(|by| (n >> by) as u8 | 0x80));
-    nal.resize(if key { 20_000 } else { 2_500 }, 0xab);
+    nal.resize(times * if key { 20_000 } else { 2_500 }, 0xab);
     Unit {
         track: track.clone(),
         pts: 1_795_000_000 * 90_000 + i64::from(n) * 3_600,
@@ -108,20 +114,37 @@ struct Network {
     delay: (Duration, Duration),
     /// From and until when nothing passes.
     cut: Option<(Instant, Instant)>,
+    /// The bottleneck: bytes a second, and how long its queue is; each way.
+    narrow: Option<(u64, Duration)>,
+    /// When what passes the bottleneck now will have passed it: from the server, to it.
+    busy: [Option<Instant>; 2],
     /// By arrival: whether to the server, and the bytes.
     flying: BTreeMap<(Instant, u64), (bool, Bytes)>,
     sent: u64,
+    /// Bytes sent, whatever became of them: from the server, to it.
+    bytes: [u64; 2],
 }
 
 impl Network {
     fn send(&mut self, now: Instant, to_server: bool, data: Bytes) {
         self.sent += 1;
+        self.bytes[usize::from(to_server)] += data.len() as u64;
         let cut = self.cut.is_some_and(|(from, to)| now >= from && now < to);
         if cut || self.dice.below(100) < self.loss {
             return;
         }
         let jitter = Duration::from_micros(self.dice.below(self.delay.1.as_micros() as u64 + 1));
-        self.flying.insert((now + self.delay.0 + jitter, self.sent), (to_server, data));
+        let mut passed = now;
+        if let Some((rate, queue)) = self.narrow {
+            let busy = &mut self.busy[usize::from(to_server)];
+            let begins = busy.map_or(now, |b| b.max(now));
+            if begins - now > queue {
+                return;
+            }
+            passed = begins + Duration::from_micros(data.len() as u64 * 1_000_000 / rate);
+            *busy = Some(passed);
+        }
+        self.flying.insert((passed + self.delay.0 + jitter, self.sent), (to_server, data));
     }
 }
 
@@ -134,6 +157,10 @@ struct Pair {
     /// When each side wants to be woken: server, client.
     wake: (Instant, Instant),
     at_server: Vec<Event>,
+    /// When each of those happened.
+    when: Vec<Instant>,
+    /// What came again, beside.
+    again: Vec<Again>,
     at_client: Vec<Event>,
 }
 
@@ -142,14 +169,28 @@ impl Pair {
         client.answered(&server.answer);
         network.flying.clear();
         let wake = (now, now);
-        Pair { now, server, client, network, wake, at_server: vec![], at_client: vec![] }
+        Pair {
+            now,
+            server,
+            client,
+            network,
+            wake,
+            at_server: vec![],
+            when: vec![],
+            again: vec![],
+            at_client: vec![],
+        }
     }
 
     fn drain(&mut self) {
         loop {
             match self.server.turn() {
                 Turn::Send { data, .. } => self.network.send(self.now, false, data.into()),
-                Turn::Event(e) => self.at_server.push(e),
+                Turn::Event(e) => {
+                    self.at_server.push(e);
+                    self.when.push(self.now);
+                }
+                Turn::Again(p) => self.again.push(p),
                 Turn::Wait(t) => {
                     self.wake.0 = t;
                     break;
@@ -218,6 +259,9 @@ fn network(seed: u64, loss: u64, jitter_ms: u64) -> Network {
         loss,
         delay: (Duration::from_millis(10), Duration::from_millis(jitter_ms)),
         cut: None,
+        narrow: None,
+        busy: [None; 2],
+        bytes: [0; 2],
         flying: BTreeMap::new(),
         sent: 0,
     }
