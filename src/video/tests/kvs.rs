@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{convert::Infallible, time::Duration};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -11,7 +11,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use bytes::Bytes;
-use common::{NOON, Rig, record, rig};
+use common::{Camera, NOON, Rig, record, rig, rig_with};
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -154,4 +154,118 @@ fn document(milliseconds: i64) -> Bytes {
         element("a3", &[0x81, 0, 0, 0x80, 1, 2, 3]),
     ];
     head.concat().into()
+}
+
+/// Decodes and encodes nothing: playlists alone are asked for.
+struct Mute;
+
+#[async_trait::async_trait]
+impl video::Stills for Mute {
+    async fn jpeg(&self, _: &video::KeyFrame, _: Option<u32>) -> Result<Bytes, String> {
+        Err("not here".into())
+    }
+}
+
+/// A second of G.711 as a track, which begins so many seconds after noon.
+async fn speak(rig: &Rig, s: &mut video::Session, track: u8, seconds: u64) {
+    let start = NOON + Duration::from_secs(seconds);
+    for n in 0..25 {
+        let at = start + Duration::from_millis(40 * n);
+        let (pts, data) = (common::ticks(start, 8000) + 320 * n as i64, vec![0xff; 320].into());
+        let access = media::RandomAccess::Idr;
+        rig.set(at.max(rig.now()));
+        let unit = media::AccessUnit { track, pts, dts: None, duration: None, access, data };
+        s.write(unit, at).await.unwrap();
+    }
+}
+
+/// Where a session's media playlist is, of a track or of transport streams.
+async fn live(site: &Router, more: serde_json::Value, track: Option<u8>) -> String {
+    let mut ask = serde_json::json!({"StreamName": "yard", "PlaybackMode": "LIVE"});
+    ask.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let made = json(site, "/getHLSStreamingSessionURL", ask).await;
+    let master = made["HLSStreamingSessionURL"].as_str().unwrap();
+    let track = track.map_or(String::new(), |t| format!("&TrackNumber={t}"));
+    master.replace("getHLSMasterPlaylist", "getHLSMediaPlaylist") + &track
+}
+
+/// Adds a playlist's numbers to those seen of its segments, which are the same; the first number, and which are gaps.
+async fn numbers(site: &Router, url: &str, seen: &mut HashMap<String, u64>) -> (u64, Vec<u64>) {
+    let (status, text) = status(site, url).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let first = text.lines().find_map(|l| l.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap().parse().unwrap();
+    let mut gaps = Vec::new();
+    for (uri, n) in text.lines().filter(|l| !l.starts_with('#')).zip(first..) {
+        if uri.contains("=gap-") {
+            gaps.push(n);
+        } else {
+            assert_eq!(*seen.entry(uri.to_owned()).or_insert(n), n, "{uri} in {text}");
+        }
+    }
+    (first, gaps)
+}
+
+#[tokio::test]
+async fn sound_that_is_made_keeps_its_numbers_in_a_live_session() {
+    let rig = rig_with(video::Config::default(), Some(Arc::new(Mute))).await;
+    let site = served(&rig);
+    json(&site, "/createStream", serde_json::json!({"StreamName": "yard", "DataRetentionInHours": 24})).await;
+    let mut s = rig.session("yard").await;
+    s.tracks(vec![media::g711_track(3, media::Codec::Pcmu, 8000, 1).into()]).await.unwrap();
+    speak(&rig, &mut s, 3, 0).await;
+    s.discontinuity("a fragment").await.unwrap();
+    while rig.video.ingest_status("yard").unwrap().fragments < 1 {
+        tokio::task::yield_now().await;
+    }
+    let most = 3;
+    let ask = serde_json::json!({"MaxMediaPlaylistFragmentResults": most});
+    let mp4 = live(&site, ask.clone(), Some(3)).await;
+    let mut transport = ask;
+    transport["ContainerFormat"] = "MPEG_TS".into();
+    let transport = live(&site, transport, None).await;
+    let mut seen = [HashMap::new(), HashMap::new()];
+    for n in 1..=10 {
+        for (url, seen) in [&mp4, &transport].into_iter().zip(&mut seen) {
+            let (first, gaps) = numbers(&site, url, seen).await;
+            assert_eq!((first, gaps, seen.len() as u64), (n.max(most) - most, vec![], n), "{url}");
+        }
+        speak(&rig, &mut s, 3, 2 * n).await;
+        s.discontinuity("a fragment").await.unwrap();
+        while rig.video.ingest_status("yard").unwrap().fragments < n + 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A track that becomes what nobody plays, and then what it was.
+#[tokio::test]
+async fn what_cannot_be_played_keeps_its_numbers_in_a_live_session() {
+    let rig = rig().await;
+    let site = served(&rig);
+    json(&site, "/createStream", serde_json::json!({"StreamName": "yard", "DataRetentionInHours": 24})).await;
+    let pictures = async |start| {
+        let mut camera = Camera { audio: false, ..Camera::new(NOON + Duration::from_secs(start)) };
+        let mut s = rig.session("yard").await;
+        s.tracks(camera.tracks()).await.unwrap();
+        camera.send(&rig, &mut s, 100).await;
+        s.end().await.unwrap();
+    };
+    pictures(0).await;
+    let ask = serde_json::json!({"MaxMediaPlaylistFragmentResults": 4});
+    let mp4 = live(&site, ask.clone(), Some(1)).await;
+    let mut transport = ask;
+    transport["ContainerFormat"] = "MPEG_TS".into();
+    let transport = live(&site, transport, None).await;
+    let mut s = rig.session("yard").await;
+    s.tracks(vec![media::g711_track(1, media::Codec::Pcmu, 8000, 1).into()]).await.unwrap();
+    speak(&rig, &mut s, 1, 4).await;
+    s.end().await.unwrap();
+    let mut seen = [HashMap::new(), HashMap::new()];
+    let want: [(u64, &[u64]); 4] = [(0, &[]), (1, &[2]), (3, &[]), (5, &[])];
+    for (n, (first, gaps)) in want.into_iter().enumerate() {
+        for (url, seen) in [&mp4, &transport].into_iter().zip(&mut seen) {
+            assert_eq!(numbers(&site, url, seen).await, (first, gaps.to_vec()), "{n}: {url}");
+        }
+        pictures(6 + 4 * n as u64).await;
+    }
 }

@@ -85,7 +85,12 @@ pub(super) fn media(
         cuts += before.map_or(0, |b| cut(session.cuts, b, f, lost));
         gap += lost.map_or(0, |l| track.map_or(l.all, |id| l.of(id)));
         before = Some(f);
-        let Some((seconds, init, video)) = of(f) else { continue };
+        let Some((seconds, init, video)) = of(f) else {
+            // It is counted when it slides out.
+            let counts = session.mode != Mode::OnDemand && track.is_none_or(|id| f.entry.track(id).is_some());
+            gap += u64::from(counts);
+            continue;
+        };
         // Nobody can begin in the middle of a group of pictures.
         if entries.is_empty() {
             skipped += std::mem::take(&mut gap);

@@ -56,7 +56,7 @@ impl Lost {
             let absent = || e.absent.iter().find(|(t, _)| *t == id).map(|(_, n)| (*n, false));
             e.track(id).map(|t| (t.ordinal, true)).or_else(absent)
         };
-        let ids = b.tracks.iter().filter(|t| t.mp4).map(|t| t.id).chain(b.absent.iter().map(|(id, _)| *id));
+        let ids = b.tracks.iter().map(|t| t.id).chain(b.absent.iter().map(|(id, _)| *id));
         let tracks = ids.filter_map(|id| {
             let (of_a, had) = before(a, id).unwrap_or((0, false));
             let n = before(b, id)?.0.saturating_sub(of_a + one(had));
@@ -86,9 +86,10 @@ fn count(all: &mut Vec<(u8, u64)>, id: u8, more: u64) {
 /// What slid out of a session's playlist, and what would have, were it not lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slid {
-    /// Fragments that had a track, by the track's id.
+    /// Fragments that had a track, by the track's id. Whether it can be played does not matter: of those that are lost
+    /// nobody knows.
     entries: Vec<(u8, u64)>,
-    /// Fragments that had any.
+    /// All of them.
     pub all: u64,
     /// Discontinuities up to the first fragment that is shown.
     pub cuts: u64,
@@ -105,8 +106,8 @@ impl Slid {
     }
 
     fn push(&mut self, f: Arc<Fragment>) {
-        self.all += u64::from(f.entry.tracks.iter().any(|t| t.mp4));
-        f.entry.tracks.iter().filter(|t| t.mp4).for_each(|t| count(&mut self.entries, t.id, 1));
+        self.all += 1;
+        f.entry.tracks.iter().for_each(|t| count(&mut self.entries, t.id, 1));
         self.before = Some(f);
     }
 
