@@ -9,7 +9,7 @@ use crate::{
     store::{By, Fragment},
 };
 
-/// A hole of more entries than this is not told one by one: the playlist begins behind it.
+/// Holes of more entries than this together are not told one by one: the playlist begins behind the one that is too much.
 const MOST_GAPS: u64 = 10_000;
 /// What an entry that is not there lasts at least, in seconds.
 const LEAST_GAP: f64 = 0.001;
@@ -161,7 +161,12 @@ pub(crate) fn plan<'a>(m: &Media<'a>) -> Option<Planned<'a>> {
             lines.push(Line { fragment: f, track, holes, hole: hole.take(), lost });
         }
     }
-    let after = lines.iter().rposition(|l| l.lost.is_some_and(|(n, _)| n > MOST_GAPS)).unwrap_or(0);
+    let mut told = 0u64;
+    let too_many = |l: &Line| {
+        told = told.saturating_add(l.lost.map_or(0, |(n, _)| n));
+        told > MOST_GAPS
+    };
+    let after = lines.iter().rposition(too_many).unwrap_or(0);
     let begin = lines.iter().skip(after).position(Line::can_start).map_or(lines.len(), |n| after + n);
     if let Some(l) = lines.get_mut(begin) {
         l.lost = None;
@@ -436,5 +441,13 @@ mod tests {
         assert!(entries(&text).len() == 1 && !text.contains("GAP") && !text.contains("# nothing"), "{text}");
         let text = of(Growth::Sliding, &[(3, 0), (3 + MOST_GAPS + 1, 90_000)]);
         assert_eq!(entries(&text).len() as u64, MOST_GAPS + 2);
+        // Several holes, each of which is narrow enough.
+        let half = MOST_GAPS / 2;
+        let text = of(
+            Growth::Sliding,
+            &[(0, 0), (1 + half, 20_000), (2 + 2 * half, 40_000), (4 + 2 * half, 60_000)],
+        );
+        assert!(text.contains(&format!("#EXT-X-MEDIA-SEQUENCE:{}\n", 1 + half)), "{text}");
+        assert_eq!(entries(&text).len() as u64, half + 4);
     }
 }

@@ -333,6 +333,8 @@ fn fold(
     let (mut stop, mut until) = (None, state.until);
     // What was lost before those that are shown, and since the last one of them; what was seen before.
     let (mut all_lost, mut lost, mut before) = (BTreeMap::new(), Lost::default(), None::<Arc<Fragment>>);
+    // How many were lost before those that are shown.
+    let mut told = 0u64;
     for f in page {
         match (before.replace(f.clone()), &state.at) {
             (Some(b), _) => lost.add(&Lost::between(&b.entry, &f.entry, false)),
@@ -383,8 +385,6 @@ fn fold(
             state.slid.run = Some(Run { number: 0, first: f.clone() });
         }
         let lost = std::mem::take(&mut lost);
-        // A hole that is wider than a playlist is not told one by one.
-        let wide = lost.all > session.most as u64;
         match &state.at {
             // What lies before the first one that was ever shown was not to be.
             _ if lost.all == 0 => {}
@@ -394,15 +394,21 @@ fn fold(
                 state.slid.lost(&lost);
                 (state.first, state.at) = (f.position(), Some(f.clone()));
             }
-            _ => drop(all_lost.insert(f.position(), lost)),
+            _ => {
+                told += lost.all;
+                all_lost.insert(f.position(), lost);
+            }
         }
         until = until.max(Some(f.position()));
         window.push_back(f);
-        while (window.len() > session.most || wide && window.len() > 1)
+        // Holes that together are wider than a playlist are not told one by one.
+        while (window.len() > session.most || window.len() > 1 && told > session.most as u64)
             && let Some(old) = window.pop_front()
         {
             if let Some(next) = window.front() {
-                state.slide(session, old, next, all_lost.remove(&next.position()).as_ref());
+                let lost = all_lost.remove(&next.position());
+                told -= lost.as_ref().map_or(0, |l| l.all);
+                state.slide(session, old, next, lost.as_ref());
             }
         }
     }
@@ -558,7 +564,8 @@ mod tests {
                     state = begin();
                 }
                 let (items, slid, cuts, gaps) = look_lost(&s, &mut state, &page, n as u64);
-                prop_assert!(items.len() <= most && gaps.iter().all(|(_, n)| *n <= most as u64));
+                let told: u64 = gaps.iter().map(|(_, n)| n).sum();
+                prop_assert!(items.len() <= most && told <= most as u64);
                 let mut number = slid;
                 for (i, p) in items.iter().enumerate() {
                     number += gaps.iter().find(|(at, _)| at == p).map_or(0, |(_, n)| *n);
