@@ -364,6 +364,9 @@ fn fold(
                 // The highest number plays, unless what it would replace is gone already.
                 Some(std::cmp::Ordering::Equal) => {
                     if let Some(back) = window.back_mut() {
+                        if let Some(lost) = all_lost.remove(&back.position()) {
+                            all_lost.insert(f.position(), lost);
+                        }
                         *back = f;
                     }
                     continue;
@@ -575,6 +578,18 @@ mod tests {
                 }
                 prop_assert_eq!(slid, cuts);
             }
+        }
+    }
+
+    #[test]
+    fn what_replaces_a_fragment_behind_a_hole_is_behind_it_too() {
+        let s = session(Mode::Live, By::Producer, 3);
+        let all = [(0, 0), (3, 3), (4, 3), (5, 5), (6, 6)].map(|(p, at)| fragment(p, at));
+        let mut state = begin();
+        assert_eq!(look_lost(&s, &mut state, &all[..2], 0), (vec![0, 3], 0, 0, vec![(3, 2)]));
+        for state in [&mut state, &mut begin()] {
+            assert_eq!(look_lost(&s, state, &all[..3], 0), (vec![0, 4], 0, 0, vec![(4, 2)]));
+            assert_eq!(look_lost(&s, state, &all, 0), (vec![4, 5, 6], 3, 3, vec![]));
         }
     }
 
