@@ -375,7 +375,9 @@ fn fold(
             }
         }
         if session.mode == Mode::LiveReplay && !state.knows(&f) {
-            let filling = window.len() < session.most && state.slid.before.is_none();
+            // What is lost takes the place that it had.
+            let places = window.len() as u64 + told + if window.is_empty() { 0 } else { lost.all };
+            let filling = places < session.most as u64 && state.slid.all == 0;
             if !filling {
                 if state.due + f.duration() > elapsed {
                     stop = Some(Stop::Early);
@@ -603,6 +605,23 @@ mod tests {
         assert_eq!(at(1), (vec![1, 2], 1, 1));
         assert_eq!(at(1), (vec![1, 2], 1, 1));
         assert_eq!(at(9), (vec![4, 5], 4, 4));
+    }
+
+    #[test]
+    fn a_replay_does_not_run_ahead_where_something_is_lost() {
+        let s = session(Mode::LiveReplay, By::Producer, 5);
+        let all: Vec<_> = (0..9).map(|n| fragment(n, n as i64)).collect();
+        let mut state = begin();
+        let holed: Vec<_> = all.iter().filter(|f| f.position() != 2).cloned().collect();
+        assert_eq!(look(&s, &mut state, &holed, 0), (vec![0, 1, 3, 4], 0, 0));
+        // Lost before the last that it begins with.
+        let end: Vec<_> = all.iter().filter(|f| f.position() != 4).cloned().collect();
+        assert_eq!(look(&s, &mut begin(), &end, 0), (vec![0, 1, 2, 3], 0, 0));
+        // The first is lost once it was shown.
+        let mut state = begin();
+        assert_eq!(look(&s, &mut state, &all, 0), (vec![0, 1, 2, 3, 4], 0, 0));
+        assert_eq!(look(&s, &mut state, &all[1..], 0), (vec![1, 2, 3, 4], 1, 1));
+        assert_eq!(look(&s, &mut state, &all[1..], 1), (vec![1, 2, 3, 4, 5], 1, 1));
     }
 
     #[test]
