@@ -81,19 +81,18 @@ impl Tail {
             Err(e) => return Err(stream.log_error(e)),
         };
         let entry = last.as_ref().and_then(|p| match Entry::decode(&p.index) {
-            Ok(e) => Some((Tail::after(&e), p.position + 1, e)),
+            Ok(e) => Some((e, p.position)),
             Err(e) => {
                 tracing::error!(stream = name, position = p.position, error = %e, "index entry");
                 None
             }
         });
-        let (tail, known, entry) = entry.unwrap_or_default();
         let next = log.watch(stream.shard).map_err(|e| stream.log_error(e))?.borrow().next;
-        let mut tail = tail.skip(next.saturating_sub(known));
-        if entry.ahead && next <= known {
-            // What was shown after it went with the process that showed it.
-            tail.pass_over(entry.tracks.iter().map(|t| t.id));
-        }
+        let known = entry.as_ref().map_or(0, |(_, position)| position + 1);
+        let tail = match entry {
+            Some((e, position)) => Tail::found(&e, position, next),
+            None => Tail::default().skip(next),
+        };
         if tail.ordinal > 0 && next > known {
             tracing::warn!(
                 stream = name,
@@ -103,6 +102,18 @@ impl Tail {
             );
         }
         Ok(tail)
+    }
+
+    /// What the fragment at a position says, where the log goes on at `next`. What was shown after the last one went with
+    /// the process that showed it.
+    fn found(e: &Entry, position: u64, next: u64) -> Tail {
+        let unknown = next.saturating_sub(position + 1);
+        let mut tail = Tail::after(e);
+        if e.ahead && unknown == 0 {
+            tail.pass_over(e.tracks.iter().map(|t| t.id));
+        }
+        // After those of which nothing is known, which has which tracks is not known either.
+        tail.skip(unknown + u64::from(e.ahead && unknown > 0))
     }
 
     /// What follows so many fragments of which nothing is known but that there may have been no more.
@@ -542,5 +553,39 @@ async fn commit(
             });
             Err(stream.log_error(e))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{InitHash, TrackEntry};
+
+    /// What follows a stream's fragment 7 at position 7, of which pictures had all, where the log goes on at a position.
+    fn after(ahead: bool, next: u64) -> (u64, u64) {
+        let track = TrackEntry {
+            id: 1,
+            video: true,
+            mp4: true,
+            rewrite: false,
+            init: InitHash(7),
+            timescale: 1000,
+            first_dts: 0,
+            first_cts: 0,
+            duration: 2000,
+            ordinal: 7,
+            samples: 1,
+            bytes: 1,
+        };
+        let tail =
+            Tail::found(&Entry { ordinal: 7, tracks: vec![track], ahead, ..Entry::default() }, 7, next);
+        (tail.ordinal, tail.tracks.iter().find(|(id, _)| *id == 1).map_or(0, |(_, n)| *n))
+    }
+
+    #[test]
+    fn what_was_shown_ahead_keeps_its_number_whether_or_not_the_newest_can_be_read() {
+        assert_eq!([(false, 8), (true, 8)].map(|(ahead, next)| after(ahead, next)), [(8, 8), (9, 9)]);
+        // Two that cannot be read, and what was being made after them.
+        assert_eq!([(false, 10), (true, 10)].map(|(ahead, next)| after(ahead, next)), [(10, 10), (11, 11)]);
     }
 }
