@@ -196,7 +196,8 @@ pub(crate) fn plan<'a>(m: &Media<'a>) -> Option<Planned<'a>> {
             let (from, first) = (gap.from, l.track.ordinal - gap.count);
             let entries = gap.items(|n| format!("{}/gap-{}.m4s", m.track, first + n));
             items.extend(entries.enumerate().map(|(n, item)| {
-                let comment = (n == 0).then(|| told(from));
+                // Of key frames alone what has none is left out, and is there.
+                let comment = (n == 0 && !m.key_only).then(|| told(from));
                 (Item { comment, ..item }, None)
             }));
         }
@@ -427,6 +428,21 @@ mod tests {
         let text = of(Growth::Fixed, &all);
         assert!(!text.contains("GAP") && text.matches("#EXT-X-DISCONTINUITY\n").count() == 1, "{text}");
         assert_eq!(entries(&text).len(), 4);
+    }
+
+    #[test]
+    fn what_is_left_out_of_key_frames_alone_is_not_said_to_be_missing() {
+        let mut fragments: Vec<_> = [(3, 0), (4, 2), (5, 4)].map(fragment).into();
+        for n in [0, 2] {
+            let f = Arc::get_mut(&mut fragments[n]).expect("nobody else has it");
+            f.entry.key = Some(crate::index::Key { offset: 0, len: 1 });
+        }
+        let (track, target, by, key_only, made, start) = (1, 2, By::Producer, true, false, None);
+        let growth = Growth::Sliding;
+        let text = media(&Media { fragments: &fragments, track, growth, target, by, key_only, made, start })
+            .expect("entries");
+        assert_eq!(entries(&text), ["1/3.m4s", "1/gap-4.m4s", "1/5.m4s"]);
+        assert!(text.contains("#EXT-X-GAP\n") && !text.contains("# nothing"), "{text}");
     }
 
     #[test]
