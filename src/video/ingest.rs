@@ -386,7 +386,17 @@ impl Drop for Session {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stream.live.low.end_of(self.id, None);
+        let (stream, id) = (self.stream.clone(), self.id);
+        match (self.committing.take(), tokio::runtime::Handle::try_current()) {
+            // As in `fail`.
+            (Some(task), Ok(runtime)) => {
+                runtime.spawn(async move {
+                    let _ = task.await;
+                    stream.live.low.end_of(id, None);
+                });
+            }
+            _ => stream.live.low.end_of(id, None),
+        }
         // Nobody publishes now, unless somebody has taken over.
         let _ = self.stream.publishing.compare_exchange(self.id, 0, SeqCst, SeqCst);
     }
@@ -402,7 +412,7 @@ impl Inner {
             self.committed().await?;
         }
         if self.stream.deleted.load(Relaxed) {
-            return self.fail(VideoError::Deleted(self.stream.name().into()));
+            return self.fail(VideoError::Deleted(self.stream.name().into())).await;
         }
         if self.stream.session.load(Relaxed) != self.id {
             if self.builder.is_told() && self.came.is_none() {
@@ -410,15 +420,22 @@ impl Inner {
             } else {
                 self.finish().await?;
             }
-            return self.fail(VideoError::Superseded(self.stream.name().into()));
+            return self.fail(VideoError::Superseded(self.stream.name().into())).await;
         }
         Ok(())
     }
 
-    fn fail<T>(&mut self, e: VideoError) -> Result<T, VideoError> {
+    async fn fail<T>(&mut self, e: VideoError) -> Result<T, VideoError> {
         self.writer = None;
-        self.stream.live.low.end_of(self.id, None);
         self.failed = Some(e.clone());
+        // Which number was shown in vain is known once what is being stored is stored, or is not.
+        if let Some(task) = &mut self.committing {
+            if let Ok(Err(e)) = task.await {
+                tracing::warn!(stream = self.stream.name(), error = %e, "the fragment before it is lost, too");
+            }
+            self.committing = None;
+        }
+        self.stream.live.low.end_of(self.id, None);
         Err(e)
     }
 
@@ -426,26 +443,27 @@ impl Inner {
         if self.writer.is_none() {
             match self.log.payload(self.stream.shard).await {
                 Ok(w) => self.writer = Some(w),
-                Err(e) => return self.fail(self.stream.log_error(e)),
+                Err(e) => return self.fail(self.stream.log_error(e)).await,
             }
         }
         let Some(w) = &mut self.writer else { return Ok(()) };
         match w.write(&unit.data).await {
             Ok(()) => Ok(()),
-            Err(e) => self.fail(self.stream.log_error(e)),
+            Err(e) => self.fail(self.stream.log_error(e)).await,
         }
     }
 
     /// Awaits the commit that is under way.
     async fn committed(&mut self) -> Result<(), VideoError> {
-        let Some(task) = self.committing.take() else { return Ok(()) };
-        match task.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(e)) => self.fail(e),
-            Err(e) => {
-                self.fail(VideoError::Damaged(self.stream.name().into(), format!("a commit ended: {e}")))
-            }
-        }
+        let Some(task) = &mut self.committing else { return Ok(()) };
+        let done = task.await;
+        self.committing = None;
+        let e = match done {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(e)) => e,
+            Err(e) => VideoError::Damaged(self.stream.name().into(), format!("a commit ended: {e}")),
+        };
+        self.fail(e).await
     }
 
     async fn close(&mut self, closed: Option<Closed>) -> Result<(), VideoError> {
@@ -505,10 +523,18 @@ async fn commit(
         Some(t) => t,
         None => Tail::load(log, stream).await?,
     };
-    stream.live.low.in_vain().into_iter().for_each(|tracks| now.pass_over(tracks));
-    if let Some(c) = &came
-        && let Some(number) = stream.same(log, producer.0, &c.digest).await?
-    {
+    let repeats = match &came {
+        Some(c) => stream.same(log, producer.0, &c.digest).await,
+        None => Ok(None),
+    };
+    let repeats = match repeats {
+        Ok(number) => number,
+        Err(e) => {
+            *tail = Some(Tail { session: None, ..now });
+            return Err(e);
+        }
+    };
+    if let Some(number) = repeats {
         *tail = Some(now);
         // The writer is given up: it was stored before.
         if let Some(c) = came {
@@ -516,6 +542,8 @@ async fn commit(
         }
         return Ok(false);
     }
+    // From here on the tail is put back whatever happens.
+    stream.live.low.in_vain(session).into_iter().for_each(|tracks| now.pass_over(tracks));
     let mut entry = closed.entry();
     // Another session may have been faster.
     entry.number = number.max(now.number + 1);

@@ -6,7 +6,8 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use common::{Camera, NOON, Rig, check, rig, rig_with};
+use common::{Camera, NOON, Rig, check, rig, rig_with, rig_within};
+use log::Limits;
 use media::fmp4;
 use video::{Ask, Config};
 
@@ -29,7 +30,10 @@ async fn durable(rig: &Rig, fragments: u64) {
 
 /// A camera that has published two fragments and a bit, watched since the first.
 async fn watched(rig: &Rig) -> (Camera, video::Session, String) {
-    let mut camera = Camera::new(NOON);
+    watched_by(rig, Camera::new(NOON)).await
+}
+
+async fn watched_by(rig: &Rig, mut camera: Camera) -> (Camera, video::Session, String) {
     let mut s = rig.session("yard").await;
     s.tracks(camera.tracks()).await.unwrap();
     camera.send(rig, &mut s, 60).await;
@@ -110,6 +114,85 @@ async fn what_is_lost_after_it_was_shown_leaves_a_gap() {
         let gaps: Vec<_> = list.entries.iter().filter(|e| e.gap).map(|e| e.sequence).collect();
         let all: Vec<_> = list.entries.iter().map(|e| e.sequence).collect();
         assert_eq!((gaps, all), (vec![2], (0..7).collect()), "{text}");
+    }
+}
+
+/// Numbers of a track's gaps, and of all its entries.
+async fn gaps(rig: &Rig, base: &str, track: u8) -> (Vec<u64>, Vec<u64>) {
+    let list = check::media(&rig.text(&format!("{base}/{track}.m3u8")).await);
+    let gaps = list.entries.iter().filter(|e| e.gap).map(|e| e.sequence).collect();
+    (gaps, list.entries.iter().map(|e| e.sequence).collect())
+}
+
+/// The log refuses what comes next while the fragment before is being stored: that one keeps the number that it was shown
+/// at. What has parts after it may be shown from then on.
+#[tokio::test]
+async fn what_is_being_stored_when_a_session_fails_keeps_its_number() {
+    let limits = Limits { payload_bytes: 200_000, ..Limits::default() };
+    let rig = rig_within(limits, Config::default(), None).await;
+    let (mut camera, mut s, base) = watched(&rig).await;
+    // Nothing lets the third fragment's commit run before the log has refused a picture of the fourth.
+    camera.send(&rig, &mut s, 50).await;
+    assert_eq!(rig.video.ingest_status("yard").unwrap().fragments, 2);
+    camera.len = 300_000;
+    let (units, at) = camera.units();
+    assert!(s.write(units[0].clone(), at).await.is_err());
+    drop(s);
+    durable(&rig, 3).await;
+    common::record(&rig, "yard", camera.start + Duration::from_secs(10), 100).await;
+    for track in [1, 2] {
+        assert_eq!(gaps(&rig, &base, track).await, (vec![3], (0..6).collect()), "{track}");
+    }
+}
+
+/// The same, where that one cannot be stored either.
+#[tokio::test]
+async fn what_fails_to_be_stored_after_its_session_failed_leaves_a_gap() {
+    // So much that the third fragment has no room for its table.
+    let camera = || Camera { audio: false, ..Camera::new(NOON) };
+    let len = |n: u64| if n < 112 { 500 } else { 900 };
+    let third: usize = (100..150).map(|n| common::picture(n, n % 50 == 0, len(n)).len()).sum();
+    let limits = Limits { payload_bytes: third as u64, ..Limits::default() };
+    let rig = rig_within(limits, Config::default(), None).await;
+    let (mut camera, mut s, base) = watched_by(&rig, camera()).await;
+    camera.len = 900;
+    camera.send(&rig, &mut s, 10).await;
+    assert!(check::media(&rig.text(&format!("{base}/1.m3u8")).await).parts > 0);
+    camera.send(&rig, &mut s, 30).await;
+    camera.len = 300_000;
+    let (units, at) = camera.units();
+    assert!(s.write(units[0].clone(), at).await.is_err());
+    drop(s);
+    common::record(&rig, "yard", camera.start + Duration::from_secs(10), 100).await;
+    assert_eq!(gaps(&rig, &base, 1).await, (vec![2], (0..5).collect()));
+}
+
+/// Another session takes over while a fragment is shown: its number is the one that it was shown at, or nobody's.
+#[tokio::test]
+async fn what_is_shown_when_another_session_takes_over_keeps_its_number() {
+    for first in [true, false] {
+        let rig = rig().await;
+        let (mut camera, mut old, base) = watched(&rig).await;
+        camera.send(&rig, &mut old, 10).await;
+        let before = check::media(&rig.text(&format!("{base}/1.m3u8")).await);
+        assert!(before.parts > 0 && before.entries.len() == 2);
+        let mut next = Camera::new(camera.start + Duration::from_secs(10));
+        let mut s = rig.session("yard").await;
+        s.tracks(next.tracks()).await.unwrap();
+        next.send(&rig, &mut s, 10).await;
+        if first {
+            old.end().await.unwrap();
+            next.send(&rig, &mut s, 50).await;
+        } else {
+            next.send(&rig, &mut s, 50).await;
+            durable(&rig, 3).await;
+            old.end().await.unwrap();
+        }
+        s.end().await.unwrap();
+        let want = if first { (vec![], (0..5).collect()) } else { (vec![2], (0..6).collect::<Vec<_>>()) };
+        for track in [1, 2] {
+            assert_eq!(gaps(&rig, &base, track).await, want, "{track}");
+        }
     }
 }
 

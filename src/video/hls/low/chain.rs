@@ -262,14 +262,13 @@ impl Chain {
         }
     }
 
-    /// The tracks of which parts may have been shown of what will never be stored: a fragment that could not be, or else the
-    /// open one.
+    /// The tracks of which parts may have been shown of what is not stored: of the fragment right after the last that is, as
+    /// of no other are parts listed. With `failed` only if it is that one.
     pub fn shown_in_vain(&self, failed: Option<u64>) -> Vec<u8> {
-        let lost = match failed {
-            Some(id) => self.fragments.iter().find(|f| f.id == id),
-            None => self.fragments.back().filter(|f| !f.closed),
-        };
-        let strips = lost.filter(|f| f.listed && !f.stored).into_iter().flat_map(|f| &f.strips);
+        let mut pairs = self.fragments.iter().zip(self.fragments.iter().skip(1));
+        let shown = pairs.find(|(before, f)| before.stored && !f.stored).map(|(_, f)| f);
+        let lost = shown.filter(|f| f.listed && failed.is_none_or(|id| f.id == id));
+        let strips = lost.into_iter().flat_map(|f| &f.strips);
         strips.filter(|s| !s.parts.is_empty()).map(|s| s.track).collect()
     }
 
@@ -391,6 +390,21 @@ mod tests {
             chain.end(&closed).expect("it ends");
         }
         chain
+    }
+
+    /// Parts are listed of what comes right after what is stored.
+    #[test]
+    fn what_was_shown_in_vain() {
+        let mut chain = run(&track(90_000), &[vec![3600; 50], vec![3600; 50], vec![3600; 50]]);
+        let of = |chain: &Chain| [None, Some(1), Some(2)].map(|failed| chain.shown_in_vain(failed));
+        let none = Vec::<u8>::new;
+        assert_eq!(of(&chain), [none(), none(), none()]);
+        chain.stored(0);
+        assert_eq!(of(&chain), [vec![1], vec![1], none()]);
+        chain.stored(1);
+        assert_eq!(of(&chain), [vec![1], none(), vec![1]]);
+        chain.stored(2);
+        assert_eq!(of(&chain), [none(), none(), none()]);
     }
 
     proptest! {

@@ -25,8 +25,7 @@ pub(crate) struct Low {
     until: AtomicI64,
     running: AtomicBool,
     chain: Mutex<Option<Chain>>,
-    /// Of each fragment that was shown and then lost: the tracks whose next number is not to be given again.
-    vain: Mutex<Vec<Vec<u8>>>,
+    vain: Mutex<Vec<Vain>>,
     changed: watch::Sender<u64>,
 }
 
@@ -40,6 +39,15 @@ impl Default for Low {
             changed: watch::channel(0).0,
         }
     }
+}
+
+/// A fragment that was shown and then lost.
+struct Vain {
+    /// The tracks whose next number is not to be given again.
+    tracks: Vec<u8>,
+    /// The session that it is of, if another took over meanwhile: it may still store it, under that number if it is the
+    /// first that stores anything.
+    left_by: Option<u64>,
 }
 
 /// A sample that was just taken.
@@ -100,6 +108,9 @@ impl Low {
             c => {
                 let epoch = u64::try_from(t.received.micros()).unwrap_or(0);
                 let epoch = c.as_ref().map_or(epoch, |old| epoch.max(old.epoch + 1));
+                if let Some(old) = c.as_ref() {
+                    self.add_vain(old.shown_in_vain(None), Some(old.session));
+                }
                 let c = c.insert(Chain::new(t.session, epoch, t.target));
                 c.begin(t.tracks, t.breaks, false);
                 c
@@ -169,22 +180,27 @@ impl Low {
     pub fn end_of(&self, session: u64, failed: Option<u64>) {
         let mut chain = self.chain();
         if let Some(c) = chain.take_if(|c| c.session == session) {
-            let tracks = c.shown_in_vain(failed);
-            if !tracks.is_empty() {
-                self.vain().push(tracks);
-            }
+            self.add_vain(c.shown_in_vain(failed), None);
             drop(chain);
             self.wake();
         }
     }
 
-    fn vain(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn vain(&self) -> MutexGuard<'_, Vec<Vain>> {
         self.vain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what numbers were shown in vain since this was last asked: of each fragment its tracks.
-    pub fn in_vain(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut *self.vain())
+    fn add_vain(&self, tracks: Vec<u8>, left_by: Option<u64>) {
+        if !tracks.is_empty() {
+            self.vain().push(Vain { tracks, left_by });
+        }
+    }
+
+    /// Takes what numbers were shown in vain since this was last asked, for a session that is about to store a fragment: of
+    /// each such fragment its tracks.
+    pub fn in_vain(&self, session: u64) -> Vec<Vec<u8>> {
+        let all = std::mem::take(&mut *self.vain());
+        all.into_iter().filter(|v| v.left_by != Some(session)).map(|v| v.tracks).collect()
     }
 
     /// What was taken will not be stored, or nobody wants it any more.

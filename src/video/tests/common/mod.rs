@@ -66,11 +66,16 @@ pub async fn rig() -> Rig {
 }
 
 pub async fn rig_with(config: Config, stills: Option<Arc<dyn Stills>>) -> Rig {
+    rig_within(Limits::default(), config, stills).await
+}
+
+/// Over a log with such limits.
+pub async fn rig_within(limits: Limits, config: Config, stills: Option<Arc<dyn Stills>>) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock(AtomicI64::new(NOON.micros())));
     let world = World { clock: clock.clone(), ..World::real(dir.path()) };
     let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new(world.clone()));
-    let log: SharedLog = MemoryLog::new(world.clone(), Limits::default());
+    let log: SharedLog = MemoryLog::new(world.clone(), limits);
     let home = Home::default();
     let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
     let (gate, _) = Gate::open(world.clone(), catalog.clone(), keys, home.clone(), None).await.unwrap();
