@@ -584,6 +584,14 @@ mod tests {
     }
 
     #[test]
+    fn holes_are_bounded_together() {
+        let all = [(0, 0), (3, 3), (6, 6), (7, 7)].map(|(p, at)| fragment(p, at));
+        let s = session(Mode::Live, By::Server, 3);
+        assert_eq!(look_lost(&s, &mut begin(), &all[..2], 0), (vec![0, 3], 0, 0, vec![(3, 2)]));
+        assert_eq!(look_lost(&s, &mut begin(), &all, 0), (vec![3, 6, 7], 3, 3, vec![(6, 2)]));
+    }
+
+    #[test]
     fn what_replaces_a_fragment_behind_a_hole_is_behind_it_too() {
         let s = session(Mode::Live, By::Producer, 3);
         let all = [(0, 0), (3, 3), (4, 3), (5, 5), (6, 6)].map(|(p, at)| fragment(p, at));
