@@ -16,6 +16,7 @@ import re
 import signal
 import ssl
 import sys
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -41,8 +42,14 @@ DECODE = {
 }
 
 
+SAYING = threading.Lock()
+
+
 def say(**what):
-    print(json.dumps(what), flush=True)
+    # GStreamer calls from threads of its own: `print` would end one's line after another's.
+    with SAYING:
+        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.flush()
 
 
 class Peer:
