@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_is_late_is_waited_for_and_what_is_lost_is_asked_for() {
-        // Every 10 ms a packet, each of them late by up to 200 ms; 300 is lost.
+        // Every 10 ms a packet, each of them late by up to 200 ms; the one of 7 s is lost.
         let late = |n: u32| n * 7919 % 200;
         let packets: Vec<(u32, u16)> =
             (0..1000u32).filter(|n| *n != 700).map(|n| (10 * n + late(n), (65_000 + n) as u16)).collect();

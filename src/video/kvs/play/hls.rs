@@ -104,8 +104,8 @@ pub(super) fn media(
     let first = entries.first()?;
     let sequence = skipped
         + match track {
-            Some(id) => shown.slid.of(id),
-            None => shown.slid.all,
+            Some(id) => shown.slid.gone.of(id),
+            None => shown.slid.gone.all,
         };
     let longest = entries.iter().map(|(_, _, seconds, ..)| *seconds).fold(0.0, f64::max);
     let list = List {

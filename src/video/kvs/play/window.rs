@@ -39,18 +39,18 @@ pub(super) struct Run {
     pub first: Arc<Fragment>,
 }
 
-/// Fragments that were there once and are not any more (lost, or removed), as the numbers of those around them tell.
+/// So many fragments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(super) struct Count {
     /// How many.
     pub all: u64,
     /// How many had a track, by the track's id.
     tracks: Vec<(u8, u64)>,
 }
 
-impl Lost {
-    /// Those between two fragments; with `from` also the first of the two.
-    fn between(a: &Entry, b: &Entry, from: bool) -> Lost {
+impl Count {
+    /// Those that were between two fragments once and are not any more (lost, or removed), as the numbers of the two tell; with `from` also the first of the two.
+    fn between(a: &Entry, b: &Entry, from: bool) -> Count {
         let one = |had: bool| u64::from(had && !from);
         let before = |e: &Entry, id: u8| {
             let absent = || e.absent.iter().find(|(t, _)| *t == id).map(|(_, n)| (*n, false));
@@ -62,7 +62,7 @@ impl Lost {
             let n = before(b, id)?.0.saturating_sub(of_a + one(had));
             (n > 0).then_some((id, n))
         });
-        Lost { all: b.ordinal.saturating_sub(a.ordinal + one(true)), tracks: tracks.collect() }
+        Count { all: b.ordinal.saturating_sub(a.ordinal + one(true)), tracks: tracks.collect() }
     }
 
     /// How many had a track.
@@ -70,27 +70,22 @@ impl Lost {
         self.tracks.iter().find(|(id, _)| *id == track).map_or(0, |(_, n)| *n)
     }
 
-    fn add(&mut self, more: &Lost) {
+    fn add(&mut self, more: &Count) {
         self.all += more.all;
-        more.tracks.iter().for_each(|(id, n)| count(&mut self.tracks, *id, *n));
-    }
-}
-
-fn count(all: &mut Vec<(u8, u64)>, id: u8, more: u64) {
-    match all.iter_mut().find(|(t, _)| *t == id) {
-        Some((_, n)) => *n += more,
-        None => all.push((id, more)),
+        for (id, more) in &more.tracks {
+            match self.tracks.iter_mut().find(|(t, _)| t == id) {
+                Some((_, n)) => *n += more,
+                None => self.tracks.push((*id, *more)),
+            }
+        }
     }
 }
 
 /// What slid out of a session's playlist, and what would have, were it not lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slid {
-    /// Fragments that had a track, by the track's id. Whether it can be played does not matter: of those that are lost
-    /// nobody knows.
-    entries: Vec<(u8, u64)>,
-    /// All of them.
-    pub all: u64,
+    /// How many. Whether a track can be played does not matter: of those that are lost nobody knows.
+    pub gone: Count,
     /// Discontinuities up to the first fragment that is shown.
     pub cuts: u64,
     /// The last one.
@@ -100,20 +95,9 @@ pub(super) struct Slid {
 }
 
 impl Slid {
-    /// How many had a track.
-    pub fn of(&self, track: u8) -> u64 {
-        self.entries.iter().find(|(id, _)| *id == track).map_or(0, |(_, n)| *n)
-    }
-
     fn push(&mut self, f: Arc<Fragment>) {
-        self.all += 1;
-        f.entry.tracks.iter().for_each(|t| count(&mut self.entries, t.id, 1));
+        self.gone.add(&Count { all: 1, tracks: f.entry.tracks.iter().map(|t| (t.id, 1)).collect() });
         self.before = Some(f);
-    }
-
-    fn lost(&mut self, lost: &Lost) {
-        self.all += lost.all;
-        lost.tracks.iter().for_each(|(id, n)| count(&mut self.entries, *id, *n));
     }
 }
 
@@ -125,7 +109,7 @@ pub(super) struct Shown {
     /// What was there before.
     pub slid: Slid,
     /// What was lost right before those of the items that have such a position.
-    pub lost: BTreeMap<u64, Lost>,
+    pub lost: BTreeMap<u64, Count>,
     /// Nothing will be added.
     pub over: bool,
 }
@@ -156,16 +140,16 @@ impl State {
     }
 
     /// One slides out, and what was lost between it and the next.
-    fn slide(&mut self, session: &Session, old: Arc<Fragment>, next: &Arc<Fragment>, lost: Option<&Lost>) {
+    fn slide(&mut self, session: &Session, old: Arc<Fragment>, next: &Arc<Fragment>, lost: Option<&Count>) {
         self.pass(session, &old, next, lost);
         self.slid.push(old);
         if let Some(lost) = lost {
-            self.slid.lost(lost);
+            self.slid.gone.add(lost);
         }
     }
 
     /// Another one is the first that is shown.
-    fn pass(&mut self, session: &Session, old: &Fragment, next: &Arc<Fragment>, lost: Option<&Lost>) {
+    fn pass(&mut self, session: &Session, old: &Fragment, next: &Arc<Fragment>, lost: Option<&Count>) {
         self.slid.cuts += cut(session.cuts, old, next, lost);
         if let Some(run) = self.slid.run.as_mut().filter(|_| !goes_on(old, next)) {
             *run = Run { number: run.number + 1, first: next.clone() };
@@ -204,7 +188,7 @@ impl Memory {
 
 /// How often something lies between two fragments, of which so many between them were lost, that players should be told
 /// of. As far as it can be known that is as often as while nothing was lost, so that the counts stay.
-pub(super) fn cut(cuts: Cuts, a: &Fragment, b: &Fragment, lost: Option<&Lost>) -> u64 {
+pub(super) fn cut(cuts: Cuts, a: &Fragment, b: &Fragment, lost: Option<&Count>) -> u64 {
     match (cuts, lost) {
         (Cuts::Always, lost) => 1 + lost.map_or(0, |l| l.all),
         (Cuts::Never, _) => 0,
@@ -328,23 +312,23 @@ fn fold(
     state: &mut State,
     page: Vec<Arc<Fragment>>,
     elapsed: Duration,
-) -> (Vec<Arc<Fragment>>, BTreeMap<u64, Lost>, Option<Stop>) {
+) -> (Vec<Arc<Fragment>>, BTreeMap<u64, Count>, Option<Stop>) {
     let mut window: VecDeque<Arc<Fragment>> = VecDeque::new();
     let (mut stop, mut until) = (None, state.until);
     // What was lost before those that are shown, and since the last one of them; what was seen before.
-    let (mut all_lost, mut lost, mut before) = (BTreeMap::new(), Lost::default(), None::<Arc<Fragment>>);
+    let (mut all_lost, mut lost, mut before) = (BTreeMap::new(), Count::default(), None::<Arc<Fragment>>);
     // How many were lost before those that are shown.
     let mut told = 0u64;
     for f in page {
         match (before.replace(f.clone()), &state.at) {
-            (Some(b), _) => lost.add(&Lost::between(&b.entry, &f.entry, false)),
+            (Some(b), _) => lost.add(&Count::between(&b.entry, &f.entry, false)),
             // The first one that was shown is gone.
             (None, Some(at)) if at.position() != f.position() => {
-                let gone = Lost::between(&at.entry, &f.entry, true);
-                let between = Lost { all: gone.all.saturating_sub(1), ..Lost::default() };
+                let gone = Count::between(&at.entry, &f.entry, true);
+                let between = Count { all: gone.all.saturating_sub(1), ..Count::default() };
                 let at = at.clone();
                 state.pass(session, &at, &f, Some(&between));
-                state.slid.lost(&gone);
+                state.slid.gone.add(&gone);
             }
             (None, _) => {}
         }
@@ -377,7 +361,7 @@ fn fold(
         if session.mode == Mode::LiveReplay && !state.knows(&f) {
             // What is lost takes the place that it had.
             let places = window.len() as u64 + told + if window.is_empty() { 0 } else { lost.all };
-            let filling = places < session.most as u64 && state.slid.all == 0;
+            let filling = places < session.most as u64 && state.slid.gone.all == 0;
             if !filling {
                 if state.due + f.duration() > elapsed {
                     stop = Some(Stop::Early);
@@ -396,7 +380,7 @@ fn fold(
             None if window.is_empty() => {}
             Some(_) if window.is_empty() => {
                 state.slid.cuts += if session.cuts == Cuts::Always { lost.all } else { 0 };
-                state.slid.lost(&lost);
+                state.slid.gone.add(&lost);
                 (state.first, state.at) = (f.position(), Some(f.clone()));
             }
             _ => {
@@ -514,7 +498,7 @@ mod tests {
         let page = all.iter().filter(|f| f.position() >= state.first).cloned().collect();
         let (items, lost, _) = fold(s, state, page, Duration::from_secs(elapsed));
         let lost = lost.iter().map(|(p, l)| (*p, l.of(1)));
-        (items.iter().map(|f| f.position()).collect(), state.slid.of(1), state.slid.cuts, lost.collect())
+        (items.iter().map(|f| f.position()).collect(), state.slid.gone.of(1), state.slid.cuts, lost.collect())
     }
 
     proptest! {
@@ -622,7 +606,7 @@ mod tests {
         let mut state = begin();
         let holed: Vec<_> = all.iter().filter(|f| f.position() != 2).cloned().collect();
         assert_eq!(look(&s, &mut state, &holed, 0), (vec![0, 1, 3, 4], 0, 0));
-        // Lost before the last that it begins with.
+        // Count before the last that it begins with.
         let end: Vec<_> = all.iter().filter(|f| f.position() != 4).cloned().collect();
         assert_eq!(look(&s, &mut begin(), &end, 0), (vec![0, 1, 2, 3], 0, 0));
         // The first is lost once it was shown.
@@ -649,7 +633,7 @@ mod tests {
         );
         assert_eq!([cuts(Cuts::Always, &a, &b), cuts(Cuts::Never, &b, &c)], [1, 0]);
         // What was lost between them was there.
-        let lost = Lost { all: 7, ..Lost::default() };
+        let lost = Count { all: 7, ..Count::default() };
         assert_eq!([Cuts::Where, Cuts::Always].map(|c| cut(c, &b, &fragment(9, 9), Some(&lost))), [0, 8]);
         assert!(goes_on(&a, &c) && !goes_on(&c, &a));
     }
