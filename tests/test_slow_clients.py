@@ -126,3 +126,9 @@ def test_the_system_asks_whether_a_silent_client_is_still_there(server):
     # 2: one that is no retransmission; the connection has nothing to send.
     wait_until("the timer of keep-alive", lambda: timer() == "02")
     s.close()
+
+
+def test_bursts_of_little_memory_take_little(server):
+    """The kernel gives the process no huge pages, of which each burst would have it clear two megabytes."""
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    assert "THP_enabled:\t0" in status
