@@ -97,6 +97,27 @@ pub struct TrackEntry {
     pub bytes: u64,
 }
 
+#[cfg(test)]
+impl TrackEntry {
+    /// One picture, in milliseconds.
+    pub(crate) fn picture(at: Timestamp, duration: u64, ordinal: u64) -> TrackEntry {
+        TrackEntry {
+            id: 1,
+            video: true,
+            mp4: true,
+            rewrite: false,
+            init: InitHash(7),
+            timescale: 1000,
+            first_dts: at.millis(),
+            first_cts: 0,
+            duration,
+            ordinal,
+            samples: 1,
+            bytes: 1,
+        }
+    }
+}
+
 impl TrackEntry {
     /// Duration in seconds.
     pub fn seconds(&self) -> f64 {

@@ -587,24 +587,11 @@ async fn commit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{InitHash, TrackEntry};
+    use crate::index::TrackEntry;
 
     /// What follows a stream's fragment 7 at position 7, of which pictures had all, where the log goes on at a position.
     fn after(ahead: bool, next: u64) -> (u64, u64) {
-        let track = TrackEntry {
-            id: 1,
-            video: true,
-            mp4: true,
-            rewrite: false,
-            init: InitHash(7),
-            timescale: 1000,
-            first_dts: 0,
-            first_cts: 0,
-            duration: 2000,
-            ordinal: 7,
-            samples: 1,
-            bytes: 1,
-        };
+        let track = TrackEntry::picture(Timestamp(0), 2000, 7);
         let tail =
             Tail::found(&Entry { ordinal: 7, tracks: vec![track], ahead, ..Entry::default() }, 7, next);
         (tail.ordinal, tail.tracks.iter().find(|(id, _)| *id == 1).map_or(0, |(_, n)| *n))

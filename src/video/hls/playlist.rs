@@ -368,20 +368,7 @@ mod tests {
     /// A fragment of two seconds: its ordinal, which is its position, and when it begins.
     fn fragment((ordinal, seconds): (u64, u64)) -> Arc<Fragment> {
         let (at, two) = (NOON + Duration::from_secs(seconds), Duration::from_secs(2));
-        let track = TrackEntry {
-            id: 1,
-            video: true,
-            mp4: true,
-            rewrite: false,
-            init: InitHash(7),
-            timescale: 1000,
-            first_dts: at.millis(),
-            first_cts: 0,
-            duration: 2000,
-            ordinal,
-            samples: 1,
-            bytes: 1,
-        };
+        let track = TrackEntry::picture(at, 2000, ordinal);
         let payload = Payload {
             shard: ShardId { stream: StreamUid([1; 16]), shard: 0 },
             position: ordinal,

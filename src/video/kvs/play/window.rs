@@ -434,7 +434,7 @@ mod tests {
     use world::{ShardId, StreamUid};
 
     use super::*;
-    use crate::index::{Entry, InitHash, TrackEntry};
+    use crate::index::{Entry, TrackEntry};
 
     const UID: StreamUid = StreamUid([1; 16]);
     const CREATED: Timestamp = Timestamp(2_000_000_000_000_000);
@@ -443,20 +443,7 @@ mod tests {
     fn fragment(position: u64, start: i64) -> Arc<Fragment> {
         let at = Timestamp::from_millis(1_700_000_000_000 + start * 1000);
         let second = Duration::from_secs(1);
-        let track = TrackEntry {
-            id: 1,
-            video: true,
-            mp4: true,
-            rewrite: false,
-            init: InitHash(7),
-            timescale: 1000,
-            first_dts: at.millis(),
-            first_cts: 0,
-            duration: 1000,
-            ordinal: position,
-            samples: 1,
-            bytes: 1,
-        };
+        let track = TrackEntry::picture(at, 1000, position);
         let payload = Payload {
             shard: ShardId { stream: UID, shard: 0 },
             position,
