@@ -13,10 +13,12 @@ use std::{
 use log::Query;
 use world::Timestamp;
 
-use super::session::{Cuts, Mode, Session};
+use super::{
+    count::Count,
+    session::{Cuts, Mode, Session},
+};
 use crate::{
     By, Fragment, Video, VideoError,
-    index::Entry,
     kvs::{find, number},
     streams::Stream,
 };
@@ -39,48 +41,6 @@ pub(super) struct Run {
     pub first: Arc<Fragment>,
 }
 
-/// So many fragments.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    /// How many.
-    pub all: u64,
-    /// How many had a track, by the track's id.
-    tracks: Vec<(u8, u64)>,
-}
-
-impl Count {
-    /// Those that were between two fragments once and are not any more (lost, or removed), as the numbers of the two tell; with `from` also the first of the two.
-    fn between(a: &Entry, b: &Entry, from: bool) -> Count {
-        let one = |had: bool| u64::from(had && !from);
-        let before = |e: &Entry, id: u8| {
-            let absent = || e.absent.iter().find(|(t, _)| *t == id).map(|(_, n)| (*n, false));
-            e.track(id).map(|t| (t.ordinal, true)).or_else(absent)
-        };
-        let ids = b.tracks.iter().map(|t| t.id).chain(b.absent.iter().map(|(id, _)| *id));
-        let tracks = ids.filter_map(|id| {
-            let (of_a, had) = before(a, id).unwrap_or((0, false));
-            let n = before(b, id)?.0.saturating_sub(of_a + one(had));
-            (n > 0).then_some((id, n))
-        });
-        Count { all: b.ordinal.saturating_sub(a.ordinal + one(true)), tracks: tracks.collect() }
-    }
-
-    /// How many had a track.
-    pub fn of(&self, track: u8) -> u64 {
-        self.tracks.iter().find(|(id, _)| *id == track).map_or(0, |(_, n)| *n)
-    }
-
-    fn add(&mut self, more: &Count) {
-        self.all += more.all;
-        for (id, more) in &more.tracks {
-            match self.tracks.iter_mut().find(|(t, _)| t == id) {
-                Some((_, n)) => *n += more,
-                None => self.tracks.push((*id, *more)),
-            }
-        }
-    }
-}
-
 /// What slid out of a session's playlist, and what would have, were it not lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slid {
@@ -96,7 +56,7 @@ pub(super) struct Slid {
 
 impl Slid {
     fn push(&mut self, f: Arc<Fragment>) {
-        self.gone.add(&Count { all: 1, tracks: f.entry.tracks.iter().map(|t| (t.id, 1)).collect() });
+        self.gone.add(&Count::one(&f.entry));
         self.before = Some(f);
     }
 }
@@ -428,200 +388,4 @@ pub(super) fn there(f: &Fragment) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use log::Payload;
-    use proptest::{collection::vec, prelude::*};
-    use world::{ShardId, StreamUid};
-
-    use super::*;
-    use crate::index::{Entry, TrackEntry};
-
-    const UID: StreamUid = StreamUid([1; 16]);
-    const CREATED: Timestamp = Timestamp(2_000_000_000_000_000);
-
-    /// A fragment of a second that begins at a second by the producer's clock.
-    fn fragment(position: u64, start: i64) -> Arc<Fragment> {
-        let at = Timestamp::from_millis(1_700_000_000_000 + start * 1000);
-        let second = Duration::from_secs(1);
-        let track = TrackEntry::picture(at, 1000, position);
-        let payload = Payload {
-            shard: ShardId { stream: UID, shard: 0 },
-            position,
-            arrival: CREATED + second * (position as u32 + 1),
-            producer: (at, at + second),
-            len: 1,
-            index: Default::default(),
-            place: Default::default(),
-        };
-        let number = (CREATED + second * position as u32).micros() as u64;
-        let entry =
-            Entry { independent: true, number, tracks: vec![track], ordinal: position, ..Entry::default() };
-        Arc::new(Fragment { payload, entry })
-    }
-
-    fn session(mode: Mode, by: By, most: usize) -> Session {
-        let mut s = Session::new("s", UID, mode, by, CREATED);
-        (s.most, s.cuts) = (most, Cuts::Always);
-        s
-    }
-
-    fn begin() -> State {
-        State::begin(0)
-    }
-
-    /// What is shown of so many fragments: positions, and how many slid out.
-    fn look(s: &Session, state: &mut State, all: &[Arc<Fragment>], elapsed: u64) -> (Vec<u64>, u64, u64) {
-        let (items, slid, cuts, _) = look_lost(s, state, all, elapsed);
-        (items, slid, cuts)
-    }
-
-    /// And how many were lost before which of them.
-    fn look_lost(
-        s: &Session,
-        state: &mut State,
-        all: &[Arc<Fragment>],
-        elapsed: u64,
-    ) -> (Vec<u64>, u64, u64, Vec<(u64, u64)>) {
-        let page = all.iter().filter(|f| f.position() >= state.first).cloned().collect();
-        let (items, lost, _) = fold(s, state, page, Duration::from_secs(elapsed));
-        let lost = lost.iter().map(|(p, l)| (*p, l.of(1)));
-        (items.iter().map(|f| f.position()).collect(), state.slid.gone.of(1), state.slid.cuts, lost.collect())
-    }
-
-    proptest! {
-        #[test]
-        fn it_is_the_same_however_often_it_was_looked_at(
-            steps in vec(-2i64..4, 1..40), most in 1usize..6, looks in vec(any::<bool>(), 40),
-            producer in any::<bool>(), replay in any::<bool>(),
-        ) {
-            let by = if producer { By::Producer } else { By::Server };
-            let s = session(if replay { Mode::LiveReplay } else { Mode::Live }, by, most);
-            let mut at = 0;
-            let all: Vec<_> = steps.iter().enumerate().map(|(n, step)| { at += step; fragment(n as u64, at) }).collect();
-            let mut state = begin();
-            let mut numbers = std::collections::BTreeMap::new();
-            for n in 1..=all.len() {
-                if looks[n - 1] {
-                    continue;
-                }
-                let got = look(&s, &mut state, &all[..n], n as u64);
-                prop_assert_eq!(&got, &look(&s, &mut begin(), &all[..n], n as u64));
-                prop_assert!(got.0.len() <= most && (got.0.len() == most || got.1 == 0));
-                // Between any two there is a discontinuity: their count is that of entries.
-                prop_assert_eq!(got.1, got.2);
-                for (i, p) in got.0.iter().enumerate() {
-                    prop_assert_eq!(*numbers.entry(*p).or_insert(got.1 + i as u64), got.1 + i as u64);
-                }
-                if producer {
-                    let starts: Vec<_> = got.0.iter().map(|p| all[*p as usize].start(by)).collect();
-                    prop_assert!(starts.is_sorted_by(|a, b| a < b));
-                }
-            }
-        }
-    }
-
-    proptest! {
-        /// Whatever is lost between looks, a number never comes to name another fragment, nor does a discontinuity's.
-        #[test]
-        fn numbers_stay_where_fragments_are_lost(
-            count in 2usize..40, most in 1usize..6, lost in vec(any::<proptest::sample::Index>(), 0..12),
-            when in vec(1usize..40, 12), forget in vec(any::<bool>(), 40),
-        ) {
-            let s = session(Mode::Live, By::Producer, most);
-            let all: Vec<_> = (0..count).map(|n| fragment(n as u64, n as i64)).collect();
-            let lost: Vec<_> = lost.iter().zip(&when).map(|(l, at)| (l.index(count) as u64, *at)).collect();
-            // After a restart the fold begins at the session's first fragment, which this one does not lose.
-            let lost: Vec<_> = lost.into_iter().filter(|(l, _)| *l > 0).collect();
-            let mut state = begin();
-            for n in 1..=count {
-                let there = |f: &&Arc<Fragment>| !lost.iter().any(|(l, at)| f.position() == *l && *at <= n);
-                let page: Vec<_> = all[..n].iter().filter(there).cloned().collect();
-                if forget[n - 1] {
-                    state = begin();
-                }
-                let (items, slid, cuts, gaps) = look_lost(&s, &mut state, &page, n as u64);
-                let told: u64 = gaps.iter().map(|(_, n)| n).sum();
-                prop_assert!(items.len() <= most && told <= most as u64);
-                let mut number = slid;
-                for (i, p) in items.iter().enumerate() {
-                    number += gaps.iter().find(|(at, _)| at == p).map_or(0, |(_, n)| *n);
-                    prop_assert!(i > 0 || number == slid, "a gap at the beginning");
-                    prop_assert_eq!(number, *p);
-                    number += 1;
-                }
-                prop_assert_eq!(slid, cuts);
-            }
-        }
-    }
-
-    #[test]
-    fn holes_are_bounded_together() {
-        let all = [(0, 0), (3, 3), (6, 6), (7, 7)].map(|(p, at)| fragment(p, at));
-        let s = session(Mode::Live, By::Server, 3);
-        assert_eq!(look_lost(&s, &mut begin(), &all[..2], 0), (vec![0, 3], 0, 0, vec![(3, 2)]));
-        assert_eq!(look_lost(&s, &mut begin(), &all, 0), (vec![3, 6, 7], 3, 3, vec![(6, 2)]));
-    }
-
-    #[test]
-    fn what_replaces_a_fragment_behind_a_hole_is_behind_it_too() {
-        let s = session(Mode::Live, By::Producer, 3);
-        let all = [(0, 0), (3, 3), (4, 3), (5, 5), (6, 6)].map(|(p, at)| fragment(p, at));
-        let mut state = begin();
-        assert_eq!(look_lost(&s, &mut state, &all[..2], 0), (vec![0, 3], 0, 0, vec![(3, 2)]));
-        for state in [&mut state, &mut begin()] {
-            assert_eq!(look_lost(&s, state, &all[..3], 0), (vec![0, 4], 0, 0, vec![(4, 2)]));
-            assert_eq!(look_lost(&s, state, &all, 0), (vec![4, 5, 6], 3, 3, vec![]));
-        }
-    }
-
-    #[test]
-    fn a_replay_adds_one_when_its_time_has_passed() {
-        let s = session(Mode::LiveReplay, By::Producer, 2);
-        let all: Vec<_> = (0..6).map(|n| fragment(n, n as i64)).collect();
-        let mut state = begin();
-        let mut at = |elapsed| look(&s, &mut state, &all, elapsed);
-        assert_eq!(at(0), (vec![0, 1], 0, 0));
-        assert_eq!(at(1), (vec![1, 2], 1, 1));
-        assert_eq!(at(1), (vec![1, 2], 1, 1));
-        assert_eq!(at(9), (vec![4, 5], 4, 4));
-    }
-
-    #[test]
-    fn a_replay_does_not_run_ahead_where_something_is_lost() {
-        let s = session(Mode::LiveReplay, By::Producer, 5);
-        let all: Vec<_> = (0..9).map(|n| fragment(n, n as i64)).collect();
-        let mut state = begin();
-        let holed: Vec<_> = all.iter().filter(|f| f.position() != 2).cloned().collect();
-        assert_eq!(look(&s, &mut state, &holed, 0), (vec![0, 1, 3, 4], 0, 0));
-        // Count before the last that it begins with.
-        let end: Vec<_> = all.iter().filter(|f| f.position() != 4).cloned().collect();
-        assert_eq!(look(&s, &mut begin(), &end, 0), (vec![0, 1, 2, 3], 0, 0));
-        // The first is lost once it was shown.
-        let mut state = begin();
-        assert_eq!(look(&s, &mut state, &all, 0), (vec![0, 1, 2, 3, 4], 0, 0));
-        assert_eq!(look(&s, &mut state, &all[1..], 0), (vec![1, 2, 3, 4], 1, 1));
-        assert_eq!(look(&s, &mut state, &all[1..], 1), (vec![1, 2, 3, 4, 5], 1, 1));
-    }
-
-    #[test]
-    fn on_demand_the_newest_of_each_time_in_their_order() {
-        let all = [(0, 5), (1, 3), (2, 5), (3, 4), (4, 3)].map(|(p, at)| fragment(p, at));
-        let kept: Vec<_> = newest_of_each(all.to_vec()).iter().map(|f| f.position()).collect();
-        assert_eq!(kept, [4, 3, 2]);
-    }
-
-    #[test]
-    fn where_something_lies_between() {
-        let (a, b, c) = (fragment(0, 0), fragment(1, 1), fragment(2, 9));
-        let cuts = |cuts, a, b| cut(cuts, a, b, None);
-        assert_eq!(
-            [cuts(Cuts::Where, &b, &c), cuts(Cuts::Where, &a, &b), cuts(Cuts::Where, &c, &a)],
-            [1, 0, 1]
-        );
-        assert_eq!([cuts(Cuts::Always, &a, &b), cuts(Cuts::Never, &b, &c)], [1, 0]);
-        // What was lost between them was there.
-        let lost = Count { all: 7, ..Count::default() };
-        assert_eq!([Cuts::Where, Cuts::Always].map(|c| cut(c, &b, &fragment(9, 9), Some(&lost))), [0, 8]);
-        assert!(goes_on(&a, &c) && !goes_on(&c, &a));
-    }
-}
+mod tests;
