@@ -1,8 +1,10 @@
 """PutMedia by a client of our own, GetMedia and ListFragments by boto3: what is put is durable when it is said to be, and comes
 back byte for byte."""
 
+import contextlib
 import os
 import pathlib
+import sqlite3
 
 import pytest
 
@@ -302,6 +304,58 @@ def test_who_puts_is_told_that_the_stream_is_deleted(kvs):
     error, = p.wait("ERROR")
     assert (error["ErrorId"], error["ErrorCode"]) == (4507, "STREAM_DELETED")
     p.rest()
+
+
+#: What happens to the row of the stream's key in the catalog, and what is said of it.
+SPOILT = {
+    "a key that does not open": ("UPDATE keys SET wrapped = zeroblob(length(wrapped))", 4503, "KMS_KEY_UNAVAILABLE"),
+    "a key that is gone": ("DELETE FROM keys", 4503, "KMS_KEY_UNAVAILABLE"),
+    "a row that cannot be read": ("UPDATE keys SET generation = 1 << 40", 5000, "INTERNAL_ERROR"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_who_puts_or_gets_is_told_what_is_wrong_with_the_key(kvs, what):
+    change, *said = SPOILT[what]
+    put = lambda name, n=0: PutMedia(kvs, name).send(header()).send(fragment(T0 + n * 1000)).send(END_OF_FRAGMENT)
+
+    def spoil(*statements):
+        """With the server stopped; gives the rows of `s` and `full` as they were."""
+        kvs.stop()
+        with contextlib.closing(sqlite3.connect(kvs.data / "catalog.sqlite")) as catalog, catalog:
+            both = "WHERE stream IN (SELECT no FROM streams ORDER BY no DESC LIMIT 2 OFFSET 1)"
+            rows = catalog.execute(f"SELECT * FROM keys {both}").fetchall()
+            for s in statements:
+                catalog.execute(f"{s} {both}")
+            for row in saved:
+                catalog.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?)", row)
+        kvs.start()
+        return rows
+
+    for name in ("full", "good"):
+        client(kvs).create_stream(StreamName=name, DataRetentionInHours=24)
+    put("full").finish()
+    saved = []
+    saved = spoil(change)
+    assert len(saved) == 2
+    for name in ("s", "full"):
+        p = put(name, 1)
+        error, = p.wait("ERROR")
+        assert [error["ErrorId"], error["ErrorCode"]] == said
+        p.rest()
+        assert not p.of("PERSISTED")
+    got = media(kvs).get_media(StreamName="full", StartSelector={"StartSelectorType": "EARLIEST"})["Payload"].read()
+    assert all(str(x).encode() in got for x in said), got
+    p = put("good")
+    p.finish()
+    assert len(p.of("PERSISTED")) == 1, "and nobody else is the worse for it"
+    # Once it is as it was, all is.
+    spoil("DELETE FROM keys")
+    for name, n in (("s", 0), ("full", 1)):
+        p = put(name, n)
+        p.finish()
+        assert len(p.of("PERSISTED")) == 1
+        assert len(archived(kvs).list_fragments(StreamName=name)["Fragments"]) == n + 1
 
 
 def test_who_puts_is_told_that_another_took_over(serve):

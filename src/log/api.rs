@@ -47,7 +47,7 @@ pub enum LogError {
     /// The stream's key is gone or cannot be had.
     #[error("key of stream {0}: {1}")]
     Key(StreamUid, String),
-    /// The disk, the store or the catalog failed on a read.
+    /// The disk or the store failed on a read, or the catalog did.
     #[error("{0}")]
     Io(String),
     /// The log is shutting down.

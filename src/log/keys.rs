@@ -29,6 +29,11 @@ pub(crate) fn context(stream: StreamUid, generation: u32) -> Vec<u8> {
     [&b"rushes data key v1"[..], &stream.0, &generation.to_be_bytes()].concat()
 }
 
+/// Of the key itself nothing is known then.
+fn unread(e: &CatalogError) -> LogError {
+    LogError::Io(e.to_string())
+}
+
 impl Keys {
     pub fn new(world: World, catalog: Arc<dyn Catalog>, provider: Arc<dyn KeyProvider>) -> Self {
         Keys {
@@ -54,13 +59,13 @@ impl Keys {
         match self.catalog.put_key(row).await {
             Ok(()) => Ok(true),
             Err(CatalogError::Conflict { .. }) => Ok(false),
-            Err(e) => Err(fail(&e)),
+            Err(e) => Err(unread(&e)),
         }
     }
 
     /// The generations that a stream has, ascending.
     pub async fn generations(&self, stream: StreamUid) -> Result<Vec<u32>, LogError> {
-        let rows = self.catalog.keys(stream).await.map_err(|e| LogError::Key(stream, e.to_string()))?;
+        let rows = self.catalog.keys(stream).await.map_err(|e| unread(&e))?;
         Ok(rows.iter().map(|r| r.generation).collect())
     }
 
@@ -69,7 +74,7 @@ impl Keys {
         if let Some(k) = lock(&self.data).get(&(stream, generation)) {
             return Ok(k);
         }
-        let rows = self.catalog.keys(stream).await.map_err(|e| fail(&e))?;
+        let rows = self.catalog.keys(stream).await.map_err(|e| unread(&e))?;
         let row = rows
             .into_iter()
             .find(|r| r.generation == generation)

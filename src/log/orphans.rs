@@ -200,7 +200,7 @@ impl Shared {
     /// pass for sealed under the new ones. No more than [`APART`] rotations between a snapshot and its restoring are
     /// taken for granted, and that two restores of one snapshot draw different numbers.
     pub async fn next_generation(&self, stream: StreamUid) -> Result<u32, LogError> {
-        let fail = |e: CatalogError| LogError::Key(stream, e.to_string());
+        let fail = |e: CatalogError| LogError::Io(e.to_string());
         let keys = self.catalog.keys(stream).await.map_err(fail)?;
         let last = keys.iter().max_by_key(|k| k.generation);
         let last = last.ok_or_else(|| LogError::Key(stream, "the stream has no key (any more)".into()))?;

@@ -74,6 +74,8 @@ impl From<VideoError> for Ended {
             VideoError::Build(..) => Fault::InvalidMkvData,
             VideoError::Log(_, log::LogError::Key(..)) => Fault::KmsKeyUnavailable,
             VideoError::Log(_, log::LogError::TooLarge { .. }) => Fault::MaxFragmentSizeReached,
+            // Not the writing of it.
+            VideoError::Log(_, log::LogError::Io(_) | log::LogError::Damaged(_)) => Fault::InternalError,
             VideoError::Log(..) => Fault::ArchivalError,
             _ => Fault::InternalError,
         };
