@@ -1,7 +1,9 @@
 //! How many fragments there were, of which some are not there any more: each says how many there were before it, of the
 //! stream and of each of its tracks.
 
-use crate::index::Entry;
+use std::time::Duration;
+
+use crate::{By, Fragment, index::Entry};
 
 /// So many fragments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,4 +52,40 @@ impl Count {
             }
         }
     }
+}
+
+/// What was lost, and how long it lasted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hole {
+    /// How many.
+    pub all: u64,
+    lasted: Duration,
+}
+
+impl Hole {
+    /// And what was lost between two fragments. By the producer's clock it was as long as there is room between them; where
+    /// that clock leapt, too, no longer than as many of those two.
+    pub fn add(&mut self, a: &Fragment, b: &Fragment) {
+        let n = Count::between(&a.entry, &b.entry, false).all;
+        if n == 0 {
+            return;
+        }
+        let (end, start) = (a.end(By::Producer), b.start(By::Producer));
+        let room = if start > end { start.since(end) } else { Duration::ZERO };
+        let likely = times(a.duration() + b.duration(), n, 2);
+        let leapt = a.entry.discontinuities != b.entry.discontinuities;
+        self.all += n;
+        self.lasted += if leapt { room.min(likely) } else { room };
+    }
+
+    /// How long so many of them lasted.
+    pub fn of(&self, n: u64) -> Duration {
+        times(self.lasted, n.min(self.all), self.all)
+    }
+}
+
+/// `d` × `n` / `of`
+fn times(d: Duration, n: u64, of: u64) -> Duration {
+    let us = d.as_micros() * u128::from(n) / u128::from(of.max(1));
+    Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
 }

@@ -14,7 +14,7 @@ use log::Query;
 use world::Timestamp;
 
 use super::{
-    count::Count,
+    count::{Count, Hole},
     session::{Cuts, Mode, Session},
 };
 use crate::{
@@ -81,9 +81,9 @@ struct State {
     first: u64,
     /// That fragment, unless nothing slid out yet.
     at: Option<Arc<Fragment>>,
-    /// The position of the last one that was shown.
-    until: Option<u64>,
-    /// What those that were added one by one last, of a session that replays.
+    /// The last one that was shown.
+    until: Option<Arc<Fragment>>,
+    /// What those that were added one by one last, of a session that replays, with what was lost between them.
     due: Duration,
     slid: Slid,
 }
@@ -96,7 +96,12 @@ impl State {
 
     /// Whether a fragment was shown before, or could have been.
     fn knows(&self, f: &Fragment) -> bool {
-        self.until.is_some_and(|until| f.position() <= until)
+        self.until.as_ref().is_some_and(|until| f.position() <= until.position())
+    }
+
+    /// For comparing two of one session.
+    fn got_to(&self) -> (u64, Option<u64>) {
+        (self.first, self.until.as_ref().map(|f| f.position()))
     }
 
     /// One slides out, and what was lost between it and the next.
@@ -133,7 +138,7 @@ impl Memory {
         let mut all = self.lock();
         if let Some(i) = all.iter().position(|(k, _)| *k == key)
             && let Some((_, old)) = all.remove(i)
-            && (old.first, old.until) > (state.first, state.until)
+            && old.got_to() > state.got_to()
         {
             // Somebody else was faster.
             all.push_back((key, old));
@@ -274,7 +279,10 @@ fn fold(
     elapsed: Duration,
 ) -> (Vec<Arc<Fragment>>, BTreeMap<u64, Count>, Option<Stop>) {
     let mut window: VecDeque<Arc<Fragment>> = VecDeque::new();
-    let (mut stop, mut until) = (None, state.until);
+    let mut stop = None;
+    // The last that was shown; and of what was never shown before the last that was seen, and what was lost before it.
+    let mut until = state.until.clone();
+    let (mut seen, mut hole) = (until.clone(), Hole::default());
     // What was lost before those that are shown, and since the last one of them; what was seen before.
     let (mut all_lost, mut lost, mut before) = (BTreeMap::new(), Count::default(), None::<Arc<Fragment>>);
     // How many were lost before those that are shown.
@@ -291,6 +299,11 @@ fn fold(
                 state.slid.gone.add(&gone);
             }
             (None, _) => {}
+        }
+        if !state.knows(&f)
+            && let Some(seen) = seen.replace(f.clone())
+        {
+            hole.add(&seen, &f);
         }
         if !session.within(&f) {
             let begins = find::start(&f, session.by);
@@ -319,16 +332,25 @@ fn fold(
             }
         }
         if session.mode == Mode::LiveReplay && !state.knows(&f) {
-            // What is lost takes the place that it had.
+            // What is lost takes the place that it had, and the time; but nobody waits for more than a playlist's worth of it,
+            // nor before a playlist of which nothing is left.
             let places = window.len() as u64 + told + if window.is_empty() { 0 } else { lost.all };
-            let filling = places < session.most as u64 && state.slid.gone.all == 0;
+            let most = session.most as u64;
+            let filling = places < most && state.slid.gone.all == 0;
             if !filling {
-                if state.due + f.duration() > elapsed {
+                let free = match state.slid.gone.all {
+                    _ if window.is_empty() => u64::MAX,
+                    0 => most.saturating_sub(places.saturating_sub(hole.all)),
+                    _ => 0,
+                };
+                let due = state.due + hole.of(hole.all.saturating_sub(free).min(most)) + f.duration();
+                if due > elapsed {
                     stop = Some(Stop::Early);
                     break;
                 }
-                state.due += f.duration();
+                state.due = due;
             }
+            hole = Hole::default();
         }
         if state.slid.run.is_none() {
             state.slid.run = Some(Run { number: 0, first: f.clone() });
@@ -348,7 +370,9 @@ fn fold(
                 all_lost.insert(f.position(), lost);
             }
         }
-        until = until.max(Some(f.position()));
+        if until.as_ref().is_none_or(|u| u.position() < f.position()) {
+            until = Some(f.clone());
+        }
         window.push_back(f);
         // Holes that together are wider than a playlist are not told one by one.
         while (window.len() > session.most || window.len() > 1 && told > session.most as u64)

@@ -173,6 +173,66 @@ fn a_replay_does_not_run_ahead_where_something_is_lost() {
 }
 
 #[test]
+fn a_replay_waits_for_what_was_lost_before_it_was_shown() {
+    let s = session(Mode::LiveReplay, By::Producer, 2);
+    let all: Vec<_> = (0..20).filter(|n| ![3, 4].contains(n)).map(|n| fragment(n, n as i64)).collect();
+    let mut state = begin();
+    let mut last = |elapsed| {
+        let got = look(&s, &mut state, &all, elapsed);
+        assert_eq!(got, look(&s, &mut begin(), &all, elapsed), "as often as it was looked at");
+        got.0.last().copied()
+    };
+    let shown: Vec<_> = (0..7).map(|elapsed| last(elapsed).unwrap()).collect();
+    assert_eq!(shown, [1, 2, 2, 2, 5, 6, 7]);
+    // Of a hole that is wider than a playlist so much.
+    let all: Vec<_> = [0, 1, 2, 50, 51].map(|n| fragment(n, n as i64)).into();
+    let last = |elapsed| look(&s, &mut begin(), &all, elapsed).0.last().copied().unwrap();
+    assert_eq!([1, 3, 4, 5].map(last), [2, 2, 50, 51]);
+    // Of what was shown nothing is left: it goes on.
+    let mut state = begin();
+    assert_eq!(look(&s, &mut state, &all, 1).0, [1, 2]);
+    assert_eq!(look(&s, &mut state, &all[3..], 2).0, [50]);
+}
+
+#[test]
+fn a_replay_waits_for_time_that_is_lost_and_for_no_pause() {
+    let s = session(Mode::LiveReplay, By::Producer, 1);
+    let of = |at: i64, discontinuities| {
+        let mut f = Arc::unwrap_or_clone(fragment(2, at));
+        f.entry.discontinuities = discontinuities;
+        [fragment(0, 0), Arc::new(f)]
+    };
+    let when = |all: &[Arc<Fragment>]| (0..99).find(|t| look(&s, &mut begin(), all, *t).0 == [2]);
+    // One that was lost and lasted for five seconds; and one about whose length nothing is known.
+    assert_eq!((when(&of(6, 0)), when(&of(60, 1))), (Some(6), Some(2)));
+}
+
+proptest! {
+    /// Whatever is lost, and whenever, but for all that is shown: a replay is never ahead of its time, nor behind it.
+    #[test]
+    fn a_replay_keeps_its_pace(
+        count in 2u64..40, most in 4usize..9, lost in vec(any::<proptest::sample::Index>(), 0..4),
+        when in vec(0u64..40, 4), forget in vec(any::<bool>(), 41),
+    ) {
+        let s = session(Mode::LiveReplay, By::Producer, most);
+        let all: Vec<_> = (0..count).map(|n| fragment(n, n as i64)).collect();
+        let lost: Vec<_> = lost.iter().zip(&when).map(|(l, at)| (l.index(count as usize) as u64, *at)).collect();
+        let lost: Vec<_> = lost.into_iter().filter(|(l, _)| *l > 0).collect();
+        let mut state = begin();
+        for elapsed in 0..=count {
+            if forget[elapsed as usize] {
+                state = begin();
+            }
+            let there = |f: &&Arc<Fragment>| !lost.iter().any(|(l, at)| f.position() == *l && *at <= elapsed);
+            let page: Vec<_> = all.iter().filter(there).cloned().collect();
+            let until = most as u64 - 1 + elapsed;
+            let want = page.iter().map(|f| f.position()).filter(|p| *p <= until).max();
+            prop_assert_eq!(look(&s, &mut state, &page, elapsed).0.last().copied(), want);
+        }
+    }
+}
+
+#[test]
 fn on_demand_the_newest_of_each_time_in_their_order() {
     let all = [(0, 5), (1, 3), (2, 5), (3, 4), (4, 3)].map(|(p, at)| fragment(p, at));
     let kept: Vec<_> = newest_of_each(all.to_vec()).iter().map(|f| f.position()).collect();
