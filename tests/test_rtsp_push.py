@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 from support import media
-from support.media import ffmpeg_publisher, gst_publisher, publish, running
-from support.server import ApiError
+from support.media import ffmpeg_publisher, gst_publisher, publish, pyav_publisher, running
+from support.server import ApiError, run
 from support.wait import wait_until
 
 
@@ -45,6 +45,43 @@ def test_b_frames_come_through(server, clips):
     clip = clips(seconds=6, extra=("-bf", "3"))
     publish(ffmpeg_publisher(clip, server.publish_url("b")))
     check_whole(server, "b", clip, False)
+
+
+#: What FFmpeg 8 publishes. Of AV1: each picture by itself, and as encoders do that have time, with pictures that are not shown when they
+#: are decoded, several to a temporal unit, and those that are shown later by a header alone.
+MADE = {
+    "AV1": ("libaom-av1", ("-usage", "realtime", "-cpu-used", "8")),
+    "AV1 by libaom": ("libaom-av1", ("-cpu-used", "8", "-lag-in-frames", "19")),
+    "AV1 by SVT-AV1": ("libsvtav1", ("-preset", "10", "-svtav1-params", "pred-struct=2")),
+    "AV1 by rav1e": ("librav1e", ("-speed", "10", "-tiles", "4")),
+    "VP9": ("libvpx-vp9", ("-deadline", "realtime", "-cpu-used", "8")),
+    "VP8": ("libvpx", ("-deadline", "realtime", "-cpu-used", "8")),
+    "H.265": ("libx265", ("-tag:v", "hvc1", "-x265-params", "log-level=error:bframes=2:b-adapt=0")),
+    "H.264": ("libx264", ("-bf", "2")),
+}
+
+
+@pytest.mark.parametrize("what,transport", [(what, t) for what in MADE for t in ("tcp", "udp") if t == "tcp" or "AV1" in what])
+def test_ffmpeg_8_publishes(server, tmp_path, what, transport):
+    """With Opus; each picture and each sound is played that was sent."""
+    encoder, how = MADE[what]
+    # Of pictures that are reordered Matroska does not say when they are decoded.
+    clip = tmp_path / ("clip.mp4" if what.startswith("H.") else "clip.mkv")
+    media.ffmpeg("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-t", 3,
+                 "-pix_fmt", "yuv420p", "-g", 25, "-c:v", encoder, *how, "-c:a", "libopus", clip)
+    publish(pyav_publisher(clip, server.publish_url("door"), rtsp_transport=transport))
+    server.quiet("door")
+    said = {t["codecName"] for t in server.call("GET", "/v1/streams/door")["tracks"]}
+    assert said == {what.split()[0], "Opus"}
+    out = tmp_path / "out.mkv"
+    r = run("export", "door", out, "--from", "0", "--data", server.data, "--json")
+    assert r.returncode == 0, r.stderr
+    sent = media.frames(clip)
+    assert len(sent) == 75 and media.frames(out) == sent
+    media.same_audio(clip, out)
+    if what != "VP8":
+        assert media.frames(server.whole("door")) == sent
+    assert all(f["keyFrame"] for f in server.fragments("door"))
 
 
 def test_two_sessions_are_one_stream_with_a_gap(server, clips):

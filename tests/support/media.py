@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 
 FFMPEG = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "warning"]
 
@@ -96,6 +97,13 @@ def ffmpeg_publisher(file, url, transport="tcp", loop=False, codec="copy", extra
             "-f", "rtsp", "-rtsp_transport", transport, url]
 
 
+def pyav_publisher(file, url, form="rtsp", loop=False, **options):
+    """FFmpeg 8's, which has AV1 for an experiment."""
+    options = {"strict": "experimental", **({"rtsp_transport": "tcp"} if form == "rtsp" else {}), **options}
+    script = pathlib.Path(__file__).with_name("pyav_publisher.py")
+    return [sys.executable, str(script), str(file), url, form, str(int(loop)), *(f"{k}={v}" for k, v in options.items())]
+
+
 def gst_publisher(file, url, transport="tcp", audio=False):
     tracks = "d.video_0 ! queue ! h264parse ! s.sink_0"
     if audio:
@@ -150,6 +158,13 @@ def times(source):
     out = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time",
                           "-of", "csv=p=0", str(source)], capture_output=True, text=True, timeout=60, check=True).stdout
     return sorted(float(t.strip(",")) for t in out.split())
+
+
+def stamps(source):
+    """When each picture is shown and when it is decoded, in ticks, in the order of decoding."""
+    out = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts,dts",
+                          "-of", "csv=p=0", str(source)], capture_output=True, text=True, timeout=60, check=True).stdout
+    return [tuple(int(n) for n in line.split(",")[:2]) for line in out.split()]
 
 
 def silent(file):
