@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from support import media
 from support.media import ffmpeg_publisher, running
+from support.server import run
 from support.wait import wait_until
 from test_webrtc import live
 
@@ -179,11 +180,54 @@ def test_webrtcbin_publishes(server, pem):
     assert len(pictures) > 100 and len(set(pictures)) > len(pictures) * 0.9 and media.packets(url, "a") > 100
 
 
-def test_webrtcbin_watches(server, clips, pem):
-    with running(ffmpeg_publisher(clips(seconds=20, audio=True, extra=("-c:a", "libopus")), server.publish_url("yard"), loop=True)):
+#: Pictures in an order of decoding that is not that of showing, and without that.
+REORDERED = {"H.264": ("H264", "libx264", ("-bf", "2", "-x264-params", "b-adapt=0")),
+             "H.265": ("H265", "libx265", ("-tag:v", "hvc1", "-x265-params", "log-level=error:bframes=2:b-adapt=0:open-gop=0")),
+             "H.265, open": ("H265", "libx265", ("-tag:v", "hvc1", "-x265-params", "log-level=error:bframes=2:b-adapt=0:open-gop=1")),
+             "H.265 without": ("H265", "libx265", ("-bf", "0", "-tag:v", "hvc1", "-x265-params", "log-level=error"))}
+
+
+@pytest.mark.parametrize("what", REORDERED)
+def test_webrtcbin_publishes_pictures_that_are_reordered(server, clips, pem, tmp_path, what):
+    """What it sends is stored as it is: each picture at its time, and decoded in the order in which it came."""
+    codec, encoder, extra = REORDERED[what]
+    clip = clips(seconds=12, codec=encoder, extra=extra)
+    server.add_push("door")
+    key = f"{server.key}:{server.secret}"
+    with webrtcbin("publish", f"{server.url}/whip/door", key, pem("ECDSA"), codec, clip) as peer:
+        peer.until("state", "connected")
+        live(server, "door")
+        wait_until("there are fragments", lambda: len(server.fragments("door")) >= 3)
+        assert peer.end() == 0, peer.said
+    server.quiet("door")
+    assert {t["codecName"] for t in server.call("GET", "/v1/streams/door")["tracks"]} == {what[:5]}
+    whole = server.whole("door")
+    files = [tmp_path / f"out.{form}" for form in ("mp4", "mkv")]
+    for file in files:
+        r = run("export", "door", file, "--from", "0", "--data", server.data, "--json")
+        assert r.returncode == 0, r.stderr
+    want = media.frames(clip)
+    for source in (whole, *files):
+        # Of the last few, those may be missing that would have come next and been shown before them.
+        have = media.frames(source)[:-2]
+        first = want.index(have[0])
+        assert len(have) > 75 and have == want[first : first + len(have)], source
+    rows = media.stamps(whole)
+    shown, decoded = [pts for pts, _ in rows], [dts for _, dts in rows]
+    assert decoded == sorted(set(decoded)) and all(d <= p for p, d in rows)
+    assert (shown == sorted(shown)) == ("without" in what)
+    # As the clip has them, but for what they are moved by to the sender's clock.
+    shown = sorted(shown)[:-2]
+    assert all(abs(b - a - 3600) <= 18 for a, b in zip(shown, shown[1:])), rows
+
+
+@pytest.mark.parametrize("codec", ["H264", "H265"])
+def test_webrtcbin_watches(server, clips, pem, codec):
+    encoder, extra = ("libx264", ()) if codec == "H264" else ("libx265", ("-tag:v", "hvc1", "-x265-params", "log-level=error"))
+    with running(ffmpeg_publisher(clips(seconds=20, audio=True, codec=encoder, extra=("-c:a", "libopus", *extra)), server.publish_url("yard"), loop=True)):
         live(server, "yard")
         token = server.call("POST", "/v1/streams/yard/whep", {})["token"]
-        with webrtcbin("watch", f"{server.url}/whep/yard", token, pem("ECDSA")) as peer:
+        with webrtcbin("watch", f"{server.url}/whep/yard", token, pem("ECDSA"), codec) as peer:
             picture = peer.until("video", 75)
             assert (picture["width"], picture["height"]) == (320, 180)
             # Louder than nothing: what it is sent is a tone.

@@ -2,9 +2,10 @@
 
 Run by the system's Python, which has GStreamer's bindings (this file needs nothing else):
 
-    /usr/bin/python3 webrtcbin.py publish|watch URL TOKEN [PEM]
+    /usr/bin/python3 webrtcbin.py publish|watch URL TOKEN [PEM [CODEC [FILE]]]
 
-PEM: a file with a certificate and its private key; without one webrtcbin makes its own, with RSA before GStreamer 1.28. It says
+CODEC: of the picture, `H264` unless told, or `H265`. FILE: an MP4 file whose picture is published as it is and at its own speed,
+instead of the test picture, which is H.264, and the tone. PEM: a file with a certificate and its private key; without one webrtcbin makes its own, with RSA before GStreamer 1.28. It says
 what happens in lines of JSON: `{"session": PATH}` once agreed; `{"state": "connected"}` and so on, webrtcbin's `connection-state`;
 `{"video": N, "width": W, "height": H}` and `{"audio": N, "loudest": DB}`, buffers that were decoded so far, each so often;
 `{"error": WORDS}`. On SIGTERM it deletes the session and ends with 0; after an error it goes as it is, with 1.
@@ -36,8 +37,10 @@ SOURCES = (
      " ! rtph264pay config-interval=-1 aggregate-mode=zero-latency", H264),
     ("audiotestsrc is-live=true ! audio/x-raw,rate=48000,channels=2 ! opusenc ! rtpopuspay", OPUS),
 )
+#: Each picture is due at its own time: those that are decoded before others that are shown earlier wait for none.
+FILE = "filesrc location={file} ! qtdemux ! {codec}parse ! identity sync=true ! rtp{codec}pay config-interval=-1 aggregate-mode=zero-latency"
 DECODE = {
-    "video": "rtph264depay ! h264parse ! avdec_h264 ! identity name=seen signal-handoffs=true ! fakesink sync=false async=false",
+    "video": "rtp{codec}depay ! {codec}parse ! avdec_{codec} ! identity name=seen signal-handoffs=true ! fakesink sync=false async=false",
     "audio": "rtpopusdepay ! opusdec ! level interval=500000000 ! identity name=seen signal-handoffs=true ! fakesink sync=false async=false",
 }
 
@@ -53,8 +56,10 @@ def say(**what):
 
 
 class Peer:
-    def __init__(self, way, url, token, pem):
+    def __init__(self, way, url, token, pem, codec="H264", file=None):
         self.way, self.url, self.token, self.pem = way, url, token, pem
+        self.codec, self.caps = codec.lower(), H264.replace("H264", codec)
+        self.sources = SOURCES if file is None else [(FILE.format(file=file, codec=self.codec), self.caps)]
         self.where, self.failed, self.count, self.loudest = None, False, {"video": 0, "audio": 0}, -700.0
         self.loop = GLib.MainLoop()
         self.pipe = Gst.Pipeline()
@@ -73,11 +78,13 @@ class Peer:
 
     def run(self):
         if self.way == "watch":
-            for caps in (H264, OPUS):
+            for caps in (self.caps, OPUS):
                 self.bin.emit("add-transceiver", RECVONLY, Gst.Caps.from_string(caps))
         else:
-            for source, caps in SOURCES:
-                part = Gst.parse_bin_from_description(f"{source} ! {caps} ! queue", True)
+            for source, caps in self.sources:
+                # No ghosts but this one: of what follows a demultiplexer, which is linked later, the sink would be one.
+                part = Gst.parse_bin_from_description(f"{source} ! {caps} ! queue name=last", False)
+                part.add_pad(Gst.GhostPad.new("src", part.get_by_name("last").get_static_pad("src")))
                 self.pipe.add(part)
                 part.link(self.bin)
         for t in self.transceivers():
@@ -145,7 +152,7 @@ class Peer:
         if pad.direction != Gst.PadDirection.SRC:
             return
         kind = pad.get_current_caps().get_structure(0).get_string("media")
-        part = Gst.parse_bin_from_description(DECODE[kind], True)
+        part = Gst.parse_bin_from_description(DECODE[kind].format(codec=self.codec), True)
         part.get_by_name("seen").connect("handoff", self.seen, kind)
         self.pipe.add(part)
         part.sync_state_with_parent()
@@ -171,5 +178,6 @@ class Peer:
 
 if __name__ == "__main__":
     Gst.init(None)
-    way, url, token, *pem = sys.argv[1:]
-    sys.exit(Peer(way, url, token, open(pem[0]).read() if pem else None).run())
+    way, url, token, *more = sys.argv[1:]
+    pem, more = (open(more[0]).read(), more[1:]) if more else (None, [])
+    sys.exit(Peer(way, url, token, pem, *more).run())
