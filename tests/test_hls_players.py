@@ -50,7 +50,8 @@ def goes_on(page, seconds, behind=None):
     assert behind is None or late is not None and late < behind
 
 
-#: By times of day, Shaka places pictures that begin a little after the sound at their millisecond, and then holds at the last one.
+#: By times of day Shaka holds at the last picture: it cuts the sound at the pictures' length (`SegmentIndex.fit`) before it moves these to
+#: where they begin, a little after the sound; so the sound never comes to the end of the presentation, which is by as much longer then.
 BY_LENGTH = {"manifest": {"hls": {"ignoreManifestProgramDateTime": True}}}
 
 
