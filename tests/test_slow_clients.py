@@ -7,6 +7,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import botocore.session
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -67,6 +68,52 @@ def test_a_body_that_does_not_come_is_not_waited_for_longer_than_it_may_take(ser
         s.close()
     assert answer.startswith(b"HTTP/1.1 408 "), answer
     assert b"RequestTimeout" in answer and took > 15
+
+
+def lists():
+    """The model's operations that take lists or maps: the operation, the member, and whether it is a map, of structures or of texts."""
+    service = botocore.session.get_session().get_service_model("kinesis")
+    for name in service.operation_names:
+        takes = service.operation_model(name).input_shape
+        for member, shape in (takes.members if takes else {}).items():
+            if shape.type_name in ("list", "map") and "Channel" not in name and "Queue" not in name:
+                yield name, member, "map" if shape.type_name == "map" else shape.member.type_name
+
+
+def test_lists_of_nothing_fill_no_memory(serve):
+    """Elements of a byte or two, as many as a request holds."""
+    server = serve("data", *OFF)
+    make(client(server), "s")
+    most, stop = 0, threading.Event()
+
+    def watch():
+        nonlocal most
+        while not stop.wait(0.001):
+            most = max(most, resident(server))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        for operation, member, kind in sorted(lists(), key=lambda l: l[0] == "PutRecords"):
+            size = (15 if operation == "PutRecords" else 2) * MIB - 1000
+            match kind:
+                case "map":
+                    listed = "{" + ",".join(f'"{n}":""' for n in range(size // 13)) + "}"
+                case "structure":
+                    listed = "[" + ",".join(["{}"] * (size // 3)) + "]"
+                case _:
+                    listed = "[" + ",".join(['""'] * (size // 3)) + "]"
+            body = f'{{"{member}":{listed}}}'.encode()
+            before = most = resident(server)
+            with connect(server) as s:
+                s.sendall(head(server, operation, body) + body)
+                answer = s.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 400 ") and b"ValidationException" in answer, (operation, answer[:300])
+            # The body itself, twice as its buffer grows, and a little.
+            assert most - before < 3 * size + 4 * MIB, (operation, most - before)
+    finally:
+        stop.set()
+        watching.join()
 
 
 def test_clients_that_never_read_do_not_fill_the_memory(serve):

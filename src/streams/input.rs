@@ -158,11 +158,11 @@ pub struct Commitment {
 
 input! {
     /// API_AddTagsToStream
-    stream AddTagsToStream { tags: BTreeMap<String, String> = "Tags" => required_tags; }
+    stream AddTagsToStream { tags: BTreeMap<String, String> = "Tags" ["wire::aws::few"] => required_tags; }
 }
 input! {
     /// API_RemoveTagsFromStream
-    stream RemoveTagsFromStream { tag_keys: Vec<String> = "TagKeys" => tag_keys; }
+    stream RemoveTagsFromStream { tag_keys: Vec<String> = "TagKeys" ["wire::aws::few"] => tag_keys; }
 }
 input! {
     /// API_ListTagsForStream
@@ -173,11 +173,11 @@ input! {
 }
 input! {
     /// API_TagResource
-    resource TagResource { tags: BTreeMap<String, String> = "Tags" => required_tags; }
+    resource TagResource { tags: BTreeMap<String, String> = "Tags" ["wire::aws::few"] => required_tags; }
 }
 input! {
     /// API_UntagResource
-    resource UntagResource { tag_keys: Vec<String> = "TagKeys" => tag_keys; }
+    resource UntagResource { tag_keys: Vec<String> = "TagKeys" ["wire::aws::few"] => tag_keys; }
 }
 input! {
     /// API_ListTagsForResource
@@ -201,7 +201,7 @@ wire::aws::input! {
         stream_name: String = "StreamName" => |v, x| { v.text("streamName", x).required().pattern(&NAME).length(1, 128); };
         shard_count: i64 = "ShardCount" => |v, x| { v.number("shardCount", x).min(1); };
         stream_mode_details: StreamModeDetails = "StreamModeDetails" => mode;
-        tags: BTreeMap<String, String> = "Tags" => tags;
+        tags: BTreeMap<String, String> = "Tags" ["wire::aws::few"] => tags;
         warm_throughput: i64 = "WarmThroughputMiBps" => warm;
         max_record_size: i64 = "MaxRecordSizeInKiB" => |v, x| { v.number("maxRecordSizeInKiB", x).range(1024, 10_240); };
         distribution: String = "RecordDistributionStrategy" => |v, x| { v.text("recordDistributionStrategy", x).one_of(&DISTRIBUTION); };
@@ -286,7 +286,7 @@ input! {
 input! {
     /// API_PutRecords
     stream PutRecords {
-        records: Vec<PutRecordsRequestEntry> = "Records" => |v, x| {
+        records: Vec<PutRecordsRequestEntry> = "Records" ["wire::aws::few"] => |v, x| {
             v.list("records", x).required().count(1, 500).each(|e, v| {
                 v.blob("data", &e.data).required().length(0, 10_485_760);
                 v.text("partitionKey", &e.partition_key).length(1, 256);
@@ -358,11 +358,11 @@ input! {
 }
 input! {
     /// API_EnableEnhancedMonitoring
-    stream EnableEnhancedMonitoring { shard_level_metrics: Vec<String> = "ShardLevelMetrics" => metrics; }
+    stream EnableEnhancedMonitoring { shard_level_metrics: Vec<String> = "ShardLevelMetrics" ["wire::aws::few"] => metrics; }
 }
 input! {
     /// API_DisableEnhancedMonitoring
-    stream DisableEnhancedMonitoring { shard_level_metrics: Vec<String> = "ShardLevelMetrics" => metrics; }
+    stream DisableEnhancedMonitoring { shard_level_metrics: Vec<String> = "ShardLevelMetrics" ["wire::aws::few"] => metrics; }
 }
 input! {
     /// API_StartStreamEncryption
@@ -413,7 +413,7 @@ input! {
     /// API_RegisterStreamConsumer
     arn RegisterStreamConsumer {
         consumer_name: String = "ConsumerName" => |v, x| { v.text("consumerName", x).required().pattern(&NAME).length(1, 128); };
-        tags: BTreeMap<String, String> = "Tags" => tags;
+        tags: BTreeMap<String, String> = "Tags" ["wire::aws::few"] => tags;
     }
 }
 input! {

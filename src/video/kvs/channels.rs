@@ -81,6 +81,7 @@ impl Shown for SingleMaster {}
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct EndpointConfig {
+    #[serde(deserialize_with = "wire::aws::few")]
     protocols: Option<Vec<String>>,
     role: Option<String>,
 }
@@ -121,7 +122,7 @@ input! {
         name: String = "ChannelName" => |v, x| { v.text("channelName", x).required().pattern(&NAME).length(1, 256); };
         kind: String = "ChannelType" => |v, x| { v.text("channelType", x).one_of(&["SINGLE_MASTER", "FULL_MESH"]); };
         single: SingleMaster = "SingleMasterConfiguration" => ttl;
-        tags: Vec<Tag> = "Tags" => |v, x| tag_list(v, x, 0);
+        tags: Vec<Tag> = "Tags" ["wire::aws::few"] => |v, x| tag_list(v, x, 0);
     }
     |i, home| Ok(resource(home, i.name.as_deref().unwrap_or_default()))
 }

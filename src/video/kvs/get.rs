@@ -64,7 +64,7 @@ input! {
 input! {
     /// API_reader_GetMediaForFragmentList
     stream GetMediaForFragmentList {
-        fragments: Vec<String> = "Fragments" => |v, x| { v.list("fragments", x).required().count(1, 1000).each_length(1, 128); };
+        fragments: Vec<String> = "Fragments" ["wire::aws::few"] => |v, x| { v.list("fragments", x).required().count(1, 1000).each_length(1, 128); };
     }
 }
 input! {

@@ -196,7 +196,7 @@ input! {
         media_type: String = "MediaType" => media_type;
         kms_key_id: String = "KmsKeyId" => |v, x| { v.text("kmsKeyId", x).pattern(&KMS_KEY).length(1, 2048); };
         hours: i64 = "DataRetentionInHours" => |v, x| { v.number("dataRetentionInHours", x).min(0); };
-        tags: BTreeMap<String, String> = "Tags" => tags;
+        tags: BTreeMap<String, String> = "Tags" ["wire::aws::few"] => tags;
         storage: Storage = "StreamStorageConfiguration" => tier;
     }
     |i, home| Ok(home.video_stream(i.stream_name.as_deref().unwrap_or_default()))
@@ -248,12 +248,12 @@ input! {
 input! {
     /// API_TagStream
     stream TagStream {
-        tags: BTreeMap<String, String> = "Tags" => |v, x| { v.map("tags", x).required(); tags(v, x); };
+        tags: BTreeMap<String, String> = "Tags" ["wire::aws::few"] => |v, x| { v.map("tags", x).required(); tags(v, x); };
     }
 }
 input! {
     /// API_UntagStream
-    stream UntagStream { tag_keys: Vec<String> = "TagKeyList" => tag_keys; }
+    stream UntagStream { tag_keys: Vec<String> = "TagKeyList" ["wire::aws::few"] => tag_keys; }
 }
 input! {
     /// API_ListTagsForStream
@@ -262,12 +262,12 @@ input! {
 input! {
     /// API_TagResource
     resource TagResource {
-        tags: Vec<Tag> = "Tags" => |v, x| { v.list("tags", x).required(); tag_list(v, x, 1); };
+        tags: Vec<Tag> = "Tags" ["wire::aws::few"] => |v, x| { v.list("tags", x).required(); tag_list(v, x, 1); };
     }
 }
 input! {
     /// API_UntagResource
-    resource UntagResource { tag_keys: Vec<String> = "TagKeyList" => tag_keys; }
+    resource UntagResource { tag_keys: Vec<String> = "TagKeyList" ["wire::aws::few"] => tag_keys; }
 }
 input! {
     /// API_ListTagsForResource

@@ -76,7 +76,7 @@ pub struct Images {
     /// `JPEG` or `PNG`.
     pub format: Option<String>,
     /// `JPEGQuality`
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "wire::aws::few")]
     pub format_config: Option<BTreeMap<String, String>>,
     /// Pixels.
     #[serde(skip_serializing_if = "Option::is_none")]

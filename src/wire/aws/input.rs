@@ -1,7 +1,7 @@
 //! What an operation takes, declared once.
 
 /// Declares an [`Input`](crate::aws::Input): `NAME { MEMBER: TYPE = "NameOnTheWire" => CONSTRAINTS; … } RESOURCE`. All members
-/// are optional; constraints are a `|violations, &Option<TYPE>|`, the resource is a `|&input, &home|`. `; by F` is
+/// are optional; behind the name of one that is a list or a map comes `["wire::aws::few"]`; constraints are a `|violations, &Option<TYPE>|`, the resource is a `|&input, &home|`. `; by F` is
 /// [`resource_by`](crate::aws::Input::resource_by), `; answers N` is [`answer_bytes`](crate::aws::Input::answer_bytes).
 ///
 /// Who uses it has `serde`, `world` and `access` among its dependencies.
@@ -13,12 +13,12 @@ macro_rules! __aws_input {
         let check: fn(&mut $crate::aws::Violations, &Option<$ty>) = $check;
         check($v, &$self.$field);
     }};
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty = $wire:literal $(=> $check:expr)?;)* } $resource:expr $(; by $by:expr)? $(; answers $bytes:expr)?) => {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty = $wire:literal $([$few:literal])? $(=> $check:expr)?;)* } $resource:expr $(; by $by:expr)? $(; answers $bytes:expr)?) => {
         $(#[$doc])*
         #[derive(Debug, Default, ::serde::Deserialize)]
         #[serde(default)]
         pub struct $name {
-            $(#[serde(rename = $wire)] #[allow(dead_code, reason = "part of the model")] pub(crate) $field: Option<$ty>,)*
+            $(#[serde(rename = $wire $(, deserialize_with = $few)?)] #[allow(dead_code, reason = "part of the model")] pub(crate) $field: Option<$ty>,)*
         }
         impl $crate::aws::Input for $name {
             fn check(&self, v: &mut $crate::aws::Violations) {

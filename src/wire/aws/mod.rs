@@ -22,6 +22,7 @@
 mod body;
 mod error;
 pub mod event;
+mod few;
 pub mod hostile;
 mod input;
 mod protocol;
@@ -41,6 +42,7 @@ mod tests;
 pub use crate::__aws_input as input;
 pub use error::AwsError;
 pub use event::Event;
+pub use few::{Few, KEPT, few};
 pub use protocol::Protocol;
 pub use rest::Bind;
 pub use service::{Call, Input, Service};
