@@ -70,6 +70,43 @@ def test_a_body_that_does_not_come_is_not_waited_for_longer_than_it_may_take(ser
     assert b"RequestTimeout" in answer and took > 15
 
 
+def test_heads_that_do_not_end_fill_no_memory(server):
+    before, half = resident(server), []
+    for _ in range(300):
+        s = connect(server)
+        s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 300_000)
+        half.append(s)
+    # Whose head is too large is told so, before it ends.
+    assert all(s.recv(12).endswith(b" 431") for s in half)
+    assert client(server).list_streams()["StreamNames"] == []
+    assert resident(server) - before < 80 * MIB
+
+
+def test_header_fields_that_take_a_byte_each_fill_no_memory(server):
+    """HPACK's table (RFC 7541): a field is sent once, and then told by its number."""
+    def frame(kind, flags, stream, payload=b""):
+        return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+    def field(name, value, how=0):
+        return bytes([how, len(name)]) + name + bytes([len(value)]) + value
+
+    meant = field(b"x-amz-target", b"Kinesis_20131202.PutRecord") + field(b"content-type", JSON.encode())
+    begin = bytes([0x83, 0x86, 0x84, 0x01, 1]) + b"x" + meant
+    fields = bytes([0x80 | 62]) * 1500
+    before, connections = resident(server), []
+    for _ in range(20):
+        s = connect(server)
+        # A field becomes number 62; the bodies of these requests never come.
+        s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 4, 1, begin + field(b"a", b"", 0x40) + fields)
+                  + b"".join(frame(1, 4, 2 * n + 1, begin + fields) for n in range(1, 256)))
+        connections.append(s)
+    assert client(server).list_streams()["StreamNames"] == []
+    time.sleep(1)
+    assert resident(server) - before < 100 * MIB
+    for s in connections:
+        s.close()
+
+
 def lists():
     """The model's operations that take lists or maps: the operation, the member, and whether it is a map, of structures or of texts."""
     service = botocore.session.get_session().get_service_model("kinesis")

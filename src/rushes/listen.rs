@@ -10,7 +10,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -44,6 +50,9 @@ const HEAD: Duration = Duration::from_secs(20);
 const FIRST: Duration = Duration::from_secs(25);
 /// How long a client may read nothing of what there is for it.
 const STALL: Duration = Duration::from_secs(120);
+/// Header fields of a request, and what a client of HTTP/1.1 may send before its head is there. It is read from as much, too.
+const HEADERS: usize = 128;
+const HEAD_BYTES: usize = 128 << 10;
 /// What an HTTP/2 client may send before it is read: for a stream, for a connection.
 const WINDOW: u32 = 1 << 20;
 /// Streams that a client may reset before they were looked at (CVE-2023-44487) before its connection is closed.
@@ -220,7 +229,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(128);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -233,16 +247,24 @@ where
         .keep_alive_interval(Duration::from_secs(30));
     let asked = Arc::new(AtomicBool::new(false));
     let noted = asked.clone();
+    let stream = Stalling::new(stream, world.clone(), STALL);
     let service = service_fn(move |r: hyper::Request<hyper::body::Incoming>| {
         noted.store(true, Ordering::Relaxed);
-        let mut r = r.map(Body::new);
-        r.extensions_mut().insert(peer);
-        r.extensions_mut().insert(local);
-        let answer = app.clone().answer(r);
-        async { Ok::<_, Infallible>(answer.await) }
+        // In HTTP/2 a field takes a byte if it was sent before: nothing is kept of a request that has thousands.
+        let answer = (r.headers().len() <= HEADERS).then(|| {
+            let mut r = r.map(Body::new);
+            r.extensions_mut().insert(peer);
+            r.extensions_mut().insert(local);
+            app.clone().answer(r)
+        });
+        async {
+            Ok::<_, Infallible>(match answer {
+                Some(answer) => answer.await,
+                None => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(),
+            })
+        }
     });
-    let c = builder
-        .serve_connection_with_upgrades(TokioIo::new(Stalling::new(stream, world.clone(), STALL)), service);
+    let c = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(c);
     // Who says nothing, or never says which HTTP it speaks, does not keep a place that others wait for.
     let silent = async {
@@ -262,7 +284,6 @@ where
 
 /// Sends whoever speaks plain HTTP to a TLS port to the right scheme.
 fn redirect() -> Router {
-    use axum::{extract::Request, http::StatusCode, response::IntoResponse};
     Router::new().fallback(|r: Request| async move {
         let host = r.headers().get("host").and_then(|h| h.to_str().ok()).unwrap_or("localhost");
         let to = format!("https://{host}{}", r.uri().path_and_query().map_or("/", |p| p.as_str()));
