@@ -70,6 +70,17 @@ def test_a_body_that_does_not_come_is_not_waited_for_longer_than_it_may_take(ser
     assert b"RequestTimeout" in answer and took > 15
 
 
+@pytest.mark.parametrize("path", ["/v1/cameras", "/v1/session", "/whip/x"])
+def test_nor_is_one_that_is_nobodys(server, path):
+    s = connect(server)
+    begun = time.monotonic()
+    s.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n".encode() + b"{" + b" " * 1000)
+    answer = s.recv(65536)
+    s.close()
+    assert answer.startswith(b"HTTP/1.1 408 ") and b'"Timeout"' in answer, answer
+    assert 15 < time.monotonic() - begun < 40
+
+
 def test_heads_that_do_not_end_fill_no_memory(server):
     before, half = resident(server), []
     for _ in range(300):

@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
-use wire::v1::{self, ApiError, Caller, Local};
+use wire::v1::{self, ApiError, Caller, Local, Whole};
 
 use crate::{
     hub::{Agreed, Hub},
@@ -135,7 +135,7 @@ async fn endpoint(
     Path(stream): Path<String>,
     method: Method,
     headers: HeaderMap,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Answer {
     if method == Method::OPTIONS {
         return Ok((StatusCode::NO_CONTENT, [(HeaderName::from_static("accept-post"), SDP)]).into_response());
@@ -186,7 +186,7 @@ async fn resource(
     Path((stream, id)): Path<(String, String)>,
     method: Method,
     headers: HeaderMap,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Answer {
     if method == Method::OPTIONS {
         return Ok(StatusCode::NO_CONTENT.into_response());

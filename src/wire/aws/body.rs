@@ -17,8 +17,6 @@ use super::{
     room::{Part, Room},
 };
 
-/// What all bodies that are being read may take.
-const BUDGET: usize = 256 << 20;
 /// How far room is reserved ahead of what has come.
 const AHEAD: usize = 64 << 10;
 /// How long what nobody wants is read.
@@ -63,9 +61,10 @@ impl Drop for Buffer {
 }
 
 impl Bodies {
-    pub(crate) fn new(world: World) -> Arc<Bodies> {
+    /// `budget`: what all bodies that are being read may take.
+    pub(crate) fn new(world: World, budget: usize) -> Arc<Bodies> {
         let busy = "Too many bytes of requests are under way. Please try again.";
-        Arc::new(Bodies { room: Room::new(world.clone(), BUDGET, busy), world, kept: Mutex::default() })
+        Arc::new(Bodies { room: Room::new(world.clone(), budget, busy), world, kept: Mutex::default() })
     }
 
     fn give_back(&self, mut v: Vec<u8>) {

@@ -19,7 +19,7 @@
 //! What it promises: nothing that is sent makes it panic or use memory without bound; no operation runs unless the gate
 //! let it pass; bodies are hashed as they are, whatever a header says of them.
 
-mod body;
+pub(crate) mod body;
 mod error;
 pub mod event;
 mod few;

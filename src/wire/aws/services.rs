@@ -41,6 +41,10 @@ const ANYBODY: HeaderValue = HeaderValue::from_static("*");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-amzn-RequestId,x-amz-RequestId,x-amzn-ErrorType,x-amz-ErrorType,x-amz-id-2,Content-Type,Date",
 );
+/// What all bodies of requests that are being read may take: of those that may be somebody's, and of those that are not for
+/// these services (`crate::v1`), of which that is found out later.
+const BODIES: usize = 256 << 20;
+const OTHERS: usize = 32 << 20;
 /// What all large answers that are under way may take.
 const ANSWERS: usize = 512 << 20;
 /// What REST services answer with 403.
@@ -60,6 +64,7 @@ pub struct Services {
     home: Arc<Home>,
     services: Vec<Service>,
     bodies: Arc<Bodies>,
+    others: Arc<Bodies>,
     answers: Arc<Room>,
 }
 
@@ -74,10 +79,11 @@ enum Form {
 impl Services {
     /// None yet.
     pub fn new(world: World, gate: Gate, home: Home) -> Self {
-        let bodies = Bodies::new(world.clone());
+        let bodies = Bodies::new(world.clone(), BODIES);
+        let others = Bodies::new(world.clone(), OTHERS);
         let busy = "Too many bytes of answers are under way. Please try again.";
         let answers = Arc::new(Room::new(world.clone(), ANSWERS, busy));
-        Services { world, gate, home: Arc::new(home), services: Vec::new(), bodies, answers }
+        Services { world, gate, home: Arc::new(home), services: Vec::new(), bodies, others, answers }
     }
 
     /// Adds one.
@@ -100,7 +106,8 @@ impl Services {
     pub async fn answer_before(&self, router: &Router, request: Request) -> Response {
         match self.answer(request).await {
             Ok(r) => r,
-            Err(request) => {
+            Err(mut request) => {
+                request.extensions_mut().insert(self.others.clone());
                 let Ok(r) = router.clone().oneshot(request).await;
                 r
             }

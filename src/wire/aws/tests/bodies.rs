@@ -29,7 +29,7 @@ async fn a_body_too_large_is_refused_and_read_to_its_end() {
 #[tokio::test]
 async fn what_comes_in_pieces_is_one_body_and_its_hash() {
     let site = Site::new().await;
-    let bodies = Bodies::new(site.world.clone());
+    let bodies = Bodies::new(site.world.clone(), 256 << 20);
     for (n, chunk) in [(0, 0), (1, 5), (1000, 7), (100, 10_000)] {
         let b = bodies.read(chunked(n, chunk), 1 << 20).await.unwrap();
         assert_eq!(&b[..], vec![b'a'; n * chunk]);
@@ -67,7 +67,7 @@ async fn a_body_that_breaks_off_is_an_error() {
 #[tokio::test]
 async fn all_bodies_together_are_bounded() {
     let site = Site::new().await;
-    let bodies = Bodies::new(site.world.clone());
+    let bodies = Bodies::new(site.world.clone(), 256 << 20);
     // 16 MiB each, held.
     let mut held = Vec::new();
     for _ in 0..15 {
