@@ -4,6 +4,7 @@ import base64
 import concurrent.futures
 import contextlib
 import json
+import time
 
 import boto3
 import pytest
@@ -15,6 +16,7 @@ from support.browser import FLAGS
 from support.signaling import connect, encoded, message, told
 from support.wait import wait_until
 from test_kvs import client, refused
+from test_slow_clients import resident
 from test_webrtc import CAMERA
 
 
@@ -124,6 +126,31 @@ def test_bad_messages_hurt_nobody_else(server, channel):
             assert over(bytes_) == 1003
         good.send(message("SDP_OFFER", {"sdp": "still here"}))
         assert told(master)["messagePayload"] == {"sdp": "still here"}
+
+
+def test_messages_that_do_not_end_fill_no_memory(serve):
+    server = serve("unended", "--set", "video.limits=off")
+    channel = client(server).create_signaling_channel(ChannelName="c")["ChannelARN"]
+    before, begun = resident(server), time.monotonic()
+    unended = [connect(server, channel, f"u{n}") for n in range(150)]
+    try:
+        for u in unended:
+            # Two megabytes are announced, and as much of it as there is room for is there to be read.
+            u.socket.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                u.socket.send(b"\x81\xff" + (2 << 20).to_bytes(8) + bytes(4) + b"x" * ((2 << 20) - 1000))
+        with connect(server, channel) as master, connect(server, channel, "good") as good:
+            while time.monotonic() - begun < 3:
+                good.send(message("SDP_OFFER", {"sdp": "still here"}))
+                assert told(master)["messagePayload"] == {"sdp": "still here"}
+            assert resident(server) - before < 120 << 20
+            # Nor do they keep others with large messages waiting for ever: these go on once the first are seen off.
+            good.send(message("SDP_OFFER", {"sdp": "x" * 60_000}))
+            assert told(master, seconds=40)["messagePayload"] == {"sdp": "x" * 60_000}
+    finally:
+        for u in unended:
+            # Without a word: the server may wait for more.
+            u.socket.close()
 
 
 def test_limits(server, channel):

@@ -31,7 +31,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
-use wire::v1::Local;
+use wire::{intake::Intake, v1::Local};
 use world::World;
 
 use crate::{Failure, config::WebRtc, stall::Stalling};
@@ -246,8 +246,8 @@ where
         .max_frame_size(64 << 10)
         .keep_alive_interval(Duration::from_secs(30));
     let asked = Arc::new(AtomicBool::new(false));
-    let noted = asked.clone();
-    let stream = Stalling::new(stream, world.clone(), STALL);
+    let (noted, intake) = (asked.clone(), Intake::default());
+    let stream = Stalling::new(stream, intake.clone(), world.clone(), STALL);
     let service = service_fn(move |r: hyper::Request<hyper::body::Incoming>| {
         noted.store(true, Ordering::Relaxed);
         // In HTTP/2 a field takes a byte if it was sent before: nothing is kept of a request that has thousands.
@@ -255,6 +255,7 @@ where
             let mut r = r.map(Body::new);
             r.extensions_mut().insert(peer);
             r.extensions_mut().insert(local);
+            r.extensions_mut().insert(intake.clone());
             app.clone().answer(r)
         });
         async {

@@ -1,20 +1,22 @@
-//! Connections whose client does not read what it asked for.
+//! Connections whose client does not read what it asked for, or never ends what it sends.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wire::intake::Intake;
 use world::World;
 
 /// A connection that is given up when its client has read nothing for so long though there was something to read: what is
 /// held for it is held for nobody.
 pub(crate) struct Stalling<S> {
     inner: S,
+    intake: Intake,
     world: World,
     most: Duration,
     /// Runs while a write waits.
@@ -22,8 +24,9 @@ pub(crate) struct Stalling<S> {
 }
 
 impl<S> Stalling<S> {
-    pub(crate) fn new(inner: S, world: World, most: Duration) -> Self {
-        Stalling { inner, world, most, waiting: None }
+    /// `intake`: asked before each read.
+    pub(crate) fn new(inner: S, intake: Intake, world: World, most: Duration) -> Self {
+        Stalling { inner, intake, world, most, waiting: None }
     }
 
     fn watched<T>(&mut self, cx: &mut Context<'_>, step: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -48,7 +51,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        ready!(self.intake.poll_read(cx))?;
+        let before = buf.filled().len();
+        let step = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.intake.read(buf.filled().len() - before);
+        step
     }
 }
 
@@ -102,7 +109,7 @@ mod tests {
     async fn who_reads_nothing_is_given_up_and_who_reads_slowly_is_not() {
         let sim = Sim::new(1);
         let (ours, mut theirs) = duplex(8);
-        let mut ours = Stalling::new(ours, sim.world.clone(), MOST);
+        let mut ours = Stalling::new(ours, Intake::default(), sim.world.clone(), MOST);
         let writing = tokio::spawn(async move {
             ours.write_all(&[7; 24]).await?;
             ours.write_all(&[7; 8]).await

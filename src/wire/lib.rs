@@ -4,5 +4,6 @@
 //! Query is still to come). No operation lives in this room.
 
 pub mod aws;
+pub mod intake;
 pub mod time;
 pub mod v1;

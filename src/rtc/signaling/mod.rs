@@ -19,7 +19,7 @@ use std::{
 
 pub use api::service;
 use tokio::sync::watch;
-use wire::aws::AwsError;
+use wire::{aws::AwsError, intake::Budget};
 use world::World;
 
 use crate::Hub;
@@ -67,6 +67,8 @@ struct Inner {
     relays: Mutex<HashMap<(String, Who), Duration>>,
     /// Messages passed on since the start.
     passed: AtomicU64,
+    /// For messages that are being read.
+    reading: Budget,
     stop: watch::Sender<bool>,
     /// Connections that there are.
     running: watch::Sender<usize>,
@@ -74,6 +76,8 @@ struct Inner {
 
 /// Connections at once, of all channels.
 const MOST: usize = 4096;
+/// Bytes of messages that are being read, of all connections, beyond what each keeps by itself.
+const READING: usize = 64 << 20;
 /// Clients of which is remembered what they were told of the TURN server; others are not warned when that ends.
 const MOST_RELAYS: usize = 4 * MOST;
 
@@ -81,6 +85,7 @@ impl Signaling {
     /// `limits`: whether AWS's hold; what bounds memory holds always.
     pub fn new(world: World, channels: Arc<dyn Channels>, hub: Option<Arc<Hub>>, limits: bool) -> Signaling {
         Signaling(Arc::new(Inner {
+            reading: Budget::new(world.clone(), READING),
             world,
             channels,
             hub,

@@ -10,7 +10,7 @@ use axum::{
     http::request::Parts,
     response::Response,
 };
-use wire::aws::AwsError;
+use wire::{aws::AwsError, intake::Intake};
 
 use super::{
     MOST, Seat, Signaling,
@@ -31,6 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is read of a message: more than it may have, so that who sends one too large is told so and not cut off in the
 /// middle of it. Beyond, the connection breaks.
 const READ: usize = 2 << 20;
+/// What is read at once, and kept for each connection.
+const AT_ONCE: usize = 8 << 10;
+/// Of a control frame from a client, besides its payload (RFC 6455 §5.2).
+const CONTROL: usize = 6;
 
 /// What a connection's age asks for. Times are monotonic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +129,10 @@ pub(super) async fn connect(
     }
     let running = Running::begin(signaling)?;
     let seat = seat()?;
+    // Which the listener leaves there.
+    let intake = head.extensions.get::<Intake>().cloned().unwrap_or_default();
     let upgrade = upgrade
+        .read_buffer_size(AT_ONCE)
         .max_message_size(READ)
         .max_frame_size(READ)
         .write_buffer_size(0)
@@ -137,7 +144,8 @@ pub(super) async fn connect(
         let age = Age { began: now, heard: now, told: false, limits };
         let (channels, arn) = (seat.signaling.0.channels.clone(), seat.arn.clone());
         let (sends, relay) = (Sends::default(), Relay::default());
-        let connection = Connection { seat, ttl, socket, age, relay, sends };
+        intake.bound(&seat.signaling.0.reading);
+        let connection = Connection { seat, ttl, socket, intake, age, relay, sends };
         tokio::join!(channels.connected(&arn), connection.run());
     }))
 }
@@ -146,6 +154,7 @@ struct Connection {
     seat: Seat,
     ttl: Duration,
     socket: WebSocket,
+    intake: Intake,
     age: Age,
     relay: Relay,
     sends: Sends,
@@ -207,6 +216,11 @@ impl Connection {
                 Some(Err(e)) => Err(Some((close_code::SIZE, format!("it cannot be read: {e}")))),
                 Some(Ok(frame)) => {
                     self.age.heard = signaling.now();
+                    match &frame {
+                        // These come between the parts of a message, too.
+                        Frame::Ping(p) | Frame::Pong(p) => self.intake.passed(p.len() + CONTROL),
+                        _ => self.intake.message(),
+                    }
                     self.frame(frame).await
                 }
             },
