@@ -63,25 +63,46 @@ impl Consumer {
 
 type Key = (StreamUid, String);
 
-/// A subscription that is being served: when it began, and what ends it.
+/// A subscription: when it began, and what ends it, unless it is over and only in the way of who comes too soon.
 struct Served {
     begun: Duration,
     number: u64,
-    end: watch::Sender<bool>,
+    end: Option<watch::Sender<bool>>,
+}
+
+impl Served {
+    fn end(&self) {
+        if let Some(end) = &self.end {
+            end.send_replace(true);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Subscriptions {
+    by: HashMap<(Key, u32), Served>,
+    /// When so many are kept, those that are in nobody's way any more are forgotten.
+    sweep_at: usize,
 }
 
 /// All consumers, and who is subscribed.
 pub(crate) struct Consumers {
     all: Mutex<BTreeMap<Key, Consumer>>,
-    served: Mutex<HashMap<(Key, u32), Served>>,
+    served: Mutex<Subscriptions>,
+    /// Whether a subscription that is over keeps the next one waiting, too.
+    limits: bool,
     turn: tokio::sync::Mutex<u64>,
 }
 
-/// A subscription may be taken over by the next one after this time.
+/// "If you call SubscribeToShard again with the same ConsumerARN and ShardId within 5 seconds of a successful call, you'll
+/// get a ResourceInUseException. If you call SubscribeToShard 5 seconds or more after a successful call, the second call
+/// takes over the subscription" (API_SubscribeToShard).
 const TAKEOVER: Duration = Duration::from_secs(5);
+const SWEEP: usize = 1024;
 
 impl Consumers {
-    pub async fn open(catalog: &dyn Catalog) -> Result<Consumers, AwsError> {
+    /// `limits`: whether AWS's quotas hold.
+    pub async fn open(catalog: &dyn Catalog, limits: bool) -> Result<Consumers, AwsError> {
         let mut all = BTreeMap::new();
         for doc in catalog.list(Filter::kind(KIND)).await.map_err(error::catalog)? {
             let odd = |e: &dyn std::fmt::Display| {
@@ -93,13 +114,13 @@ impl Consumers {
             all.insert((uid, c.name.clone()), c);
         }
         let turn = tokio::sync::Mutex::new(all.len() as u64);
-        Ok(Consumers { all: Mutex::new(all), served: Mutex::default(), turn })
+        Ok(Consumers { all: Mutex::new(all), served: Mutex::default(), limits, turn })
     }
 
     fn map(&self) -> MutexGuard<'_, BTreeMap<Key, Consumer>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    fn subscriptions(&self) -> MutexGuard<'_, HashMap<(Key, u32), Served>> {
+    fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,10 +175,10 @@ impl Consumers {
 
     /// Ends its subscriptions.
     fn end(&self, stream: StreamUid, name: &str) {
-        self.subscriptions().retain(|((s, n), _), served| {
+        self.subscriptions().by.retain(|((s, n), _), served| {
             let its = *s == stream && n == name;
             if its {
-                served.end.send_replace(true);
+                served.end();
             }
             !its
         });
@@ -179,7 +200,7 @@ impl Consumers {
     }
 
     /// Begins to serve a consumer's subscription to a shard; the one before, if it is old enough, is told to end. `None`
-    /// if it is not.
+    /// if it is not: also if it is over, where quotas hold.
     pub async fn subscribe(
         &self,
         stream: StreamUid,
@@ -191,14 +212,19 @@ impl Consumers {
         *turn += 1;
         let key = ((stream, name.to_owned()), shard);
         let mut served = self.subscriptions();
-        if let Some(before) = served.get(&key) {
-            if now.saturating_sub(before.begun) < TAKEOVER {
+        let early = |s: &Served| now.saturating_sub(s.begun) < TAKEOVER;
+        if let Some(before) = served.by.get(&key) {
+            if early(before) {
                 return None;
             }
-            before.end.send_replace(true);
+            before.end();
+        }
+        if served.by.len() >= served.sweep_at {
+            served.by.retain(|_, s| s.end.is_some() || early(s));
+            served.sweep_at = (2 * served.by.len()).max(SWEEP);
         }
         let (end, ended) = watch::channel(false);
-        served.insert(key, Served { begun: now, number: *turn, end });
+        served.by.insert(key, Served { begun: now, number: *turn, end: Some(end) });
         Some((*turn, ended))
     }
 
@@ -206,11 +232,13 @@ impl Consumers {
     pub fn unsubscribe(&self, stream: StreamUid, name: &str, shard: u32, number: u64) -> bool {
         let mut served = self.subscriptions();
         let key = ((stream, name.to_owned()), shard);
-        let its = served.get(&key).is_some_and(|s| s.number == number);
-        if its {
-            served.remove(&key);
+        let Some(its) = served.by.get_mut(&key).filter(|s| s.number == number) else { return false };
+        if self.limits {
+            its.end = None;
+        } else {
+            served.by.remove(&key);
         }
-        its
+        true
     }
 }
 
@@ -247,5 +275,40 @@ impl DataStreams {
                 clock.sleep(AGAIN).await;
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::MemoryCatalog;
+    use world::sim::Sim;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn subscriptions_that_are_in_nobodys_way_are_forgotten() {
+        let sim = Sim::new(1);
+        let catalog = MemoryCatalog::new(sim.world.clone());
+        for limits in [true, false] {
+            let consumers = Consumers::open(&catalog, limits).await.unwrap();
+            let stream = StreamUid([1; 16]);
+            let at = Duration::from_secs;
+            let (_, there) = consumers.subscribe(stream, "c", 0, at(1)).await.unwrap();
+            for shard in 1..10_000 {
+                let now = Duration::from_millis(1000 + u64::from(shard));
+                let (number, _) = consumers.subscribe(stream, "c", shard, now).await.unwrap();
+                assert!(consumers.unsubscribe(stream, "c", shard, number));
+                assert!(!consumers.unsubscribe(stream, "c", shard, number) || limits);
+                let kept = consumers.subscriptions().by.len();
+                assert!(kept <= if limits { 11_000 } else { 2 }, "{kept}");
+            }
+            // Those of the last five seconds, and the one that is served.
+            consumers.subscriptions().sweep_at = 0;
+            let late = consumers.subscribe(stream, "c", 1, at(14)).await;
+            assert!(late.is_some());
+            let kept = consumers.subscriptions().by.len();
+            assert!(kept <= if limits { 2002 } else { 2 }, "{kept}");
+            assert!(!*there.borrow());
+        }
     }
 }

@@ -42,9 +42,6 @@ const EVENT_BYTES: usize = 2 << 20;
 const EVENT_RECORDS: usize = 10_000;
 /// Bytes a second that a consumer is pushed from a shard.
 const PUSHED: Rate = Rate::of(2.0 * 1_048_576.0);
-/// "If you call SubscribeToShard again with the same ConsumerARN and ShardId within 5 seconds of a successful call, you'll
-/// get a ResourceInUseException", whether or not the first is still open.
-const SUBSCRIPTIONS: Rate = Rate { per_second: 0.2, burst: 1.0 };
 
 /// API_Consumer
 #[derive(Debug, Serialize)]
@@ -294,19 +291,15 @@ impl DataStreams {
         }
         let head = self.inner.tools.log.watch(stream.log_shard(shard.index)).map_err(error::log)?;
         let clock = self.inner.tools.world.clock.clone();
-        let early = || {
+        let served =
+            self.inner.consumers.subscribe(stream.uid, &c.name, shard.index, clock.monotonic()).await;
+        let (number, ended) = served.ok_or_else(|| {
             error::in_use(format!(
                 "Consumer {} was subscribed to shard {} less than 5 seconds ago.",
                 c.name,
                 shard.id()
             ))
-        };
-        if !self.inner.quotas.take(Ration::Subscriptions(c.number, shard.index), SUBSCRIPTIONS, 1.0) {
-            return Err(early());
-        }
-        let served =
-            self.inner.consumers.subscribe(stream.uid, &c.name, shard.index, clock.monotonic()).await;
-        let (number, ended) = served.ok_or_else(early)?;
+        })?;
         let s = Subscription {
             number,
             ration: Ration::Pushed(c.number, shard.index),

@@ -25,8 +25,6 @@ pub enum Ration {
     Iterators(StreamUid, u32),
     /// Bytes pushed to a consumer from a shard: 2 MiB a second. Consumers are told apart by their number in this process.
     Pushed(u64, u32),
-    /// Subscriptions of a consumer to a shard: one in five seconds.
-    Subscriptions(u64, u32),
     /// Calls of an operation on one stream.
     StreamCalls(StreamUid, &'static str),
     /// Calls of an operation in the account.
