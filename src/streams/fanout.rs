@@ -20,7 +20,7 @@ use crate::{
     page::{ChildShard, RecordOutput},
     quota::{Rate, Ration},
     sequence::SequenceNumber,
-    service::DataStreams,
+    service::{DataStreams, consumer_parts},
     stream::Stream,
     token,
 };
@@ -130,9 +130,9 @@ impl DataStreams {
     ) -> Result<(Arc<Stream>, Consumer), AwsError> {
         match (stream_arn, name, arn) {
             (_, _, Some(arn)) => {
-                let stream = self.find(None, Some(arn))?;
-                let rest = arn.split_once("/consumer/").map_or("", |(_, rest)| rest);
-                let c = self.consumer_by(&stream, rest, arn)?;
+                let (its, rest) = consumer_parts(arn);
+                let stream = self.find(None, Some(its))?;
+                let c = self.consumer_by(&stream, rest.unwrap_or_default(), arn)?;
                 if name.is_some_and(|n| n != c.name) || stream_arn.is_some_and(|a| a != stream.arn.0) {
                     return Err(error::argument("ConsumerARN does not match StreamARN and ConsumerName."));
                 }

@@ -389,21 +389,27 @@ pub(crate) fn asked_about(home: &Home, name: Option<&str>, arn: Option<&str>) ->
 
 /// The same for an ARN that may be a consumer's.
 pub(crate) fn resource_arn(home: &Home, arn: &str) -> Result<Arn, AwsError> {
-    let stream = asked_about(home, None, Some(arn))?;
-    Ok(match arn.split_once("/consumer/") {
-        Some((_, consumer)) => Arn(format!("{}/consumer/{consumer}", stream.0)),
+    let (stream, consumer) = consumer_parts(arn);
+    let stream = asked_about(home, None, Some(stream))?;
+    Ok(match consumer {
+        Some(consumer) => Arn(format!("{}/consumer/{consumer}", stream.0)),
         None => stream,
     })
 }
 
-/// The name of the stream that an input means: by name, by ARN, or by both if they agree. A consumer's ARN names its
-/// stream.
+/// A consumer's ARN: its stream's, and `NAME:SECONDS`. Any other: itself.
+pub(crate) fn consumer_parts(arn: &str) -> (&str, Option<&str>) {
+    arn.split_once("/consumer/").map_or((arn, None), |(stream, consumer)| (stream, Some(consumer)))
+}
+
+/// The name of the stream that an input means: by name, by ARN, or by both if they agree. A consumer's ARN is not its
+/// stream's: nobody deletes a stream by it.
 pub fn named(name: Option<&str>, arn: Option<&str>) -> Result<String, AwsError> {
     let from_arn = match arn {
         None => None,
         Some(a) => Some(
             a.split_once(":stream/")
-                .map(|(_, rest)| rest.split('/').next().unwrap_or_default())
+                .map(|(_, name)| name)
                 .filter(|n| !n.is_empty())
                 .ok_or_else(|| error::argument(format!("{a} is not the ARN of a stream.")))?,
         ),

@@ -7,7 +7,12 @@ use serde::Serialize;
 use wire::aws::{AwsError, Empty};
 use world::Home;
 
-use crate::{body::Status, error, input, service::DataStreams, stream::Stream};
+use crate::{
+    body::Status,
+    error, input,
+    service::{DataStreams, consumer_parts},
+    stream::Stream,
+};
 
 /// Tags of a resource.
 const TAGS: usize = 50;
@@ -147,10 +152,11 @@ impl DataStreams {
         &self,
         arn: &str,
     ) -> Result<(Arc<Stream>, Option<crate::consumers::Consumer>), AwsError> {
-        let stream = self.find(None, Some(arn))?;
-        match arn.split_once("/consumer/") {
+        let (stream, consumer) = consumer_parts(arn);
+        let stream = self.find(None, Some(stream))?;
+        match consumer {
             None => Ok((stream, None)),
-            Some((_, rest)) => {
+            Some(rest) => {
                 let c = self.consumer_by(&stream, rest, arn)?;
                 Ok((stream, Some(c)))
             }

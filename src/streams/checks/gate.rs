@@ -57,11 +57,28 @@ async fn tokens_are_asked_for_by_the_stream_that_they_are_of() {
     let i = DescribeStreamConsumer { consumer_arn: Some(arn_of.into()), ..<_>::default() };
     assert_eq!(i.resource(&home).unwrap(), arn("stream/s/consumer/c:17"), "of this region");
     let i = DescribeStreamConsumer {
-        stream_arn: Some(arn_of.into()),
+        stream_arn: Some("arn:aws:kinesis:eu-west-1:000000000000:stream/s".into()),
         consumer_name: Some("c".into()),
         ..<_>::default()
     };
     assert_eq!(i.resource(&home).unwrap(), arn("stream/s/consumer/c:*"));
+}
+
+#[tokio::test]
+async fn a_consumers_arn_does_not_name_its_stream() {
+    let site = Site::new().await;
+    let s = site.open().await;
+    s.make("s", 1).await;
+    let consumer = super::fanout::consumer(&s, "s", "c").await;
+    for arn in [consumer, format!("{}/x", s.get("s").unwrap().arn)] {
+        let i = DeleteStream { stream_arn: Some(arn.clone()), ..<_>::default() };
+        assert!(i.resource(&Home::default()).unwrap().0.ends_with(&arn), "nor is the gate asked about it");
+        let enforce = Some(true);
+        let i = DeleteStream { enforce_consumer_deletion: enforce, stream_arn: Some(arn), ..<_>::default() };
+        let e = s.delete_stream(s.permit(), i).await.unwrap_err();
+        assert_eq!(e.code, "ResourceNotFoundException");
+        s.put("s", "k", b"x").await.unwrap();
+    }
 }
 
 #[tokio::test]
