@@ -64,9 +64,12 @@ impl DataStreams {
         i: GetShardIterator,
     ) -> Result<GetShardIteratorOutput, AwsError> {
         drop(permit);
-        let stream = self.find(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
-        self.usable(&stream)?;
-        let shard = self.shard(&stream, i.shard_id.as_deref().unwrap_or_default())?;
+        let name = named(i.stream_name.as_deref(), i.stream_arn.as_deref())?;
+        let id = i.shard_id.as_deref().unwrap_or_default();
+        // Where there is no stream, it is the shard that is missing, as the service has it.
+        let found = self.get(&name).and_then(|s| self.usable(&s).map(|()| s));
+        let stream = found.map_err(|e| map::parse_id(id).map_or(e, |n| self.no_shard(&name, n)))?;
+        let shard = self.shard(&stream, id)?;
         let ty = i.r#type.as_deref().unwrap_or_default();
         let from = starting("ShardIteratorType", ty, i.starting_sequence_number.as_deref(), i.timestamp)?;
         self.ration(Ration::Iterators(stream.uid, shard.index), CALLS, || {
@@ -84,14 +87,7 @@ impl DataStreams {
         drop(permit);
         let it =
             Iterator::open(&self.inner.gate, i.shard_iterator.as_deref().unwrap_or_default(), self.now())?;
-        let gone = || {
-            error::not_found(format!(
-                "Shard {} in stream {} under account {} does not exist",
-                map::id(it.s),
-                it.n,
-                self.inner.home.account
-            ))
-        };
+        let gone = || self.no_shard(&it.n, it.s);
         if let Some(arn) = &i.stream_arn
             && named(None, Some(arn))? != it.n
         {
@@ -142,16 +138,19 @@ impl DataStreams {
         ))
     }
 
+    fn no_shard(&self, stream: &str, shard: u32) -> AwsError {
+        error::not_found(format!(
+            "Shard {} in stream {stream} under account {} does not exist",
+            map::id(shard),
+            self.inner.home.account
+        ))
+    }
+
     /// A shard by the id that a client gives.
     pub(crate) fn shard(&self, stream: &Stream, id: &str) -> Result<Shard, AwsError> {
         let s = stream.read().map.by_id(id).copied();
         s.ok_or_else(|| match map::parse_id(id) {
-            Some(n) => error::not_found(format!(
-                "Shard {} in stream {} under account {} does not exist",
-                map::id(n),
-                stream.name,
-                self.inner.home.account
-            )),
+            Some(n) => self.no_shard(&stream.name, n),
             None => error::no_shard(&self.inner.home, &stream.name, id),
         })
     }
@@ -317,9 +316,9 @@ pub(crate) fn starting<'a>(
         }
         (_, Some(_), _) => Err(error::argument(format!("{words} {ty} and also a StartingSequenceNumber."))),
         ("AT_TIMESTAMP", None, Some(t)) => Ok(From::Time(t.0)),
-        ("AT_TIMESTAMP", None, None) => {
-            Err(error::argument(format!("Must specify Timestamp for {what} of type AT_TIMESTAMP.")))
-        }
+        ("AT_TIMESTAMP", None, None) => Err(error::argument(
+            "Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP. Current request has no timestamp parameter.",
+        )),
         ("TRIM_HORIZON", ..) => Ok(From::TrimHorizon),
         ("LATEST", ..) => Ok(From::Latest),
         _ => Err(error::argument(format!("{what} {ty} is not known."))),
