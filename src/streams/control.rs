@@ -396,7 +396,7 @@ impl DataStreams {
     }
 
     fn may_warm(&self) -> bool {
-        !self.inner.config.limits || self.inner.account.committed()
+        !self.inner.config.limits || self.inner.account.committed(self.now())
     }
 
     /// What a stream is warmed to; told only where it can be set (API_WarmThroughputObject).

@@ -169,7 +169,7 @@ impl DataStreams {
         if there.iter().any(|c| c.name == name) {
             return Err(error::in_use(format!("Consumer {name} of stream {} exists already.", stream.name)));
         }
-        let advantage = self.inner.account.committed() && stream.read().body.mode == Mode::OnDemand;
+        let advantage = self.inner.account.committed(self.now()) && stream.read().body.mode == Mode::OnDemand;
         let most = if advantage { CONSUMERS_ADVANTAGE } else { CONSUMERS };
         if self.inner.config.limits && there.len() >= most {
             return Err(error::limit(format!(

@@ -120,7 +120,7 @@ impl DataStreams {
         let quotas: Box<dyn Quotas> =
             if config.limits { Box::new(Exact::new(world.clock.clone())) } else { Box::new(Unlimited) };
         let consumers = Consumers::open(&*catalog, config.limits).await?;
-        let account = Account::open(&*catalog).await?;
+        let account = Account::open(&*catalog, config.limits).await?;
         let keys = Keys::new(keys, world.clock.clone());
         let tools = Tools { world, catalog, log };
         let s = DataStreams {

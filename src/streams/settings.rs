@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use access::Permit;
 use serde::Serialize;
-use wire::aws::{AwsError, Empty};
+use wire::aws::{AwsError, Empty, Time};
 
 use crate::{
     body::{Mode, Status, Work},
@@ -63,6 +63,12 @@ pub struct AccountSettingsOutput {
 #[serde(rename_all = "PascalCase")]
 struct Commitment {
     status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earliest_allowed_end_at: Option<Time>,
 }
 
 impl DataStreams {
@@ -366,7 +372,13 @@ impl DataStreams {
     }
 
     fn account_settings(&self) -> AccountSettingsOutput {
-        let status = if self.inner.account.committed() { "ENABLED" } else { "DISABLED" };
-        AccountSettingsOutput { minimum_throughput_billing_commitment: Commitment { status } }
+        let (c, now) = (self.inner.account.commitment(), self.now());
+        let commitment = Commitment {
+            status: c.status(now),
+            started_at: c.started.map(Time),
+            ended_at: c.ended(now).map(Time),
+            earliest_allowed_end_at: c.earliest_end(now).map(Time),
+        };
+        AccountSettingsOutput { minimum_throughput_billing_commitment: commitment }
     }
 }
