@@ -73,6 +73,54 @@ def test_what_webrtc_does_not_carry_comes_by_low_latency_hls(browser, world, art
         page.screenshot(path=artifacts / "live-low-latency.png")
 
 
+def test_a_camera_that_stops_is_said_where_webrtc_shows_it(browser, world, clips):
+    """The picture stands, and time with it; it goes on by itself."""
+    publisher = lambda: running(ffmpeg_publisher(clips(seconds=60, gop=25), world.publish_url("gate"), loop=True))
+    gate = lambda: [s for s in world.call("GET", "/v1/streams")["streams"] if s["name"] == "gate"] and len(world.fragments("gate"))
+    world.add_push("gate")
+    with page_of(browser, world) as page:
+        with publisher():
+            wait_until("it is recorded", lambda: gate() > 1)
+            page.get_by_test_id("camera-card-gate").click()
+            wait_until("it comes by WebRTC", lambda: near(page))
+            plays(page, width=320)
+            expect(page.get_by_test_id("how")).to_have_text("by WebRTC")
+        said = page.locator(".stage-message")
+        expect(said).to_be_visible(timeout=15_000)
+        expect(said).to_contain_text("No new picture. Nobody publishes to it.")
+        wait_until("it says how late the picture is", lambda: (s := late(page)) is not None and s > 3)
+        moment = page.locator("time.moment")
+        before = moment.inner_text()
+        page.wait_for_timeout(1500)
+        assert moment.inner_text() == before
+        with publisher():
+            plays(page, width=320)
+            wait_until("it says that it is live", lambda: (s := late(page)) is not None and s < 1)
+            expect(said).to_be_hidden()
+            expect(page.get_by_test_id("how")).to_have_text("by WebRTC")
+
+
+#: Makes the page believe that its connection was lost.
+LOSE = """() => { for (const pc of window.connections) {
+  Object.defineProperty(pc, 'connectionState', { value: 'failed' });
+  pc.dispatchEvent(new Event('connectionstatechange')); } window.connections = []; }"""
+
+
+def test_a_connection_that_is_lost_comes_back(browser, world):
+    with page_of(browser, world) as page:
+        page.add_init_script("""window.connections = []; const Real = RTCPeerConnection;
+            window.RTCPeerConnection = class extends Real { constructor(...a) { super(...a); window.connections.push(this); } };""")
+        page.reload()
+        page.get_by_test_id("camera-card-yard").click()
+        plays(page, width=320)
+        expect(page.get_by_test_id("how")).to_have_text("by WebRTC")
+        page.evaluate(LOSE)
+        expect(page.get_by_test_id("how")).to_have_text("by low-latency HLS")
+        expect(page.get_by_test_id("near-live")).to_be_visible()
+        expect(page.get_by_test_id("how")).to_have_text("by WebRTC", timeout=30_000)
+        plays(page, width=320)
+
+
 def test_where_webrtc_does_not_connect_hls_stands_in(browser, world):
     with page_of(browser, world) as page:
         page.add_init_script("RTCPeerConnection.prototype.setRemoteDescription = () => Promise.reject(new Error('no'))")

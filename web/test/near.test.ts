@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Api } from '../src/api/client';
 import { isAbort } from '../src/api/errors';
 import type { Track } from '../src/api/types';
-import { Near, nearPossible } from '../src/player/near';
+import { Near, nearPossible, Refusals } from '../src/player/near';
 
 function track(kind: 'video' | 'audio', codecName: string): Track {
   return { id: 1, kind, codec: '', codecName, mime: null } as unknown as Track;
@@ -24,6 +24,35 @@ describe('live without delay', () => {
     expect(nearPossible([track('video', 'mjpg')], true)).toBe(false);
     expect(nearPossible([], true)).toBe(false);
     expect(nearPossible([picture], false)).toBe(false);
+  });
+});
+
+describe('what could not be had', () => {
+  it('is tried again later, and later still, unless it was refused for good', () => {
+    let now = 0;
+    const refusals = new Refusals(() => now);
+    expect([refusals.possible('yard'), refusals.worthIt('yard')]).toEqual([true, true]);
+    refusals.forNow('yard');
+    expect([refusals.possible('yard'), refusals.worthIt('yard'), refusals.worthIt('door')]).toEqual([true, false, true]);
+    now += 10_000;
+    expect(refusals.worthIt('yard')).toBe(true);
+    refusals.forNow('yard');
+    now += 10_000;
+    expect(refusals.worthIt('yard')).toBe(false);
+    now += 10_000;
+    expect(refusals.worthIt('yard')).toBe(true);
+    for (let time = 0; time < 20; time += 1) refusals.forNow('yard');
+    now += 300_000;
+    expect(refusals.worthIt('yard')).toBe(true);
+    refusals.played('yard');
+    refusals.forNow('yard');
+    now += 10_000;
+    expect(refusals.worthIt('yard')).toBe(true);
+    refusals.forGood('yard');
+    now += 1e9;
+    expect([refusals.possible('yard'), refusals.worthIt('yard')]).toEqual([false, false]);
+    refusals.clear();
+    expect([refusals.possible('yard'), refusals.worthIt('yard')]).toEqual([true, true]);
   });
 });
 

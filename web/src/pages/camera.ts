@@ -170,7 +170,15 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     if (!scope.ended) player.start(at);
   };
 
+  // Who waits to try again need not once the server is known to be back.
+  let { connected } = app.store;
+  const reconnected = (): void => {
+    if (app.store.connected && !connected && player.problem !== null && player.problem.retryAt !== null) player.retryNow();
+    ({ connected } = app.store);
+  };
+
   scope.add(app.store.subscribe(showCamera));
+  scope.add(app.store.subscribe(reconnected));
   scope.every(250, refresh);
   listenForKeys(scope, {
     Space: () => player.toggle(),

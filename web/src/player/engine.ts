@@ -39,6 +39,9 @@ export type How = 'webrtc' | 'low' | 'hls';
 
 export const HOW: Record<How, string> = { webrtc: 'WebRTC', low: 'low-latency HLS', hls: 'HLS' };
 
+/** No new picture for this long is not yet a halt. */
+const PICTURE: Ms = 1000;
+
 /** Seconds of media to hold ahead at normal speed. */
 const AHEAD = 15;
 
@@ -53,6 +56,8 @@ export class Engine {
   private pictured = false;
   private near: Near | null = null;
   private nearNow: (() => Ms) | null = null;
+  /** Of WebRTC: pictures seen, and when there was the last new one (`performance.now()`). */
+  private seen = { pictures: 0, at: 0 };
 
   constructor(
     readonly video: HTMLVideoElement,
@@ -107,7 +112,9 @@ export class Engine {
     const near = await Near.open(api, stream, this.video, signal, options);
     if (generation !== this.generation) return near.close();
     this.near = near;
-    this.nearNow = () => api.clock.now() - near.latency;
+    this.seen = { pictures: 0, at: performance.now() };
+    // Of the picture on the screen: where none comes any more, time stands.
+    this.nearNow = () => api.clock.now() - this.stillFor - near.latency;
     near.onLost = () => this.events.fault({ kind: 'network', words: 'The connection was lost.' });
   }
 
@@ -122,6 +129,17 @@ export class Engine {
   /** Whether what is shown comes without delay. */
   get isNear(): boolean {
     return this.near !== null;
+  }
+
+  /** How long no new picture has come without delay; an element that waits for one does not say so. */
+  get stillFor(): Ms {
+    if (this.near === null) return 0;
+    // Not every browser counts the pictures that WebRTC brings.
+    const pictures = this.video.getVideoPlaybackQuality().totalVideoFrames || this.video.currentTime;
+    if (pictures !== this.seen.pictures) this.seen = { pictures, at: performance.now() };
+    const still = performance.now() - this.seen.at;
+    // A picture lasts a while.
+    return still < PICTURE ? 0 : still;
   }
 
   /** Lets go of the session; the element is empty afterwards. */

@@ -40,6 +40,47 @@ export function nearPossible(tracks: readonly Track[], browserHas = typeof RTCPe
   return browserHas && tracks.some(isVideo) && tracks.every((track) => (isVideo(track) ? PICTURES.has(track.codecName) : !isAudio(track) || SOUNDS.has(track.codecName)));
 }
 
+/** The first pause after a refusal that may pass, and the longest. */
+const PAUSE: Ms = 10_000;
+const LONGEST: Ms = 300_000;
+
+/** Streams that could not be had without delay: for good (on this page), or for now. */
+export class Refusals {
+  private readonly known = new Map<string, { times: number; until: Ms }>();
+
+  constructor(private readonly now: () => Ms = () => performance.now()) {}
+
+  /** Trying again would not help. */
+  forGood(stream: string): void {
+    this.known.set(stream, { times: 0, until: Number.POSITIVE_INFINITY });
+  }
+
+  /** It is worth another try later: the oftener it fails, the later. */
+  forNow(stream: string): void {
+    const times = (this.known.get(stream)?.times ?? 0) + 1;
+    this.known.set(stream, { times, until: this.now() + Math.min(LONGEST, PAUSE * 2 ** (times - 1)) });
+  }
+
+  /** Whether it could be had, be it later. */
+  possible(stream: string): boolean {
+    return this.known.get(stream)?.until !== Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether it is worth trying now. */
+  worthIt(stream: string): boolean {
+    return (this.known.get(stream)?.until ?? 0) <= this.now();
+  }
+
+  /** It plays well: what was before counts no more. */
+  played(stream: string): void {
+    this.known.delete(stream);
+  }
+
+  clear(): void {
+    this.known.clear();
+  }
+}
+
 /** What of the browser's reports is read. */
 interface Report {
   type: string;

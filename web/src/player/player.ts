@@ -11,7 +11,7 @@ import { framesFor, planContinue, planSeek, stepTarget, tailOf } from './decide'
 import type { Fault, How } from './engine';
 import { Engine } from './engine';
 import { markPicture, markSeek } from './measure';
-import { nearPossible, nearWanted, wantNear } from './near';
+import { nearPossible, nearWanted, Refusals, wantNear } from './near';
 import type { Asked } from './session';
 import { SessionKeeper } from './session';
 import type { Choice } from './sources';
@@ -22,6 +22,12 @@ const REST_AFTER = 60_000;
 
 /** No picture after this long is not patience any more. */
 const GIVE_UP_AFTER = 20_000;
+
+/** Live without delay that shows nothing new for this long waits for something. */
+const STILL_AFTER = 3_000;
+
+/** What played this long without delay plays well. */
+const STEADY = 60_000;
 
 export type Phase = 'opening' | 'playing' | 'buffering' | 'paused' | 'ended' | 'problem';
 
@@ -74,7 +80,7 @@ export class Player {
   /** The moment at which live without delay was paused. */
   private stoppedAt: Ms | null = null;
   /** Streams that cannot be had without delay. */
-  private readonly notNear = new Set<string>();
+  private readonly notNear = new Refusals();
   private openedAt: Ms = 0;
   private readonly watch: ReturnType<typeof setInterval>;
   private readonly ending = new AbortController();
@@ -155,7 +161,7 @@ export class Player {
   /** Whether live could be had without delay here, and whether it is wanted. */
   get near(): { possible: boolean; wanted: boolean } {
     const tracks = this.of(this.around.source(null))?.tracks ?? [];
-    return { possible: nearPossible(tracks) && !this.notNear.has(this.around.source(null).stream), wanted: nearWanted() };
+    return { possible: nearPossible(tracks) && this.notNear.possible(this.around.source(null).stream), wanted: nearWanted() };
   }
 
   /** By what the picture comes, where it is live. */
@@ -292,7 +298,7 @@ export class Player {
     this.around.changed();
 
     const why = blocked(this.of(this.source));
-    const near = at === null && frames === 'all' && this.wantsPlay && nearWanted() && this.near.possible;
+    const near = at === null && frames === 'all' && this.wantsPlay && nearWanted() && this.near.possible && this.notNear.worthIt(this.source.stream);
     // What no playlist carries (VP8) may still come by WebRTC.
     if (near && (why === null || this.arriving)) {
       if (await this.openNear(calling.signal)) return;
@@ -313,7 +319,7 @@ export class Player {
     }
   }
 
-  /** Live without delay; false where that is not to be had, and then not tried again on this page. */
+  /** Live without delay; false where that is not to be had, and then not tried again on this page, unless the reason may pass. */
   private async openNear(signal: AbortSignal): Promise<boolean> {
     const { stream } = this.asked;
     try {
@@ -324,7 +330,9 @@ export class Player {
       return true;
     } catch (error) {
       this.session = null;
-      if (!isAbort(error)) this.notNear.add(stream);
+      if (isAbort(error)) return false;
+      if (error instanceof ApiError && ![400, 406, 415].includes(error.status)) this.notNear.forNow(stream);
+      else this.notNear.forGood(stream);
       return false;
     }
   }
@@ -367,7 +375,7 @@ export class Player {
     }
     // What was lost on the way of WebRTC may come by HLS.
     if (this.engine.isNear) {
-      this.notNear.add(this.asked.stream);
+      this.notNear.forNow(this.asked.stream);
       return void this.open(null);
     }
     if (fault.kind === 'expired' && this.attempt === 0) {
@@ -429,6 +437,8 @@ export class Player {
       return;
     }
     this.pausedAt = null;
+    if (engine.isNear) this.lookNear();
+    else if (this.nearAgain()) return void this.open(null);
     const { map } = engine;
     if (map.end === null || map.to === null) return;
     const late = this.behind ?? 0;
@@ -439,6 +449,20 @@ export class Player {
     const left = (map.end - video.currentTime) / this.speed;
     const reachesLive = this.arriving && this.api.clock.now() - map.to < 30_000;
     if (left < 1.5 && late > 60_000 && !reachesLive) this.atEnd(left < 0.3 || video.readyState < 3);
+  }
+
+  /** Without delay, the element does not say that nothing comes. */
+  private lookNear(): void {
+    if (this.engine.stillFor > STILL_AFTER) this.settle('buffering');
+    else if (this.phase === 'buffering') this.settle('playing');
+    if (this.phase === 'playing' && performance.now() - this.openedAt > STEADY) this.notNear.played(this.asked.stream);
+  }
+
+  /** Whether live, which comes by HLS, may be had without delay again. */
+  private nearAgain(): boolean {
+    const { near, session, asked } = this;
+    const here = session === asked && asked.at === null && asked.frames === 'all' && asked.stream === this.around.source(null).stream;
+    return here && this.followsLive && this.live && this.phase === 'playing' && near.possible && near.wanted && this.notNear.worthIt(asked.stream);
   }
 
   /** The other source has what comes next, or the main is there again: goes on with that. */
@@ -466,7 +490,7 @@ export class Player {
 
   /** A page that was hidden may have been throttled: who watched live wants to see live. */
   private seenAgain(): void {
-    if (document.hidden || !this.followsLive || !this.wantsPlay || this.phase === 'opening') return;
+    if (document.hidden || !this.followsLive || !this.wantsPlay || this.phase === 'opening' || this.engine.isNear) return;
     if (this.session !== null && (this.behind ?? 0) > 20_000) this.goLive();
   }
 
