@@ -176,6 +176,22 @@ def test_a_sick_camera_says_what_is_wrong(page, world):
     assert "secret" not in page.content()
 
 
+def test_a_camera_that_is_not_there_is_said_and_no_more(page, world):
+    page.goto(world.url + "/#/cameras/nobody")
+    expect(page.locator(".stage-message")).to_contain_text("There is no camera “nobody”.")
+    for part in (".desk", ".below", ".head-end"):
+        expect(page.locator(part)).to_be_hidden()
+
+
+def test_a_phone_shows_the_name_whatever_the_state(chromium, world):
+    world.add_push("front-door")
+    with page_of(chromium, world, viewport={"width": 390, "height": 844}) as page:
+        page.goto(world.url + "/#/cameras/front-door")
+        expect(page.locator(".camera-head .badge")).to_have_text("Waiting for a publisher")
+        assert page.locator(".camera-head h1").evaluate("e => e.scrollWidth <= e.clientWidth")
+        fits(page)
+
+
 def test_adding_a_camera_from_its_address(chromium, serve, clips, artifacts):
     server = serve()
     with Simulator(clips(seconds=10, audio=True), "--user", "admin", "--password", "pw") as camera, page_of(chromium, server) as page:

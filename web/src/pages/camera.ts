@@ -94,13 +94,16 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   const details = cameraDetails(app);
   const keep = keepPanel(app, () => timeline.shown, go, scope);
   const note = h('p', { class: 'source-note', role: 'status', 'data-testid': 'source-note', hidden: true });
-  const theatre = h('div', { class: 'theatre' }, stage.element, h('div', { class: 'desk' }, note, controls.element, timeline.element));
+  const desk = h('div', { class: 'desk' }, note, controls.element, timeline.element);
+  const theatre = h('div', { class: 'theatre' }, stage.element, desk);
+  const headEnd = h('div', { class: 'head-end' }, still, clip, copyLink, more);
+  const below = h('div', { class: 'below' }, details.element, keep.element);
   const element = h(
     'main',
     { class: 'page camera-page', id: 'main' },
-    h('header', { class: 'camera-head' }, h('a', { class: 'button quiet icon-only', href: '#/', 'aria-label': 'All cameras', title: 'All cameras (Esc)' }, icon('back')), h('h1', {}, name), badge, h('div', { class: 'head-end' }, still, clip, copyLink, more)),
+    h('header', { class: 'camera-head' }, h('a', { class: 'button quiet icon-only', href: '#/', 'aria-label': 'All cameras', title: 'All cameras (Esc)' }, icon('back')), h('h1', {}, name), badge, headEnd),
     theatre,
-    h('div', { class: 'below' }, details.element, keep.element),
+    below,
   );
   stage.element.addEventListener('click', (event) => event.target === stage.video && player.toggle());
   stage.element.addEventListener('dblclick', (event) => event.target === stage.video && fullscreen());
@@ -158,6 +161,8 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     } catch (error) {
       if (isAbort(error)) return;
       const missing = error instanceof ApiError && error.status === 404;
+      // Nothing to play, to keep or to change.
+      if (missing) desk.hidden = below.hidden = headEnd.hidden = true;
       player.phase = 'problem';
       player.problem = { words: missing ? `There is no camera “${name}”.` : inWords(error), retryAt: null };
       return refresh();
