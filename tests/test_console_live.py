@@ -141,6 +141,8 @@ def test_a_still_and_a_clip(browser, world, tmp_path, artifacts):
         d.value.save_as(tmp_path / "still.jpg")
         assert probe(tmp_path / "still.jpg")["streams"][0]["width"] == 320
         page.get_by_test_id("export-clip").click()
+        for field in ("export-from", "export-to"):
+            assert page.get_by_test_id(field).evaluate("e => e.offsetWidth") >= 250, "room for seconds and AM or PM"
         page.screenshot(path=artifacts / "export.png")
         with page.expect_download() as d:
             page.get_by_test_id("export-save").click()
