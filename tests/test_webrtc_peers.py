@@ -1,5 +1,5 @@
-"""WebRTC peers that are no browsers, as publishers and as viewers: aiortc, which has ICE, DTLS, SRTP and RTP of its own, and
-GStreamer's webrtcbin (libnice, OpenSSL, libsrtp, GStreamer's RTP)."""
+"""WebRTC peers that are no browsers: aiortc, which has ICE, DTLS, SRTP and RTP of its own, and GStreamer's webrtcbin (libnice,
+OpenSSL, libsrtp, GStreamer's RTP), as publishers and as viewers; and FFmpeg 8 (GnuTLS, the rest its own), which publishes."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from support import media
-from support.media import ffmpeg_publisher, running
+from support.media import ffmpeg_publisher, publish, pyav_publisher, running
 from support.server import run
 from support.wait import wait_until
 from test_webrtc import live
@@ -251,3 +251,24 @@ def test_a_certificate_with_rsa_is_told_at_once(server, clips, pem, way):
         wait_until("the server says why", lambda: "has no certificate with ECDSA" in server.log.read_text(), 20)
         wait_until("the session is ended", lambda: server.metric("rushes_webrtc_sessions", way=out) == 0, 5)
         wait_until("webrtcbin knows", lambda: any("error" in s or s.get("state") == "failed" for s in peer.said))
+
+
+# ---- FFmpeg
+
+#: Which of the two begins DTLS: the server, or FFmpeg.
+BEGINS = {"the server begins": {}, "FFmpeg begins": {"whip_flags": "dtls_active"}}
+
+
+def whip_publisher(server, clip, certificate, **options):
+    return pyav_publisher(clip, f"{server.url}/whip/door", "whip", authorization=f"{server.key}:{server.secret}", cert_file=certificate, key_file=certificate, **options)
+
+
+@pytest.mark.parametrize("how", BEGINS)
+def test_ffmpeg_publishes(server, clips, pem, how):
+    clip = clips(seconds=6, audio=True, extra=("-profile:v", "baseline", "-c:a", "libopus", "-ac", "2"))
+    server.add_push("door")
+    publish(whip_publisher(server, clip, pem("ECDSA"), **BEGINS[how]))
+    server.quiet("door")
+    url = server.whole("door")
+    assert media.frames(url) == media.frames(clip)
+    media.same_audio(clip, url)
