@@ -295,6 +295,11 @@ impl DataStreams {
     ) -> Result<T, AwsError> {
         let (home, name, delay) = (&self.inner.home, &stream.name, self.inner.config.transition);
         let now = self.now();
+        // Who makes a change has the documents for as long as that takes: nobody waits for it to be told that there is one.
+        let before = stream.status();
+        if before != Status::Active {
+            return Err(error::not_active(home, name, before));
+        }
         let out = stream
             .change(&self.inner.tools, |b, map| {
                 if b.status != Status::Active {

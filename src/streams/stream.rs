@@ -272,9 +272,11 @@ impl Stream {
                     None
                 }
                 Work::Delete => {
+                    drop(turn);
                     if let Some(left) = ready.map(|r| r.since(tools.world.clock.now())) {
                         tools.world.clock.sleep(left).await;
                     }
+                    let _turn = self.turn.lock().await;
                     return self.destroy(tools).await;
                 }
             };

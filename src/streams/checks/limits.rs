@@ -264,3 +264,48 @@ async fn five_streams_are_created_at_a_time_and_tagged_once_they_are() {
     assert_eq!(tag("e").await, [Ok(()); 4]);
     create("f").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_stream_that_is_being_changed_refuses_others_at_once() {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let mut site = Site::at(clock.clone()).await;
+    let s = site.open().await;
+    s.make("s", 1).await;
+    drop(s);
+    site.config.transition = Duration::from_secs(10);
+    let s = site.open().await;
+    let delete = async || {
+        let i = DeleteStream { stream_name: Some("s".into()), ..<_>::default() };
+        s.delete_stream(s.permit(), i).await.map(drop)
+    };
+    let count = async || {
+        let i =
+            UpdateShardCount { stream_name: Some("s".into()), target_shard_count: Some(2), ..<_>::default() };
+        s.update_shard_count(s.permit(), i).await.map(drop)
+    };
+    let tag = async || {
+        let tags = Some(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+        let i = AddTagsToStream { stream_name: Some("s".into()), tags, ..<_>::default() };
+        s.add_tags_to_stream(s.permit(), i).await.map(drop)
+    };
+    let policy = async || {
+        let text =
+            r#"{"Statement":[{"Effect":"Allow","Principal":"*","Action":"kinesis:*","Resource":"*"}]}"#;
+        let resource_arn = Some(s.get("s").unwrap().arn.0.clone());
+        let i = PutResourcePolicy { resource_arn, policy: Some(text.into()), ..<_>::default() };
+        s.put_resource_policy(s.permit(), i).await.map(drop)
+    };
+    // Nothing moves the clock while these are asked.
+    let soon = Duration::from_secs(20);
+    let code = |r: Result<(), wire::aws::AwsError>| r.unwrap_err().code;
+    delete().await.unwrap();
+    assert_eq!(code(tokio::time::timeout(soon, delete()).await.unwrap()), "ResourceInUseException");
+    assert_eq!(code(tokio::time::timeout(soon, count()).await.unwrap()), "ResourceInUseException");
+    assert_eq!(code(tokio::time::timeout(soon, tag()).await.unwrap()), "ResourceInUseException");
+    assert_eq!(code(tokio::time::timeout(soon, policy()).await.unwrap()), "ResourceInUseException");
+    assert_eq!(s.get("s").unwrap().status().text(), "DELETING");
+    while s.get("s").is_ok() {
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+}

@@ -58,6 +58,36 @@ async fn every_kind_of_iterator_begins_where_it_says() {
 }
 
 #[tokio::test]
+async fn iterators_of_nothing_are_refused_in_the_service_s_words() {
+    let site = Site::new().await;
+    let s = site.open().await;
+    s.make("s", 1).await;
+    for (stream, shard, ty, want) in [
+        (
+            "t",
+            ONE,
+            "LATEST",
+            "Shard shardId-000000000000 in stream t under account 000000000000 does not exist",
+        ),
+        (
+            "s",
+            "7",
+            "LATEST",
+            "Shard shardId-000000000007 in stream s under account 000000000000 does not exist",
+        ),
+        ("s", "x", "LATEST", "Could not find shard x in stream s under account 000000000000."),
+        (
+            "s",
+            ONE,
+            "AT_TIMESTAMP",
+            "Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP. Current request has no timestamp parameter.",
+        ),
+    ] {
+        assert_eq!(s.from(stream, shard, ty, None).await.unwrap_err().message, want);
+    }
+}
+
+#[tokio::test]
 async fn numbers_of_others_are_refused() {
     let site = Site::new().await;
     let s = site.open().await;
