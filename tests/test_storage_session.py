@@ -75,6 +75,56 @@ def test_what_a_page_sends_is_stored_and_played(serve, context):  # noqa: F811
         assert "avc1" in master and sound in master.lower() and "left out" not in master, master
 
 
+#: What a page hears of its peer: packets, and how loud it was so far.
+HEARS = """async () => {
+  for (const s of (await window.pc.getStats()).values()) if (s.type === 'inbound-rtp' && s.kind === 'audio') return [s.packetsReceived, s.totalAudioEnergy];
+  return [0, 0];
+}"""
+#: Says something, or nothing: silence is sent, too.
+SAYS = "(aloud) => window.said.getTracks().forEach((t) => { t.enabled = aloud; })"
+
+
+def test_what_viewers_say_is_heard_by_the_master(serve, context):  # noqa: F811
+    server = serve("tls", "--tls-self-signed")
+    verify = server.data / "self-signed.pem"
+    server.http.verify, server.http.trust_env = str(verify), False
+    arn = storing(server, client_of, verify=verify)
+    camera = signaling.page(context, server)
+    found = signaling.where(server, arn, client_of, "MASTER")
+    signaling.master(camera, server, found)
+    storage = client_of(server, "kinesis-video-webrtc-storage", endpoint=found[0]["WEBRTC"], verify=verify)
+    storage.join_storage_session(channelArn=arn)
+    wait_until("it is recorded", lambda: server.fragments("recordings"))
+    viewers = {name: signaling.page(context, server) for name in ("one", "two", "mute")}
+    for name, page in viewers.items():
+        signaling.viewer(page, server, signaling.where(server, arn, client_of, "VIEWER"), name, offers=False, speaks=name != "mute")
+        if name != "mute":
+            page.evaluate(SAYS, False)
+        storage.join_storage_session_as_viewer(channelArn=arn, clientId=name)
+        webrtc.decodes(page, 10)
+        # Each of them hears the master, whether or not it says anything.
+        wait_until("sound comes", lambda: page.evaluate(HEARS)[0] > 50)
+
+    # Silence is heard of one; who speaks is heard instead, be it the other.
+    packets, energy = wait_until("there is silence", lambda: (h := camera.evaluate(HEARS))[0] > 50 and h)
+    assert energy < 1e-6, "nobody has said anything"
+    for name in ("two", "one", "two"):
+        before = camera.evaluate(HEARS)
+        viewers[name].evaluate(SAYS, True)
+        packets, energy = wait_until(f"{name} is heard", lambda: (h := camera.evaluate(HEARS))[1] > before[1] + 0.001 and h)
+        assert packets > before[0]
+        viewers[name].evaluate(SAYS, False)
+    # What is stored is the master's: one picture, one sound.
+    assert sorted(t["codecName"] for t in server.call("GET", "/v1/streams/recordings")["tracks"]) == ["H.264", "Opus"]
+
+    # It goes on when the master joins again, and with whoever is left.
+    viewers["one"].evaluate("window.pc.close()")
+    viewers["two"].evaluate(SAYS, True)
+    storage.join_storage_session(channelArn=arn)
+    wait_until("the server offers again", lambda: signaling.log(camera).count("offer") == 2)
+    wait_until("two is heard again", lambda: camera.evaluate(HEARS)[1] > 0.001)
+
+
 def test_what_is_refused(server):
     video = client(server)
     storage = client(server, "kinesis-video-webrtc-storage")
@@ -96,7 +146,8 @@ def test_the_offer_waits_for_the_master_and_nonsense_ends_it(server):
         offer = told(master)
         sdp = offer["messagePayload"]["sdp"]
         assert offer["messageType"] == "SDP_OFFER" and offer["messagePayload"]["type"] == "offer"
-        assert re.findall(r"^m=(\w+)", sdp, re.M) == ["video", "audio"] and "a=recvonly" in sdp and "a=ice-lite" in sdp
+        assert re.findall(r"^m=(\w+)|^a=(recvonly|sendrecv|sendonly)", sdp, re.M) == [("video", ""), ("", "recvonly"), ("audio", ""), ("", "sendrecv")], sdp
+        assert "a=ice-lite" in sdp
         assert "H264/90000" in sdp and "opus/48000/2" in sdp and "VP8" not in sdp
         # A candidate, then an answer that is none: the session is over, the channel is not.
         master.send(message("ICE_CANDIDATE", {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host"}))

@@ -24,6 +24,7 @@ use crate::{
     session::{Role, Session},
     sockets,
     table::{Control, Entry, Table, Way},
+    talk::{Ear, Talks},
     turn::{self, Grant, Turn},
 };
 
@@ -78,6 +79,8 @@ pub struct Hub {
     ground: Ground,
     pub(crate) instants: Instants,
     pub(crate) table: Table,
+    /// What viewers say to masters.
+    pub(crate) talks: Talks,
     /// Streams whose pictures come in another order than they are shown in, with the configuration that says so.
     reordered: Mutex<HashMap<String, Bytes>>,
     turn: OnceLock<Turn>,
@@ -112,6 +115,7 @@ impl Hub {
             udp,
             local,
             table: Table::default(),
+            talks: Talks::default(),
             reordered: Mutex::default(),
             turn: OnceLock::new(),
             stop: watch::channel(false).0,
@@ -224,7 +228,7 @@ impl Hub {
         if !play.left_out.is_empty() {
             tracing::debug!(stream, left_out = play.left_out.join(", "), "a viewer is not sent everything");
         }
-        self.begin(Way::Out, stream, offer, peer, |peer| Role::play(peer, play, permit))
+        self.begin(Way::Out, stream, offer, peer, |_| Role::play(play, permit, false))
     }
 
     /// Agrees with a publisher.
@@ -239,7 +243,7 @@ impl Hub {
             publish::negotiate(&self.ground, offer, &self.addresses(asked), self.instants.now())
                 .map_err(refused)?;
         let feed = self.publish.open(permit, stream, &peer.answer)?;
-        self.begin(Way::In, stream, offer, peer, |_| Role::publish(publishing, feed))
+        self.begin(Way::In, stream, offer, peer, |_| Role::publish(publishing, feed, None))
     }
 
     /// Offers to receive what will be published to a stream.
@@ -262,7 +266,8 @@ impl Hub {
         let now = self.instants.now();
         let (publishing, description) = publish::agreed(&mut peer, answer, now).map_err(refused)?;
         let feed = self.publish.open(permit, stream, &description)?;
-        self.begin(Way::In, stream, answer, peer, |_| Role::publish(publishing, feed))
+        let ear = Ear::of(&peer, || self.talks.listen(stream));
+        self.begin(Way::In, stream, answer, peer, |_| Role::publish(publishing, feed, ear))
     }
 
     /// Offers to send what is published to a stream.
@@ -289,7 +294,7 @@ impl Hub {
         let Proposed { mut peer, tracks, .. } = proposed;
         let now = self.instants.now();
         let play = play::agreed(&self.ground, &mut peer, &tracks, answer, now).map_err(refused)?;
-        self.begin(Way::Out, stream, answer, peer, |peer| Role::play(peer, play, permit))
+        self.begin(Way::Out, stream, answer, peer, |_| Role::play(play, permit, true))
     }
 
     /// Ends a session. Everything that was published by it is durable when this returns.

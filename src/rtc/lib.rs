@@ -28,6 +28,7 @@ pub mod signaling;
 mod sockets;
 mod source;
 mod table;
+mod talk;
 pub mod turn;
 
 pub use http::router;

@@ -131,7 +131,10 @@ pub(crate) fn negotiate(
     Ok((peer, play))
 }
 
-/// Offers a viewer what there is.
+/// How many packets of a viewer's sound may be held for one that is late: none is sent again.
+const LATE: usize = 3;
+
+/// Offers a viewer what there is, and to receive what it says, in Opus.
 pub(crate) fn propose(
     ground: &Ground,
     tracks: &[Arc<Track>],
@@ -139,9 +142,18 @@ pub(crate) fn propose(
     now: Instant,
 ) -> Result<(Peer, String), Refused> {
     let Chosen { video, audio, config, .. } = chosen(ground, tracks)?;
-    let kinds = [(MediaKind::Video, video), (MediaKind::Audio, audio)];
-    let kinds: Vec<_> = kinds.iter().filter(|k| k.1.is_some()).map(|k| (k.0, Direction::SendOnly)).collect();
-    Peer::offer(config, &kinds, addresses, now)
+    let mut kinds = Vec::new();
+    if video.is_some() {
+        kinds.push((MediaKind::Video, Direction::SendOnly));
+    }
+    let way = match audio.map(|a| a.codec) {
+        Some(Codec::Opus) => Direction::SendRecv,
+        Some(_) => Direction::SendOnly,
+        None => Direction::RecvOnly,
+    };
+    kinds.push((MediaKind::Audio, way));
+    let config = if audio.is_none() { config.enable_opus(true, false) } else { config };
+    Peer::offer(config.set_reordering_size_audio(LATE), &kinds, addresses, now)
 }
 
 /// Takes the answer to that. The tracks are those that were offered.

@@ -107,7 +107,8 @@ fn with(
     Ok((peer, Publishing { media }))
 }
 
-/// Offers to receive a picture in H.264 and sound in Opus (Kinesis Video Streams with WebRTC, "media codecs" of ingestion).
+/// Offers to receive a picture in H.264 and sound in Opus (Kinesis Video Streams with WebRTC, "media codecs" of ingestion), and
+/// to send sound: what viewers say.
 pub(crate) fn propose(
     ground: &Ground,
     addresses: &[SocketAddr],
@@ -119,11 +120,11 @@ pub(crate) fn propose(
         .enable_opus(true, false)
         .set_rtp_mode(true)
         .enable_raw_packets(true);
-    let kinds = [MediaKind::Video, MediaKind::Audio].map(|k| (k, Direction::RecvOnly));
+    let kinds = [(MediaKind::Video, Direction::RecvOnly), (MediaKind::Audio, Direction::SendRecv)];
     Peer::offer(config, &kinds, addresses, now)
 }
 
-/// Takes the answer to that: what will come, and a description of it.
+/// Takes the answer to that: what will come, and a description of it. What else the master takes is in the peer's media.
 pub(crate) fn agreed(peer: &mut Peer, answer: &str, now: Instant) -> Result<(Publishing, String), Refused> {
     peer.answered(answer, now)?;
     peer.put_in_order();

@@ -21,6 +21,7 @@ use crate::{
     play::{Play, Sent},
     publish::{self, Publishing},
     table::{Control, Packet, Restart},
+    talk::{Ear, Said},
 };
 
 /// From the answer to the first media.
@@ -38,16 +39,18 @@ const BATCH: usize = 64;
 
 /// Which half it is.
 pub(crate) enum Role {
-    Play { play: Play, permit: Option<Permit>, follow: Option<Box<dyn Follow>> },
-    Publish { publishing: Publishing, feed: Box<dyn Feed>, received: Timestamp },
+    /// `says`: what it says goes to the stream's master.
+    Play { play: Play, permit: Option<Permit>, follow: Option<Box<dyn Follow>>, says: bool },
+    /// `ear`: hears what viewers say.
+    Publish { publishing: Publishing, feed: Box<dyn Feed>, received: Timestamp, ear: Option<Ear> },
 }
 
 impl Role {
-    pub(crate) fn play(_: &Peer, play: Play, permit: Permit) -> Role {
-        Role::Play { play, permit: Some(permit), follow: None }
+    pub(crate) fn play(play: Play, permit: Permit, says: bool) -> Role {
+        Role::Play { play, permit: Some(permit), follow: None, says }
     }
-    pub(crate) fn publish(publishing: Publishing, feed: Box<dyn Feed>) -> Role {
-        Role::Publish { publishing, feed, received: Timestamp(0) }
+    pub(crate) fn publish(publishing: Publishing, feed: Box<dyn Feed>, ear: Option<Ear>) -> Role {
+        Role::Publish { publishing, feed, received: Timestamp(0), ear }
     }
 }
 
@@ -72,6 +75,7 @@ enum Happened {
     Told(Option<Control>),
     Packet(Option<Packet>),
     Next(Next),
+    Said(Option<Said>),
     Time,
 }
 
@@ -147,7 +151,8 @@ impl Session {
             now + if matches!(self.role, Role::Publish { .. }) { TICK } else { Duration::from_secs(1) };
         let next = async {
             match &mut self.role {
-                Role::Play { follow: Some(f), .. } => f.next().await,
+                Role::Play { follow: Some(f), .. } => Happened::Next(f.next().await),
+                Role::Publish { ear: Some(ear), .. } => Happened::Said(ear.next().await),
                 _ => std::future::pending().await,
             }
         };
@@ -155,7 +160,7 @@ impl Session {
             biased;
             c = self.told.recv() => Happened::Told(c),
             p = self.incoming.recv() => Happened::Packet(p),
-            n = next => Happened::Next(n),
+            n = next => n,
             () = instants.until(wait.min(latest)) => Happened::Time,
         };
         match happened {
@@ -171,6 +176,10 @@ impl Session {
             Happened::Packet(None) => Err("the server has no more".into()),
             Happened::Packet(Some(first)) => self.packets(first).await,
             Happened::Next(n) => self.media(n),
+            Happened::Said(s) => {
+                self.said(s);
+                Ok(())
+            }
             Happened::Time => self.time().await,
         }
     }
@@ -220,8 +229,11 @@ impl Session {
             (Event::KeyframeRequest(_), Role::Play { .. }) => {
                 self.hub.want_key_frame(&self.stream);
             }
+            (Event::MediaData(d), Role::Play { says: true, .. }) => {
+                self.hub.talks.say(&self.stream, &self.id, &d, self.hub.instants.now());
+            }
             (Event::RtpPacket(p), _) => self.published(p.timestamp, &p.header, &p.payload),
-            (Event::SenderFeedback(f), Role::Publish { publishing, feed, received }) => {
+            (Event::SenderFeedback(f), Role::Publish { publishing, feed, received, .. }) => {
                 if let (Some(media), Some((ntp, rtp))) = (publishing.place(f.mid), publish::clocks(&f)) {
                     feed.report(media, ntp, rtp, *received);
                 }
@@ -246,7 +258,7 @@ impl Session {
 
     /// The connection stands: media begin.
     fn begin(&mut self) -> Result<(), String> {
-        let Role::Play { play, permit, follow } = &mut self.role else {
+        let Role::Play { play, permit, follow, .. } = &mut self.role else {
             tracing::info!(stream = self.stream, id = &self.id[..8], "a publisher has come by WebRTC");
             return Ok(());
         };
@@ -304,6 +316,19 @@ impl Session {
             self.ask_key_frame();
         }
         self.store().await
+    }
+
+    /// A viewer says something to the master.
+    fn said(&mut self, said: Option<Said>) {
+        let Role::Publish { ear, .. } = &mut self.role else { return };
+        match (said, ear.as_mut()) {
+            (Some(said), Some(ear)) if self.connected => {
+                ear.hear(&mut self.peer, &said, self.hub.instants.now());
+            }
+            (Some(_), _) => {}
+            // Another master listens.
+            (None, _) => *ear = None,
+        }
     }
 
     fn ask_key_frame(&mut self) {

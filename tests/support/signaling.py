@@ -61,9 +61,13 @@ MASTER = """async ([arn, endpoint, iceServers, credentials, sends]) => {
   const client = new KVSWebRTC.SignalingClient({ channelARN: arn, channelEndpoint: endpoint, region: 'us-east-1', role: KVSWebRTC.Role.MASTER, credentials });
   window.client = client; window.peers = []; window.log = [];
   const media = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 180, frameRate: 25 }, audio: true });
+  const audio = document.createElement('audio');
+  audio.autoplay = true;
+  document.body.append(audio);
   client.on('sdpOffer', async (offer, who) => {
     const pc = new RTCPeerConnection({ iceServers, ...(window.rtcConfig ?? {}) });
     window.peers.push(pc); window.pc = pc;
+    pc.ontrack = (e) => { if (e.track.kind === 'audio') audio.srcObject = new MediaStream([e.track]); };
     log.push('offer');
     client.on('iceCandidate', (c, from) => { if (from === who) pc.addIceCandidate(c); });
     pc.addEventListener('icecandidate', ({ candidate }) => { if (candidate) client.sendIceCandidate(candidate, who); });
@@ -77,7 +81,7 @@ MASTER = """async ([arn, endpoint, iceServers, credentials, sends]) => {
   await new Promise((done, failed) => { client.on('open', done); client.on('error', failed); client.open(); });
 }"""
 
-VIEWER = """async ([arn, endpoint, iceServers, credentials, clientId, offers]) => {
+VIEWER = """async ([arn, endpoint, iceServers, credentials, clientId, offers, speaks]) => {
   const client = new KVSWebRTC.SignalingClient({ channelARN: arn, channelEndpoint: endpoint, region: 'us-east-1', role: KVSWebRTC.Role.VIEWER, clientId, credentials });
   window.client = client; window.log = [];
   const pc = new RTCPeerConnection({ iceServers, ...(window.rtcConfig ?? {}) });
@@ -90,8 +94,11 @@ VIEWER = """async ([arn, endpoint, iceServers, credentials, clientId, offers]) =
   pc.ontrack = (e) => stream.addTrack(e.track);
   pc.addEventListener('icecandidate', ({ candidate }) => { if (candidate) client.sendIceCandidate(candidate); });
   client.on('sdpAnswer', (answer) => pc.setRemoteDescription(answer));
+  const said = speaks ? await navigator.mediaDevices.getUserMedia({ audio: true }) : new MediaStream();
+  window.said = said;
   client.on('sdpOffer', async (offer) => {
     log.push('offer');
+    said.getTracks().forEach((t) => pc.addTrack(t, said));
     await pc.setRemoteDescription(offer);
     await pc.setLocalDescription(await pc.createAnswer());
     client.sendSdpAnswer(pc.localDescription);
@@ -127,8 +134,8 @@ def master(page, server, where, sends=True):
     _begin(page, server, where, MASTER, sends)
 
 
-def viewer(page, server, where, client_id, offers=True):
-    _begin(page, server, where, VIEWER, client_id, offers)
+def viewer(page, server, where, client_id, offers=True, speaks=False):
+    _begin(page, server, where, VIEWER, client_id, offers, speaks)
 
 
 def where(server, arn, client, role):
