@@ -81,6 +81,22 @@ def test_who_was_told_of_the_relay_is_told_when_it_goes(serve):
         stopping.result(60)
 
 
+def test_a_master_that_asks_by_a_name_is_told_too(serve):
+    """The SDK for C asks as `ProducerMaster` and connects without a name."""
+    server = serve("relaying", "--set", "turn.listen=127.0.0.1:0")
+    arn = client(server).create_signaling_channel(ChannelName="door")["ChannelARN"]
+    other = client(server).create_signaling_channel(ChannelName="other")["ChannelARN"]
+    ask = client(server, "kinesis-video-signaling").get_ice_server_config
+    ask(ChannelARN=arn, ClientId="ProducerMaster")
+    ask(ChannelARN=other, ClientId="v1")
+    with concurrent.futures.ThreadPoolExecutor() as pool, signaling.connect(server, arn) as master, signaling.connect(server, other) as unasked, signaling.connect(server, other, "v1") as one:
+        stopping = pool.submit(server.stop)
+        for told, notices in ((master, ["RECONNECT_ICE_SERVER", "GO_AWAY"]), (unasked, ["GO_AWAY"]), (one, ["RECONNECT_ICE_SERVER", "GO_AWAY"])):
+            assert [signaling.told(told)["messageType"] for _ in notices] == notices
+            assert over(told) == 1001
+        stopping.result(60)
+
+
 def test_a_viewer_by_the_relay_alone(serve, clips, context):  # noqa: F811
     """The server's own port may always be relayed to; WHEP's answer says where the relay is."""
     server = serve("relaying", "--set", "turn.listen=127.0.0.1:0")

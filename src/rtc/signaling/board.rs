@@ -181,6 +181,11 @@ impl Board {
         }
     }
 
+    /// Whether somebody is there.
+    pub(crate) fn has(&self, arn: &str, who: &Who) -> bool {
+        self.channels.get(arn).is_some_and(|c| c.seats.contains_key(who))
+    }
+
     /// Who is there, by role.
     pub(crate) fn seats(&self) -> [(&'static str, usize); 3] {
         let all = self.channels.values().flat_map(|c| c.seats.keys());

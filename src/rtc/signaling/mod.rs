@@ -5,11 +5,11 @@
 mod api;
 mod board;
 mod message;
+mod relays;
 mod socket;
 mod storage;
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -27,6 +27,7 @@ use crate::Hub;
 use self::{
     board::{Board, Entered, Sends, Who},
     message::{Fault, Message},
+    relays::Relays,
 };
 
 /// A signaling channel, as whoever keeps them knows it.
@@ -63,8 +64,7 @@ struct Inner {
     /// Whether AWS's limits hold.
     limits: bool,
     board: Mutex<Board>,
-    /// Until when what clients were told of the TURN server is good, by channel and client. Monotonic.
-    relays: Mutex<HashMap<(String, Who), Duration>>,
+    relays: Mutex<Relays>,
     /// Messages passed on since the start.
     passed: AtomicU64,
     /// For messages that are being read.
@@ -78,8 +78,6 @@ struct Inner {
 const MOST: usize = 4096;
 /// Bytes of messages that are being read, of all connections, beyond what each keeps by itself.
 const READING: usize = 64 << 20;
-/// Clients of which is remembered what they were told of the TURN server; others are not warned when that ends.
-const MOST_RELAYS: usize = 4 * MOST;
 
 impl Signaling {
     /// `limits`: whether AWS's hold; what bounds memory holds always.
@@ -118,24 +116,14 @@ impl Signaling {
         self.0.world.clock.monotonic()
     }
 
-    fn relays(&self) -> MutexGuard<'_, HashMap<(String, Who), Duration>> {
+    fn relays(&self) -> MutexGuard<'_, Relays> {
         self.0.relays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client was told credentials of the TURN server that are good for so long.
     fn granted(&self, arn: &str, who: Who, ttl: Duration) {
-        let (now, mut all) = (self.now(), self.relays());
-        if all.len() >= MOST_RELAYS {
-            all.retain(|_, end| *end > now);
-        }
-        if all.len() < MOST_RELAYS {
-            all.insert((arn.into(), who), now + ttl);
-        }
-    }
-
-    /// When the credentials that a client was told last end.
-    fn relay_ends(&self, arn: &str, who: &Who) -> Option<Duration> {
-        self.relays().get(&(arn.into(), who.clone())).copied()
+        let here = self.board().has(arn, &who);
+        self.relays().granted(arn, who, here, ttl, self.now());
     }
 
     /// Who is connected, by role: the master, viewers, and the server itself where it stores or shows media.
@@ -165,6 +153,7 @@ impl Signaling {
 
     fn enter(&self, arn: &str, who: Who, of: Option<&str>) -> Result<Seat, AwsError> {
         let Entered { serial, events } = self.board().enter(arn, &who, of, self.0.limits, self.now())?;
+        self.relays().entered(arn, &who);
         Ok(Seat { signaling: self.clone(), arn: arn.into(), who, serial, events })
     }
 }

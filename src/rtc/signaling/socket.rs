@@ -23,8 +23,6 @@ use super::{
 const LASTS: Duration = Duration::from_secs(3600);
 const GRACE: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(600);
-/// So long before what a client was told of the TURN server ends, it is told that it does.
-const RELAY_GRACE: Duration = Duration::from_secs(60);
 /// How long a client may take to read what it is sent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,23 +69,6 @@ impl Age {
             (_, false) => Due::Wait(idle.min(end - GRACE)),
             (_, true) => Due::Wait(idle.min(end)),
         }
-    }
-}
-
-/// What a client was told of the TURN server, which ends once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Relay {
-    /// When what it was told last ends. Monotonic.
-    ends: Option<Duration>,
-    /// The end that it was warned of.
-    warned: Option<Duration>,
-}
-
-impl Relay {
-    /// When it is to be warned; not of what has ended already.
-    fn due(&self, now: Duration) -> Option<Duration> {
-        let end = self.ends.filter(|end| *end > now && self.warned != Some(*end))?;
-        Some(end.saturating_sub(RELAY_GRACE))
     }
 }
 
@@ -143,9 +124,8 @@ pub(super) async fn connect(
         let limits = seat.signaling.0.limits;
         let age = Age { began: now, heard: now, told: false, limits };
         let (channels, arn) = (seat.signaling.0.channels.clone(), seat.arn.clone());
-        let (sends, relay) = (Sends::default(), Relay::default());
         intake.bound(&seat.signaling.0.reading);
-        let connection = Connection { seat, ttl, socket, intake, age, relay, sends };
+        let connection = Connection { seat, ttl, socket, intake, age, warned: None, sends: Sends::default() };
         tokio::join!(channels.connected(&arn), connection.run());
     }))
 }
@@ -156,7 +136,8 @@ struct Connection {
     socket: WebSocket,
     intake: Intake,
     age: Age,
-    relay: Relay,
+    /// When it was last warned that what it knows of the TURN server ends. Monotonic.
+    warned: Option<Duration>,
     sends: Sends,
 }
 
@@ -196,8 +177,7 @@ impl Connection {
             }
             Due::End(why) => return Err(Some((close_code::NORMAL, why.into()))),
         };
-        self.relay.ends = signaling.relay_ends(&self.seat.arn, &self.seat.who);
-        let until = match self.relay.due(now) {
+        let until = match self.relay_due(now) {
             Some(due) if due <= now => return self.relay_ends().await,
             // Who asks for credentials later is warned an hour later, which is after what is waited for here.
             Some(due) => until.min(due),
@@ -226,8 +206,7 @@ impl Connection {
             },
             () = signaling.stopped() => {
                 // The TURN server stops, too.
-                self.relay.ends = signaling.relay_ends(&self.seat.arn, &self.seat.who);
-                if self.relay.due(signaling.now()).is_some() {
+                if self.relay_due(signaling.now()).is_some() {
                     self.relay_ends().await?;
                 }
                 self.send(Frame::Text(message::notice("GO_AWAY").into())).await?;
@@ -237,9 +216,13 @@ impl Connection {
         }
     }
 
+    fn relay_due(&self, now: Duration) -> Option<Duration> {
+        self.seat.signaling.relays().due(&self.seat.arn, &self.seat.who, self.warned, now)
+    }
+
     /// It is to ask for the TURN server's configuration anew (WebRTC Developer Guide, "Disconnect").
     async fn relay_ends(&mut self) -> Result<(), Option<End>> {
-        self.relay.warned = self.relay.ends;
+        self.warned = Some(self.seat.signaling.now());
         self.send(Frame::Text(message::notice("RECONNECT_ICE_SERVER").into())).await
     }
 
@@ -285,19 +268,6 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_client_was_told_of_the_relay_ends_once() {
-        let s = Duration::from_secs;
-        let relay = |ends, warned| Relay { ends, warned };
-        assert_eq!(relay(None, None).due(s(5)), None);
-        assert_eq!(relay(Some(s(3700)), None).due(s(5)), Some(s(3640)));
-        assert_eq!(relay(Some(s(3700)), Some(s(3700))).due(s(3650)), None);
-        // It has asked anew.
-        assert_eq!(relay(Some(s(7300)), Some(s(3700))).due(s(3700)), Some(s(7240)));
-        // One that connects long after.
-        assert_eq!(relay(Some(s(3700)), None).due(s(3700)), None);
-    }
 
     #[test]
     fn an_hour_ten_minutes_of_silence_and_a_warning() {
