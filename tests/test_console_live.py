@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+import requests
 from playwright.sync_api import expect
 
 from support.browser import FLAGS, fits, page_of, plays, quality
@@ -155,6 +156,24 @@ def test_a_still_and_a_clip(browser, world, tmp_path, artifacts):
         page.get_by_test_id("export-to").fill("2020-01-01T00:01:00")
         page.get_by_test_id("export-save").click()
         expect(page.get_by_role("dialog")).to_contain_text("othing is recorded in this range")
+
+
+@pytest.mark.parametrize("theme, width", [("light", 1280), ("dark", 390)])
+def test_addresses_for_other_programs(browser, world, artifacts, theme, width):
+    with page_of(browser, world, color_scheme=theme, viewport={"width": width, "height": 844}) as page:
+        page.get_by_role("button", name="More about hall").click()
+        page.get_by_role("menuitem", name="Watch elsewhere…").click()
+        of = lambda label: page.get_by_label(label, exact=True).inner_text()
+        playlist = of("HLS address")
+        assert sorted(s["codec_name"] for s in probe(playlist)["streams"]) == ["aac", "h264"]
+        assert of("WHEP address") == world.url + "/whep/hall"
+        offered = requests.post(of("WHEP address"), "nothing", headers={"Authorization": f"Bearer {of('token')}", "Content-Type": "application/sdp"}, timeout=20)
+        assert offered.status_code == 400, "it is let in, and is no offer"
+        assert requests.get(playlist.replace("main.m3u8", "1.m3u8").replace("/hls/", "/hls/x"), timeout=20).status_code == 403
+        still = of("command for a still").split()[-1].strip("'")
+        assert world.http.get(still, timeout=20).headers["Content-Type"] == "image/jpeg"
+        fits(page)
+        page.screenshot(path=artifacts / f"elsewhere-{theme}-{width}.png")
 
 
 def probe(file):

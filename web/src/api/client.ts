@@ -17,6 +17,7 @@ import type {
   Storage,
   Stream,
   Timeline,
+  WatchToken,
 } from './types';
 import { ms } from './types';
 
@@ -169,6 +170,11 @@ export class Api {
   async watch(stream: string, offer: string, signal?: AbortSignal): Promise<{ answer: string; resource: string }> {
     const answer = await this.call('POST', `/whep/${encodeURIComponent(stream)}`, { text: offer, type: 'application/sdp', signal });
     return { answer: await answer.text(), resource: answer.headers.get('Location') ?? '' };
+  }
+
+  /** Where anybody may watch a stream who has the token, for so many seconds. */
+  watchToken(stream: string, expiresInSeconds: number, signal?: AbortSignal): Promise<WatchToken> {
+    return this.json('POST', `${streamPath(stream)}/whep`, { body: { expiresInSeconds }, signal });
   }
 
   /** Offers to publish. */

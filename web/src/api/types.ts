@@ -215,6 +215,12 @@ export interface PlaybackSession {
   expires: Timestamp;
 }
 
+export interface WatchToken {
+  url: string;
+  token: string;
+  expires: Timestamp;
+}
+
 export interface Storage {
   used: number;
   free: number;

@@ -7,6 +7,7 @@ import type { MenuItem } from '../ui/menu';
 import { openMenu } from '../ui/menu';
 import { openChange, openSub } from './add';
 import { openDelete } from './delete';
+import { openElsewhere } from './elsewhere';
 import { openPublish } from './publish';
 import { openPublishHere } from './publish-here';
 
@@ -23,6 +24,7 @@ export function cameraMenu(app: App, camera: Camera, anchor: HTMLElement): void 
     items.push({ label: 'Change address…', run: () => openChange(app, camera) });
   }
   const hasSub = camera.sub !== null && camera.sub.state !== 'archived';
+  items.push({ label: 'Watch elsewhere…', run: () => openElsewhere(app, camera.name) });
   items.push({ label: hasSub ? 'Change sub source…' : 'Add a sub source…', run: () => openSub(app, camera) });
   items.push(
     { label: camera.enabled ? 'Disable' : 'Enable', run: () => void setEnabled(app, camera, !camera.enabled) },
