@@ -26,6 +26,8 @@ from streams import Peer, free_port, output
 
 HERE = pathlib.Path(__file__).parent
 HLS_JS = HERE.parents[1] / "web/node_modules/hls.js/dist/hls.min.js"
+#: The console's.
+SETTINGS = {k: v for part in ("always", "low") for k, v in json.loads((HERE.parents[1] / "web/src/player/hls.json").read_text())[part].items()}
 VIEWERS = 50
 #: What is seen before is not counted: a player that has just begun, an encoder that finds its rate.
 SETTLE = 10
@@ -109,14 +111,12 @@ PAGE = """() => {
   };
 }"""
 
-#: As the console's player is set for live video with parts (web/src/player/engine.ts).
-PLAYER = """(url) => {
+#: As the console's player is set for live video with parts.
+PLAYER = """([url, settings]) => {
   const video = document.createElement('video');
   video.muted = true; video.autoplay = true; video.width = 640;
   document.body.append(video);
-  const hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.1, startFragPrefetch: true, testBandwidth: false,
-    startLevel: 0, abrEwmaDefaultEstimate: 50e6, maxBufferLength: 30, maxBufferSize: 0, maxMaxBufferLength: 300, backBufferLength: 60,
-    maxBufferHole: 0.5, nudgeOnVideoHole: true });
+  const hls = new Hls(settings);
   window.hls = hls; window.stalls = 0;
   video.onwaiting = () => window.stalls++;
   hls.loadSource(url); hls.attachMedia(video);
@@ -248,7 +248,7 @@ class Bench:
                 self.recorded(server, "page")
                 with self.page(server) as page:
                     page.add_script_tag(path=str(HLS_JS))
-                    page.evaluate(PLAYER, self.session(server, "page"))
+                    page.evaluate(PLAYER, [self.session(server, "page"), SETTINGS])
                     out = self.ages(page, 2 * self.args.live_seconds)
                     state = page.evaluate("({ latency: hls.latency, target: hls.targetLatency, stalls: window.stalls })")
             finally:

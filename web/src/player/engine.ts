@@ -5,6 +5,7 @@ import type Hls from 'hls.js';
 import type { ErrorData, HlsConfig, LevelDetails } from 'hls.js';
 import type { Api } from '../api/client';
 import type { Ms } from '../api/types';
+import SETTINGS from './hls.json';
 import type { NearOptions } from './near';
 import { Near } from './near';
 import { patience, patientLoader } from './patient';
@@ -42,8 +43,14 @@ export const HOW: Record<How, string> = { webrtc: 'WebRTC', low: 'low-latency HL
 /** No new picture for this long is not yet a halt. */
 const PICTURE: Ms = 1000;
 
+// hls.js's settings, which the figures (`tests/bench/live.py`) take from the same file.
+// - A worker would only add a start-up: fragments are fMP4 already and pass through.
+// - Held is what is ahead by time alone: the bytes would allow minutes, loaded for nothing when somebody looks around.
+// - With parts, what was lost by a stall is caught up with, hardly noticed. The target stays nearly where it was: by default
+//   each stall, those of the start included, adds a second to it for good.
+
 /** Seconds of media to hold ahead at normal speed. */
-const AHEAD = 15;
+const AHEAD = SETTINGS.always.maxBufferLength;
 
 export class Engine {
   private hls: Hls | null = null;
@@ -245,32 +252,12 @@ export class Engine {
 
   private config({ at, speed, low = false }: LoadOptions): Partial<HlsConfig> {
     return {
-      // Fragments are fMP4 already and pass through: a worker would only add a start-up.
-      enableWorker: false,
-      lowLatencyMode: low && at === 'live',
-      // What was lost by a stall is caught up with, hardly noticed. The target stays nearly where it was: by default each
-      // stall, those of the start included, adds a second to it for good.
-      maxLiveSyncPlaybackRate: low && at === 'live' ? 1.1 : 1,
-      liveSyncOnStallIncrease: low && at === 'live' ? 0.1 : 1,
-      startFragPrefetch: true,
-      testBandwidth: false,
-      startLevel: 0,
-      abrEwmaDefaultEstimate: 50e6,
+      ...SETTINGS.always,
+      ...(low && at === 'live' ? SETTINGS.low : { lowLatencyMode: false }),
       // Half a second in, not 0: the first frame may come a little after the start of its fragment, and a position before
       // that would send the audio to the live edge, which may lie in another discontinuity and never meet the video.
       startPosition: at === 'live' ? -1 : 0.5,
       maxBufferLength: AHEAD * Math.max(1, speed),
-      // By time alone: the bytes would allow minutes ahead, loaded for nothing when somebody looks around.
-      maxBufferSize: 0,
-      maxMaxBufferLength: 300,
-      backBufferLength: 60,
-      maxBufferHole: 0.5,
-      nudgeOnVideoHole: true,
-      enableInterstitialPlayback: false,
-      enableDateRangeMetadataCues: false,
-      enableEmsgMetadataCues: false,
-      enableID3MetadataCues: false,
-      emeEnabled: false,
       xhrSetup: (xhr: XMLHttpRequest, url: string) => xhr.open('GET', this.current(url), true),
     };
   }
