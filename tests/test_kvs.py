@@ -131,6 +131,28 @@ def test_endpoints_are_where_the_client_already_is_or_as_configured(serve):
     assert video.get_data_endpoint(StreamName="s", APIName="PUT_MEDIA")["DataEndpoint"] == "https://video.example.org"
 
 
+def test_what_is_of_another_account_is_nobodys_here(server):
+    """Also where there is something of that name; the region of an ARN says nothing."""
+    video = client(server)
+    stream = video.create_stream(StreamName="s", DataRetentionInHours=1)["StreamARN"]
+    channel = video.create_signaling_channel(ChannelName="c")["ChannelARN"]
+    far, elsewhere = (lambda arn: arn.replace(":000000000000:", ":111122223333:")), (lambda arn: arn.replace("us-east-1", "eu-west-1"))
+    denied = ("AccessDeniedException", 403)
+    assert refused(video.describe_stream, StreamARN=far(stream))[:2] == denied
+    assert refused(video.delete_stream, StreamARN=far(stream))[:2] == denied
+    assert refused(video.tag_resource, ResourceARN=far(stream), Tags=[{"Key": "a", "Value": ""}])[:2] == denied
+    assert refused(video.describe_signaling_channel, ChannelARN=far(channel))[:2] == denied
+    assert refused(video.delete_signaling_channel, ChannelARN=far(channel))[:2] == denied
+    assert refused(client(server, "kinesis-video-signaling").get_ice_server_config, ChannelARN=far(channel))[:2] == denied
+    assert refused(client(server, "kinesis-video-archived-media").list_fragments, StreamARN=far(stream))[:2] == denied
+    store = lambda arn, to=channel: video.update_media_storage_configuration(ChannelARN=to, MediaStorageConfiguration={"StreamARN": arn, "Status": "ENABLED"})
+    assert refused(store, arn=far(stream))[:2] == ("ResourceNotFoundException", 404)
+    assert video.describe_stream(StreamARN=elsewhere(stream))["StreamInfo"]["StreamARN"] == stream
+    store(elsewhere(stream))
+    other = video.create_signaling_channel(ChannelName="d")["ChannelARN"]
+    assert refused(store, arn=stream, to=other)[0] == "ResourceInUseException", "one stream, however it is named"
+
+
 def test_what_is_wrong_is_said_as_the_services_say_it(server):
     video = client(server, aws_secret_access_key="wrong")
     assert refused(video.list_streams)[:2] == ("InvalidSignatureException", 403)

@@ -68,6 +68,11 @@ impl Home {
     pub fn arn(&self, service: &str, resource: &str) -> Arn {
         Arn(format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account))
     }
+    /// This region, and the account that an ARN names, if it names one: what the gate is asked about by whoever has the ARN.
+    pub fn of(&self, arn: Option<&str>) -> Home {
+        let account = arn.and_then(|a| a.split(':').nth(4)).unwrap_or(&self.account);
+        Home { account: account.to_owned(), region: self.region.clone() }
+    }
     /// A video stream's name for policies: `stream/NAME/*`, as the creation time in AWS's full form is not part of
     /// what a caller knows beforehand.
     pub fn video_stream(&self, name: &str) -> Arn {

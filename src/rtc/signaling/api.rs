@@ -29,7 +29,7 @@ static BASE64: Pattern = Pattern::new("[a-zA-Z0-9+/=]+");
 fn resource(arn: Option<&str>, home: &Home) -> Result<Arn, AwsError> {
     let mut parts = arn.unwrap_or_default().splitn(6, ':').nth(5).unwrap_or_default().split('/');
     match (parts.next(), parts.next()) {
-        (Some("channel"), Some(name)) => Ok(home.arn("kinesisvideo", &format!("channel/{name}/*"))),
+        (Some("channel"), Some(name)) => Ok(home.of(arn).arn("kinesisvideo", &format!("channel/{name}/*"))),
         _ => Err(AwsError::new(INVALID, "The ARN is not that of a signaling channel.")),
     }
 }

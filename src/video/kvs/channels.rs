@@ -135,7 +135,7 @@ macro_rules! by_either {
                 name: String = "ChannelName" => |v, x| { v.text("channelName", x).pattern(&NAME).length(1, 256); };
                 arn: String = "ChannelARN" => |v, x| { v.text("channelARN", x).pattern(&ARN).length(1, 1024); };
             }
-            |i, home| Ok(resource(home, &named(i.name.as_deref(), i.arn.as_deref())?.0))
+            |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(i.name.as_deref(), i.arn.as_deref())?.0))
         }
     };
 }
@@ -168,7 +168,7 @@ input! {
         current_version: String = "CurrentVersion" => required_version;
         single: SingleMaster = "SingleMasterConfiguration" => ttl;
     }
-    |i, home| Ok(resource(home, &named(None, i.arn.as_deref())?.0))
+    |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(None, i.arn.as_deref())?.0))
 }
 input! {
     /// API_DeleteSignalingChannel
@@ -176,7 +176,7 @@ input! {
         arn: String = "ChannelARN" => arn;
         current_version: String = "CurrentVersion" => version;
     }
-    |i, home| Ok(resource(home, &named(None, i.arn.as_deref())?.0))
+    |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(None, i.arn.as_deref())?.0))
 }
 input! {
     /// API_GetSignalingChannelEndpoint
@@ -189,7 +189,7 @@ input! {
             });
         };
     }
-    |i, home| Ok(resource(home, &named(None, i.arn.as_deref())?.0))
+    |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(None, i.arn.as_deref())?.0))
 }
 input! {
     /// API_UpdateMediaStorageConfiguration
@@ -202,7 +202,7 @@ input! {
             });
         };
     }
-    |i, home| Ok(resource(home, &named(None, i.arn.as_deref())?.0))
+    |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(None, i.arn.as_deref())?.0))
 }
 
 /// API_CreateSignalingChannel
@@ -537,20 +537,26 @@ impl Kvs {
         drop(permit);
         let channel = named(None, i.arn.as_deref())?;
         self.document(&channel).await?;
-        let media = i.media.unwrap_or_default();
+        let mut media = i.media.unwrap_or_default();
         if media.status.as_deref() == Some("ENABLED") {
             let Some(arn) = media.stream_arn.as_deref() else {
                 return Err(error::argument("StreamARN is required where the Status is ENABLED."));
             };
+            let home = &self.video.home;
+            if home.of(Some(arn)) != *home {
+                return Err(error::not_found());
+            }
             let d = self.described(super::input::named(None, Some(arn))?).await?;
             if !self.keeps(&d).await? {
                 return Err(error::no_retention());
             }
-            // A stream's media come from one channel.
-            let own = self.stored_in(arn).await?;
+            // A stream's media come from one channel, whatever region its ARN was given with.
+            let arn = d.info.arn.0;
+            let own = self.stored_in(&arn).await?;
             if own.iter().any(|(name, _)| *name != channel.0) {
                 return Err(error::in_use("The stream is mapped to another signaling channel already."));
             }
+            media.stream_arn = Some(arn);
         }
         self.change_channel(channel, None, |b| {
             b.media = Some(media.clone());

@@ -88,7 +88,7 @@ macro_rules! input {
             $($rest)*
             stream_name: String = "StreamName" => |v, x| { v.text("streamName", x).pattern(&$crate::kvs::input::NAME).length(1, 256); };
             stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).pattern(&$crate::kvs::input::ARN).length(1, 1024); };
-        } |i, home| Ok(home.video_stream(&i.stream()?.0)));
+        } |i, home| Ok(home.of(i.stream_arn.as_deref()).video_stream(&i.stream()?.0)));
         impl $name {
             /// The stream's name, and its creation time if it was named by ARN.
             pub(crate) fn stream(&self) -> Result<(String, Option<i64>), AwsError> {
@@ -100,7 +100,7 @@ macro_rules! input {
         $crate::kvs::input::input!($(#[$doc])* other $name {
             $($rest)*
             resource_arn: String = "ResourceARN" => |v, x| { v.text("resourceARN", x).required().pattern(&$crate::kvs::input::ARN).length(1, 1024); };
-        } |i, home| Ok(i.tagged()?.resource(home)));
+        } |i, home| Ok(i.tagged()?.resource(&home.of(i.resource_arn.as_deref()))));
         impl $name {
             /// What its ARN names.
             pub(super) fn tagged(&self) -> Result<$crate::kvs::input::Tagged, AwsError> {
@@ -243,7 +243,7 @@ input! {
         stream_arn: String = "StreamARN" => |v, x| { v.text("streamARN", x).required().pattern(&ARN).length(1, 1024); };
         current_version: String = "CurrentVersion" => version;
     }
-    |i, home| Ok(home.video_stream(&named(None, i.stream_arn.as_deref())?.0))
+    |i, home| Ok(home.of(i.stream_arn.as_deref()).video_stream(&named(None, i.stream_arn.as_deref())?.0))
 }
 input! {
     /// API_TagStream
