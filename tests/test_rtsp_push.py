@@ -174,3 +174,13 @@ def test_what_is_pushed_without_being_added_is_listed_while_it_is(server, clips)
     assert server.call("GET", "/v1/cameras")["cameras"] == []
     stream, = server.call("GET", "/v1/streams")["streams"]
     assert stream["name"] == "door" and stream["recorded"]
+
+
+def test_a_camera_that_waits_says_since_when(server, clips):
+    server.add_push("door")
+    before = server.camera("door")
+    assert before["state"] == "waiting" and before["since"] == before["created"]
+    publish(ffmpeg_publisher(clips(seconds=3), server.publish_url("door")))
+    server.quiet("door")
+    after = server.camera("door")
+    assert after["since"] == after["lastFrame"] > after["created"]

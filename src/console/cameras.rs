@@ -109,11 +109,13 @@ pub async fn view(c: &Console, camera: Camera) -> View {
         Source::Pull(p) => pull_view(p),
     };
     let sub = match (&camera.sub, camera.sub_stream()) {
-        (Some(p), Some(stream)) => Some(SubView { of: source_view(c, &stream, pull_view(p)).await, stream }),
+        (Some(p), Some(stream)) => {
+            Some(SubView { of: source_view(c, &stream, pull_view(p), camera.created).await, stream })
+        }
         _ => None,
     };
     View {
-        main: source_view(c, &camera.name, source).await,
+        main: source_view(c, &camera.name, source, camera.created).await,
         name: camera.name,
         enabled: camera.enabled,
         created: camera.created,
@@ -121,7 +123,7 @@ pub async fn view(c: &Console, camera: Camera) -> View {
     }
 }
 
-async fn source_view(c: &Console, stream: &str, source: Value) -> SourceView {
+async fn source_view(c: &Console, stream: &str, source: Value, created: Timestamp) -> SourceView {
     let seen = c.cameras.seen(stream);
     // A source that was never received has no stream yet.
     let tracks = c.video.tracks(stream).await.unwrap_or_default();
@@ -133,13 +135,18 @@ async fn source_view(c: &Console, stream: &str, source: Value) -> SourceView {
         // The source's own counts end with its session; the stream remembers what came and what was made durable.
         (s.units_in, s.units_out) = (i.units_in, i.units_out);
     }
+    // What an earlier run received counts too.
+    let last_frame = s.last_unit.or(recorded.map(|r| r.to));
+    if s.since == Timestamp::default() {
+        // Nobody is there to say it: since the last that came, or since there is the camera.
+        s.since = last_frame.unwrap_or(created).max(created).min(c.world.clock.now());
+    }
     SourceView {
         source,
         state: state(s.state),
         detail: s.detail,
         since: s.since,
-        // What an earlier run received counts too.
-        last_frame: s.last_unit.or(recorded.map(|r| r.to)),
+        last_frame,
         bitrate: seen.bitrate,
         units_in: s.units_in,
         units_out: s.units_out,

@@ -57,7 +57,7 @@ function sourceDetails(app: App): SourceDetails {
       set('State', `${stateWords(camera)}, for ${duration(now - ms(camera.since))}`);
       set('Why', running || camera.detail === stateWords(camera) ? '' : sentence(camera.detail));
       const past = camera.state === 'archived';
-      set('Source', past ? '' : source.kind === 'pull' ? `${source.url}${source.transport === undefined || source.transport === 'auto' ? '' : `, ${source.transport.toUpperCase()}`}` : 'Published to Rushes by RTSP');
+      set('Source', past ? '' : source.kind === 'pull' ? `${source.url}${source.transport === undefined || source.transport === 'auto' ? '' : `, ${source.transport.toUpperCase()}`}` : 'Published to Rushes');
       set('Tracks', camera.tracks.map((track) => trackWords(track) + unplayable(trackPlays(track) ? '' : 'does not play in this browser')).join('; '));
       set('Bit rate', running ? bitrate(camera.bitrate) : '');
       set('Last frame', camera.lastFrame === null ? '' : age(now - ms(camera.lastFrame)));
