@@ -70,6 +70,9 @@ def test_the_link_signs_in_once(chromium, serve):
         page.goto(server.console)
         expect(add_button(page)).to_be_visible()
         assert "link=" not in page.url
+        page.goto(server.url + "/#/storage")
+        expect(page.get_by_role("main")).to_contain_text("Nothing is being recorded")
+        assert all(panel.inner_text() for panel in page.locator(".panel:visible").all()), "none is empty"
     with page_of(chromium, server, signed_in=False) as page:
         page.goto(server.console)
         assert page.request.get(server.url + "/v1/session").status == 401, "the link was good once"
@@ -174,6 +177,13 @@ def test_a_sick_camera_says_what_is_wrong(page, world):
     wait_until("it failed", lambda: world.camera("sick")["state"] in ("failed", "rejected"))
     expect(card).to_contain_text(re.compile("refus|reach|connect", re.I))
     assert "secret" not in page.content()
+
+
+def test_a_link_to_what_is_still_to_come_is_live(page, world):
+    page.goto("about:blank")
+    page.goto(f"{world.url}/#/cameras/yard?at=2100-01-01T00:00:00Z")
+    plays(page)
+    expect(page.get_by_test_id("go-live")).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_camera_that_is_not_there_is_said_and_no_more(page, world):

@@ -32,7 +32,8 @@ export function storagePage(app: App): View {
     limits,
     h('p', { class: 'hint' }, 'These two are in the server’s configuration, ', h('code', {}, '[retention]'), '; it reads them again on SIGHUP. How long each camera is kept is said on its own page.'),
   );
-  const body = h('div', { class: 'storage', hidden: true }, h('section', { class: 'panel' }, left, rate, bar, legend), nextPanel, limitsPanel, h('section', { class: 'panel' }, table));
+  const camerasPanel = h('section', { class: 'panel' }, table);
+  const body = h('div', { class: 'storage', hidden: true }, h('section', { class: 'panel' }, left, rate, bar, legend), nextPanel, limitsPanel, camerasPanel);
   const element = h('main', { class: 'page narrow', id: 'main' }, h('header', { class: 'page-head' }, h('h1', {}, 'Storage')), body);
   let streams: Stream[] | null = null;
 
@@ -56,7 +57,7 @@ export function storagePage(app: App): View {
     nextPanel.hidden = streams === null;
     if (streams !== null) next.replaceChildren(...nextWords(app, whatGoesNext(streams.map((stream) => growing(stream, cameras)), storage, app.api.clock.now())));
     rows.replaceChildren(...cameras.flatMap((camera) => [row(app, camera.name, camera.name, camera, streams), ...(camera.sub === null ? [] : [row(app, camera.name, camera.sub.stream, camera.sub, streams)])]));
-    table.hidden = cameras.length === 0;
+    camerasPanel.hidden = cameras.length === 0;
   };
 
   const fetch = async (): Promise<void> => {

@@ -176,9 +176,9 @@ export class Player {
     else this.around.changed();
   }
 
-  /** Opens a moment, or live (`null`). */
+  /** Opens a moment, or live (`null`, and what is still to come). */
   start(at: Ms | null): void {
-    if (at === null) return this.goLive();
+    if (at === null || at >= this.api.clock.now()) return this.goLive();
     this.followsLive = false;
     void this.open(at);
   }
