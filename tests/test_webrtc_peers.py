@@ -103,7 +103,8 @@ def pem(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pem")
 
     def make(kind):
-        key = ec.generate_private_key(ec.SECP256R1()) if kind == "ECDSA" else rsa.generate_private_key(65537, 2048)
+        curves = {"ECDSA": ec.SECP256R1, "P-224": ec.SECP224R1}
+        key = ec.generate_private_key(curves[kind]()) if kind in curves else rsa.generate_private_key(65537, 2048)
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "webrtcbin")])
         now = datetime.datetime.now(datetime.UTC)
         made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=2))
@@ -272,3 +273,13 @@ def test_ffmpeg_publishes(server, clips, pem, how):
     url = server.whole("door")
     assert media.frames(url) == media.frames(clip)
     media.same_audio(clip, url)
+
+
+@pytest.mark.parametrize("how", BEGINS)
+def test_a_certificate_on_another_curve_is_told_at_once(server, clips, pem, how):
+    """It is what FFmpeg makes by itself where it is built with GnuTLS."""
+    clip = clips(seconds=6, extra=("-profile:v", "baseline"))
+    with running(whip_publisher(server, clip, pem("P-224"), **BEGINS[how])):
+        # Sooner than a session ends that does not connect.
+        wait_until("the server says why", lambda: "neither on P-256 nor on P-384" in server.log.read_text(), 20)
+        wait_until("the session is ended", lambda: server.metric("rushes_webrtc_sessions", way="in") == 0, 5)

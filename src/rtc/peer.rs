@@ -40,9 +40,14 @@ pub(crate) enum Refused {
 const WITHOUT_ECDSA: &str =
     "the peer has no certificate with ECDSA, and RSA is not taken: see docs/webrtc.md, GStreamer";
 
-/// How DTLS says that it was given no certificate. There are no more than words for it here, to which the test with a peer that
-/// has RSA holds it. It has told the peer then, and takes nothing more of it.
-const NO_CERTIFICATE: &str = "no client certificate received";
+/// Likewise.
+const OTHER_CURVE: &str =
+    "the key of the peer's certificate is neither on P-256 nor on P-384: see docs/webrtc.md, FFmpeg";
+
+/// How DTLS says that it was given no certificate, and that it cannot use the one that it was given. There are no more than words
+/// for it here, to which the tests with such peers hold it. It takes nothing more of the peer then.
+const UNFIT: [(&str, &str); 2] =
+    [("no client certificate received", WITHOUT_ECDSA), ("unsupported EC curve", OTHER_CURVE)];
 
 /// What came of looking.
 #[allow(clippy::large_enum_variant, reason = "looked at where it is made, and never kept")]
@@ -79,8 +84,8 @@ pub(crate) struct Peer {
     offer: String,
     /// What was offered to it, until it answers.
     pending: Option<SdpPendingOffer>,
-    /// It was asked for a certificate with ECDSA, and has none.
-    without_ecdsa: bool,
+    /// What is wrong with its certificate.
+    unfit: Option<&'static str>,
     /// The media that were offered, in order; what is neither a picture nor a sound, too.
     pub(crate) media: Vec<(Mid, Option<MediaKind>)>,
     /// Of a publisher: pictures' packets, until they are in order.
@@ -131,7 +136,7 @@ impl Peer {
             answer: String::new(),
             offer: String::new(),
             pending,
-            without_ecdsa: false,
+            unfit: None,
             media,
             early: None,
             again: None,
@@ -218,7 +223,7 @@ impl Peer {
             answer,
             offer,
             pending: None,
-            without_ecdsa: false,
+            unfit: None,
             media,
             early: None,
             again: None,
@@ -251,7 +256,11 @@ impl Peer {
         let Ok(receive) = Receive::new(protocol, source, self.local, data) else { return };
         if let Err(e) = self.rtc.handle_input(Input::Receive(at, receive)) {
             tracing::debug!(error = %e, "a packet was passed over");
-            self.without_ecdsa |= matches!(e, RtcError::Dtls(e) if e.to_string().contains(NO_CERTIFICATE));
+            if let RtcError::Dtls(e) = e {
+                let said = e.to_string();
+                let unfit = UNFIT.iter().find(|(words, _)| said.contains(words)).map(|(_, why)| *why);
+                self.unfit = self.unfit.or(unfit);
+            }
         }
     }
 
@@ -266,7 +275,7 @@ impl Peer {
     pub(crate) fn turn(&mut self) -> Turn {
         loop {
             match self.rtc.poll_output() {
-                Ok(Output::Timeout(_)) if self.without_ecdsa => return Turn::Over(WITHOUT_ECDSA.into()),
+                Ok(Output::Timeout(_)) if let Some(why) = self.unfit => return Turn::Over(why.into()),
                 Ok(Output::Timeout(_)) if !self.rtc.is_alive() => return Turn::Over("closed".into()),
                 Ok(Output::Timeout(_)) if self.again.is_some() => {
                     if let Some(again) = self.again.take() {
