@@ -13,6 +13,7 @@ use str0m::{
 
 use crate::{
     early::{Early, Held},
+    pace::Pace,
     sdp,
 };
 
@@ -92,6 +93,8 @@ pub(crate) struct Peer {
     early: Option<Early>,
     /// What was sent again, until it is known whether `str0m` took it.
     again: Option<Again>,
+    /// Of a viewer: pictures' packets, if its link is slow.
+    pace: Pace,
     /// The latest time that is known.
     now: Instant,
 }
@@ -140,6 +143,7 @@ impl Peer {
             media,
             early: None,
             again: None,
+            pace: Pace::default(),
             now,
         };
         Ok((peer, offer.to_sdp_string()))
@@ -227,6 +231,7 @@ impl Peer {
             media,
             early: None,
             again: None,
+            pace: Pace::default(),
             now,
         };
         peer.settle(now)?;
@@ -238,6 +243,13 @@ impl Peer {
         let again = self.rtc.codec_config().params().iter();
         let again = again.filter(|p| p.spec().codec.is_video());
         self.early = Some(Early::new(again.filter_map(|p| Some((*p.pt(), *p.resend()?))).collect()));
+    }
+
+    /// From now on pictures' packets leave at so many bytes a second, or as they are made.
+    pub(crate) fn pace(&mut self, rate: Option<u64>) {
+        let pictures = self.rtc.codec_config().params().iter().filter(|p| p.spec().codec.is_video());
+        let kinds = pictures.flat_map(|p| [Some(p.pt()), p.resend()]).flatten().map(|pt| *pt).collect();
+        self.pace.set(rate, kinds);
     }
 
     /// Takes a packet. What is none of WebRTC's, or not for this peer, is passed over.
@@ -285,11 +297,17 @@ impl Peer {
                 }
                 Ok(Output::Timeout(_)) if self.order() => {}
                 Ok(Output::Timeout(t)) => {
-                    let next = self.early.as_ref().and_then(Early::next);
-                    return Turn::Wait(next.map_or(t, |n| n.min(t)));
+                    if let Some((protocol, to, data)) = self.pace.pop(self.now) {
+                        return Turn::Send { protocol, to, data };
+                    }
+                    let next = [self.early.as_ref().and_then(Early::next), self.pace.due()];
+                    return Turn::Wait(next.into_iter().flatten().fold(t, Instant::min));
                 }
                 Ok(Output::Transmit(t)) => {
-                    return Turn::Send { protocol: t.proto, to: t.destination, data: t.contents.into() };
+                    let out = (t.proto, t.destination, t.contents.into());
+                    if let Some((protocol, to, data)) = self.pace.push(out) {
+                        return Turn::Send { protocol, to, data };
+                    }
                 }
                 Ok(Output::Event(Event::RawPacket(p))) => {
                     if let RawPacket::RtpRx(header, data) = *p {

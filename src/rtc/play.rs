@@ -1,25 +1,35 @@
 //! WHEP's half of a session: what of a stream a viewer is sent.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use media::{Codec, Kind, Track, av1, vp9};
 use str0m::{
     RtcConfig,
     format::PayloadParams,
     media::{Direction, Frequency, MediaKind, Mid, Pt},
+    stats::MediaEgressStats,
 };
 
 use crate::{
     Unit,
+    link::{Link, Report, Verdict},
     out::{self, Times},
     peer::{Ground, Peer, Refused},
     sdp,
 };
 
+/// What a viewer reports is looked at so often.
+const STATS: Duration = Duration::from_secs(1);
+
 /// A viewer's media.
 pub(crate) struct Play {
     lanes: Vec<Lane>,
     times: Times,
+    link: Link,
     /// What of the stream is not sent, in words.
     pub(crate) left_out: Vec<String>,
 }
@@ -43,7 +53,7 @@ pub(crate) enum Sent {
     Yes,
     /// Nobody is waiting for it.
     No,
-    /// A key frame has to come first.
+    /// A key frame has to come first, or the link does not carry it.
     Waits,
     /// Its pictures are not shown in the order in which they come: no browser takes that.
     Reordered,
@@ -99,7 +109,7 @@ fn chosen<'a>(ground: &Ground, tracks: &'a [Arc<Track>]) -> Result<Chosen<'a>, R
             instead(&[])
         )));
     }
-    let mut config = ground.config();
+    let mut config = ground.config().set_stats_interval(Some(STATS));
     for codec in [video, audio].into_iter().flatten().map(|t| t.codec) {
         config = match codec {
             Codec::H264 => config.enable_h264(true),
@@ -171,7 +181,7 @@ pub(crate) fn agreed(
 /// The lanes for what both sides have. `said`: the peer's description.
 fn play(peer: &mut Peer, chosen: Chosen<'_>, said: &str) -> Result<Play, Refused> {
     let Chosen { video, audio, left_out, .. } = chosen;
-    let mut play = Play { lanes: Vec::new(), times: Times::default(), left_out };
+    let mut play = Play { lanes: Vec::new(), times: Times::default(), link: Link::default(), left_out };
     let media = peer.media.clone();
     for (track, kind) in [(video, MediaKind::Video), (audio, MediaKind::Audio)] {
         let Some(track) = track else { continue };
@@ -258,15 +268,20 @@ impl Play {
             // A second sound, say.
             return if self.left_out.is_empty() || video { Sent::Other } else { Sent::No };
         }
+        let start = unit.access.is_start();
+        if lane.waits && !start {
+            return Sent::Waits;
+        }
+        if video && !self.link.passes(unit.data.len(), start, lane.waits, now) {
+            lane.waits = true;
+            return Sent::Waits;
+        }
         if lane.waits {
-            if !unit.access.is_start() {
-                return Sent::Waits;
-            }
             (lane.waits, lane.before) = (false, i64::MIN);
         }
         if video && unit.pts < lane.before {
             // A source whose clock went back begins with a key frame.
-            if !unit.access.is_start() {
+            if !start {
                 return Sent::Reordered;
             }
         }
@@ -281,6 +296,14 @@ impl Play {
                 Sent::No
             }
         }
+    }
+
+    /// What a viewer said of what it received, so far. A verdict if it changes what is sent; the peer's turn is next.
+    pub(crate) fn reported(&mut self, peer: &mut Peer, stats: &MediaEgressStats) -> Option<Verdict> {
+        self.lanes.iter().find(|l| l.video && l.mid == stats.mid)?;
+        let verdict = self.link.report(Report::of(stats)?)?;
+        peer.pace(self.link.pace());
+        Some(verdict)
     }
 
     /// Some units are missing: pictures wait for the next key frame.

@@ -17,6 +17,7 @@ use crate::{
     Feed, Follow, Next, Unit,
     burst::Burst,
     hub::{Hub, REORDERED},
+    link::Verdict,
     peer::{Peer, Turn},
     play::{Play, Sent},
     publish::{self, Publishing},
@@ -228,6 +229,23 @@ impl Session {
             }
             (Event::KeyframeRequest(_), Role::Play { .. }) => {
                 self.hub.want_key_frame(&self.stream);
+            }
+            (Event::MediaEgressStats(s), Role::Play { play, .. }) => {
+                let (stream, id) = (&self.stream, &self.id[..8]);
+                match play.reported(&mut self.peer, &s) {
+                    Some(Verdict::Slow(rate)) => {
+                        tracing::info!(
+                            stream,
+                            id,
+                            bytes_per_second = rate,
+                            "a viewer's link is too slow: pictures are left out"
+                        );
+                    }
+                    Some(Verdict::Carries) => {
+                        tracing::info!(stream, id, "a viewer is sent all pictures again")
+                    }
+                    Some(Verdict::More) | None => {}
+                }
             }
             (Event::MediaData(d), Role::Play { says: true, .. }) => {
                 self.hub.talks.say(&self.stream, &self.id, &d, self.hub.instants.now());

@@ -26,7 +26,7 @@ fn number(annexb: &[u8]) -> Option<u32> {
     Some(b.iter().fold(0, |n, b| n << 7 | u32::from(b & 0x7f)))
 }
 
-fn shown(events: &[Event]) -> BTreeSet<u32> {
+pub(super) fn shown(events: &[Event]) -> BTreeSet<u32> {
     let of = |e: &Event| match e {
         Event::MediaData(d) => number(&d.data),
         _ => None,

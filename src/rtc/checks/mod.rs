@@ -4,6 +4,7 @@ mod codecs;
 mod hostile;
 mod lossy;
 mod rates;
+mod slow;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
@@ -95,10 +96,10 @@ impl Client {
 }
 
 /// xorshift64*, so that a run can be had again.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
