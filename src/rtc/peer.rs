@@ -152,7 +152,7 @@ impl Peer {
     /// Takes the answer to what was offered.
     pub(crate) fn answered(&mut self, answer: &str, now: Instant) -> Result<(), Refused> {
         sdp::check(answer).map_err(Refused::Offer)?;
-        let bad = |e: &dyn std::fmt::Display| Refused::Offer(e.to_string());
+        let bad = |e: &dyn std::fmt::Display| Refused::Offer(sdp::why(e));
         let pending = self.pending.take().ok_or_else(|| bad(&"nothing was offered"))?;
         let parsed = SdpAnswer::from_sdp_string(answer).map_err(|e| bad(&e))?;
         self.rtc.sdp_api().accept_answer(pending, parsed).map_err(|e| bad(&e))?;
@@ -162,7 +162,7 @@ impl Peer {
 
     /// The peer restarts ICE (RFC 8445 §9), with new credentials: a fragment with the server's. What was agreed upon stays.
     pub(crate) fn restart(&mut self, ufrag: &str, pwd: &str, now: Instant) -> Result<String, Refused> {
-        let bad = |e: &dyn std::fmt::Display| Refused::Offer(e.to_string());
+        let bad = |e: &dyn std::fmt::Display| Refused::Offer(sdp::why(e));
         let text = sdp::restarted(&self.offer, ufrag, pwd);
         let offer = SdpOffer::from_sdp_string(&text).map_err(|e| bad(&e))?;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(|e| bad(&e))?;
@@ -214,10 +214,10 @@ impl Peer {
         };
         let media = sdp::media(offer).into_iter().map(|(k, mid)| (Mid::from(mid), kind(k))).collect();
         let text = offer;
-        let offer = SdpOffer::from_sdp_string(offer).map_err(|e| Refused::Offer(e.to_string()))?;
+        let offer = SdpOffer::from_sdp_string(offer).map_err(|e| Refused::Offer(sdp::why(&e)))?;
         let (mut rtc, local) = Self::begin(config, addresses, now)?;
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
-        let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| Refused::Offer(e.to_string()))?;
+        let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| Refused::Offer(sdp::why(&e)))?;
         let answer = sdp::complete(&answer.to_sdp_string(), text);
         let offer = text.to_owned();
         let mut peer = Peer {

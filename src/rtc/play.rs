@@ -190,6 +190,14 @@ fn play(peer: &mut Peer, chosen: Chosen<'_>, said: &str) -> Result<Play, Refused
             Some(lane) => play.lanes.push(lane),
             None if kind == MediaKind::Video || video.is_none() => {
                 let name = if kind == MediaKind::Video { "video" } else { "audio" };
+                let of_kind = |m: &&(Mid, Option<MediaKind>)| m.1 == Some(kind);
+                let mut there = media.iter().filter(of_kind).filter_map(|m| peer.rtc.media(m.0)).peekable();
+                if there.peek().is_some() && there.all(|m| !m.disabled() && !m.direction().is_sending()) {
+                    let m = format!(
+                        "the offer does not ask to receive {name}: it has to be recvonly or sendrecv"
+                    );
+                    return Err(Refused::Nothing(m));
+                }
                 let has = match &sdp::offered(said, name)[..] {
                     [] => format!("no {name}"),
                     some => some.join(", "),

@@ -21,6 +21,18 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What is wrong with a description, for people: in one line, and without where in our memory it stood.
+pub(crate) fn why(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let said: Vec<_> = lines.iter().copied().filter(|l| !l.contains("PointerOffset(")).collect();
+    match (said.len() == lines.len(), said.is_empty()) {
+        (true, _) => said.join("; "),
+        (false, true) => "it is no session description".into(),
+        (false, false) => format!("it is no session description: {}", said.join("; ")),
+    }
+}
+
 /// The names of the codecs that a description offers for `video` or `audio`, each once, without those that only help
 /// others (retransmission, forward error correction, comfort noise, tones).
 pub(crate) fn offered(text: &str, kind: &str) -> Vec<String> {
@@ -190,6 +202,18 @@ mod tests {
             media("a=mid:x\nm=video 9 X 1\na=mid:v0\r\nm=audio 9 X 1\n"),
             [("video", "v0"), ("audio", "")]
         );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_addresses() {
+        let parsed = |text| str0m::change::SdpOffer::from_sdp_string(text).unwrap_err();
+        for text in ["", "v=0\r\n", "hello", "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nm=video 9 X 300\r\n"]
+        {
+            let why = why(&parsed(text));
+            assert!(why.starts_with("it is no session description") && !why.contains("0x"), "{why}");
+            assert!(!why.contains('\n'));
+        }
+        assert_eq!(why(&"No m-lines in offer"), "No m-lines in offer");
     }
 
     #[test]
