@@ -72,6 +72,19 @@ def test_what_is_no_clip(kvs):
     assert clip(kvs, between(0, 199), "long")["Payload"].read(12)[4:8] == b"ftyp"
 
 
+def test_a_clip_has_what_no_playlist_has(server, tmp_path):
+    """VP8, as playlists that leave it out say."""
+    client(server).create_stream(StreamName="vp8", DataRetentionInHours=1)
+    webm = tmp_path / "a.webm"
+    recorded.ffmpeg("-f", "lavfi", "-i", f"testsrc2=size=320x180:rate={FPS}", "-t", "3", "-c:v", "libvpx", "-auto-alt-ref", "0", "-g", str(FPS), "-y", webm)
+    put_clip(server, "vp8", webm)
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(clip(server, between(0, 10), "vp8")["Payload"].read())
+    assert recorded.frames(file) == recorded.frames(webm)
+    refusal = refused(loose(server).get_hls_streaming_session_url, StreamName="vp8", PlaybackMode="ON_DEMAND", HLSFragmentSelector=between(0, 10))
+    assert refusal[0] == "UnsupportedStreamMediaTypeException" and "VP8 by GetClip" in refusal[2]
+
+
 def images(server, a, b, stream="mute", by=archived, **more):
     asked = {"ImageSelectorType": "PRODUCER_TIMESTAMP", "Format": "PNG", "SamplingInterval": 200, **more}
     return by(server).get_images(StreamName=stream, StartTimestamp=T0 / 1000 + a, EndTimestamp=T0 / 1000 + b, **asked)

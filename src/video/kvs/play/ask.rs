@@ -100,6 +100,17 @@ pub struct DashUrl {
     url: String,
 }
 
+/// What media go out as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Fragments of MP4.
+    Fragments,
+    /// Transport streams.
+    Transport,
+    /// One MP4 file.
+    File,
+}
+
 /// What both take.
 struct Ask {
     stream: (String, Option<i64>),
@@ -206,7 +217,8 @@ impl Kvs {
             }
         };
         let first = first.ok_or_else(|| nothing("The stream has no fragments in the requested range."))?;
-        self.playable(&stream, &first, transport).await?;
+        let form = if transport { Form::Transport } else { Form::Fragments };
+        self.playable(&stream, &first, form).await?;
         session.base = first.position();
         session.origin = there(&first);
         session.available = session.origin;
@@ -224,9 +236,10 @@ impl Kvs {
         &self,
         stream: &Stream,
         f: &Arc<Fragment>,
-        transport: bool,
+        form: Form,
     ) -> Result<(), AwsError> {
         let v = &self.video;
+        let transport = form == Form::Transport;
         let mut any = false;
         for t in &f.entry.tracks {
             let Some(track) = v.tables.track(&v.log, stream, f, t.init).await? else { continue };
@@ -234,6 +247,8 @@ impl Kvs {
                 any |= !transport || media::ts::carries(&made.track);
                 continue;
             }
+            // No player takes it from a playlist; a file has a form for it.
+            any |= form == Form::File && track.codec == Codec::VP8;
             // What a producer calls by a name that is known, with a configuration that cannot be read.
             let bad = track.codec == Codec::Other(*b"bad ");
             // The service plays H.264, H.265 and AAC; what else players have is played, too.
@@ -259,11 +274,12 @@ impl Kvs {
         if any {
             return Ok(());
         }
-        let can = match transport {
-            true => {
+        let can = match form {
+            Form::Transport => {
                 "MPEG_TS has H.264 or H.265 and AAC (FRAGMENTED_MP4 and MPEG-DASH also VP9, AV1 and Opus)"
             }
-            false => "H.264, H.265, VP9, AV1, AAC, Opus and G.711 can",
+            Form::Fragments => "H.264, H.265, VP9, AV1, AAC, Opus and G.711 can (and VP8 by GetClip)",
+            Form::File => "H.264, H.265, VP8, VP9, AV1, AAC, Opus and G.711 can",
         };
         Err(AwsError::new(
             "UnsupportedStreamMediaTypeException",

@@ -9,7 +9,7 @@ use axum::{
 use wire::aws::{AwsError, Call};
 
 use super::{
-    ask::{CLOCKS, range},
+    ask::{CLOCKS, Form, range},
     session::{Mode, Session},
     window,
 };
@@ -92,7 +92,7 @@ impl Kvs {
                 "The stream has no fragments in the requested range.",
             ));
         };
-        self.playable(&stream, first, false).await?;
+        self.playable(&stream, first, Form::File).await?;
         let mut positions: Vec<u64> = items.iter().map(|f| f.position()).collect();
         positions.sort_unstable();
         let clip = v.export_of(stream, positions).await.map_err(|e| match e {
