@@ -295,8 +295,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
             Step::Teardown => return Ok(Some(request)),
             Step::Admit(who) => {
                 let outcome = Self::admit(self.shared, self.peer.ip(), &who).await;
-                if let Err(e) = &outcome {
-                    tracing::info!(stream = who.stream, peer = %self.peer, error = %e, "a publisher was not admitted");
+                match &outcome {
+                    // Many say who they are only when they are asked.
+                    Err(e) if who.user.is_none() => {
+                        tracing::debug!(stream = who.stream, peer = %self.peer, error = %e, "a publisher is asked who it is");
+                    }
+                    Err(e) => {
+                        tracing::info!(stream = who.stream, peer = %self.peer, error = %e, "a publisher was not admitted");
+                    }
+                    Ok(_) => {}
                 }
                 let outcome = outcome.map(|permit| self.permit = Some(permit));
                 self.protocol.admitted(&who.stream, outcome)
