@@ -189,6 +189,9 @@ impl Catalog for MemoryCatalog {
     async fn log_update(&self, update: LogUpdate) -> Result<(), CatalogError> {
         check::update(&update)?;
         let mut s = self.state();
+        for id in &update.removed_shards {
+            s.shards.remove(id);
+        }
         for r in &update.removed_runs {
             s.runs.remove(r);
         }

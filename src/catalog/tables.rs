@@ -97,6 +97,8 @@ pub struct LogUpdate {
     pub segments: Vec<SegmentRow>,
     /// Inserted, or replaced (by shard and first position).
     pub runs: Vec<RunRow>,
+    /// Shards forgotten, of which there are no runs.
+    pub removed_shards: Vec<ShardId>,
     /// Runs removed (shard, first position), as compaction and retention do.
     pub removed_runs: Vec<(ShardId, u64)>,
     /// Segments forgotten, once their bytes are gone.

@@ -115,6 +115,11 @@ pub(super) fn forget_stream(c: &Connection, stream: StreamUid) -> Result<(), Fai
 }
 
 pub(super) fn update(c: &Connection, u: &LogUpdate) -> Result<(), Fail> {
+    for id in &u.removed_shards {
+        let Some(stream) = find_stream(c, id.stream)? else { continue };
+        c.prepare_cached("DELETE FROM shards WHERE stream = ? AND shard = ?")?
+            .execute(params![stream, id.shard])?;
+    }
     for (shard, first) in &u.removed_runs {
         remove_run(c, *shard, *first)?;
     }
