@@ -181,6 +181,12 @@ pub trait Log: Send + Sync + 'static {
     /// The shards of a stream with their parents.
     async fn shards(&self, stream: StreamUid) -> Result<Vec<(ShardId, Vec<u32>)>, LogError>;
 
+    /// Takes shards of a stream out entirely that are closed and of which nothing is left, as all of it was trimmed or
+    /// removed by retention: durable when it returns. Children keep their numbers as their parents', and nobody is told
+    /// of them any more. Their numbers are never used again. Returns those that stay: open, not empty (in time, what
+    /// retention removes goes at the next pass), or the last of the stream. What is not there is passed over.
+    async fn forget_shards(&self, stream: StreamUid, shards: &[u32]) -> Result<Vec<u32>, LogError>;
+
     /// Appends a batch of small records (at least one; together at most [`Limits::batch_bytes`]) as one block. The
     /// batch is wholly there or not at all.
     async fn append(&self, shard: ShardId, records: Vec<Bytes>) -> Result<Committed, LogError>;

@@ -328,6 +328,14 @@ impl Committer {
                     LogError::Refused(format!("shard {} exists, with other parents", shard.id)).into()
                 );
             }
+            // After the index, which a shard leaves only once it is named here.
+            if self.shared.forgotten.has(shard.id) {
+                return Err(LogError::Refused(format!(
+                    "shard {} was there before: its number is not used again",
+                    shard.id
+                ))
+                .into());
+            }
             for p in parents.iter() {
                 let st = p.state();
                 if st.gone {

@@ -332,7 +332,9 @@ impl Shared {
                 continue;
             }
             let oldest = first.map_or(Timestamp::MAX, |r| r.latest);
-            if held_back && first.is_none() {
+            // Its state is held: what is told of a shard goes when it does.
+            let st = shard.state();
+            if st.gone || held_back && first.is_none() {
                 lock(&self.rules.hints).remove(&shard.id);
             } else {
                 lock(&self.rules.hints).insert(shard.id, Hint { oldest, flushed });

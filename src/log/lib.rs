@@ -26,6 +26,7 @@ mod find;
 mod findings;
 mod flush;
 mod footers;
+mod forgotten;
 mod guard;
 #[doc(hidden)]
 pub mod hostile;

@@ -42,6 +42,8 @@ const RETRY_MOST: Duration = Duration::from_secs(60);
 const COMPACT_EVERY: Duration = Duration::from_secs(60);
 /// How often the store is looked through for what nobody knows.
 const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Shards forgotten at once.
+const FORGET: usize = 256;
 
 /// The local engine.
 pub struct LocalLog {
@@ -81,9 +83,10 @@ impl LocalLog {
     }
 
     /// Runs something to its end even if nobody waits for it any more.
-    async fn to_its_end<F>(&self, f: impl FnOnce(Arc<Shared>) -> F) -> Result<(), LogError>
+    async fn to_its_end<T, F>(&self, f: impl FnOnce(Arc<Shared>) -> F) -> Result<T, LogError>
     where
-        F: Future<Output = Result<(), LogError>> + Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Result<T, LogError>> + Send + 'static,
     {
         let f = f(self.shared.clone());
         if self.shared.inline {
@@ -292,6 +295,10 @@ impl Log for LocalLog {
 
     async fn open_shard(&self, shard: ShardId, parents: &[u32]) -> Result<(), LogError> {
         let s = &self.shared;
+        // Its parents may be forgotten by now.
+        if s.find(shard).is_some_and(|there| *there.parents == *parents) {
+            return s.admit();
+        }
         let mut found = Vec::with_capacity(parents.len());
         for p in parents {
             found.push(s.shard(ShardId { shard: *p, ..shard })?);
@@ -308,6 +315,17 @@ impl Log for LocalLog {
 
     async fn shards(&self, stream: StreamUid) -> Result<Vec<(ShardId, Vec<u32>)>, LogError> {
         Ok(self.shared.shards(Some(stream)).iter().map(|s| (s.id, s.parents.to_vec())).collect())
+    }
+
+    async fn forget_shards(&self, stream: StreamUid, shards: &[u32]) -> Result<Vec<u32>, LogError> {
+        self.shared.admit()?;
+        let mut stay = Vec::new();
+        // In steps, as flushes wait meanwhile.
+        for some in shards.chunks(FORGET) {
+            let some = some.to_vec();
+            stay.extend(self.to_its_end(move |s| async move { s.forget_shards(stream, &some).await }).await?);
+        }
+        Ok(stay)
     }
 
     async fn append(&self, shard: ShardId, records: Vec<Bytes>) -> Result<Committed, LogError> {

@@ -1,7 +1,7 @@
 //! The engine that forgets everything when dropped: for tests, and as the plain statement of what the others must do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -13,6 +13,7 @@ use world::{ShardId, StreamUid, Timestamp, World};
 use crate::{
     Committed, Head, Item, Limits, Log, LogError, MAX_INDEX, OnFull, Page, Payload, PayloadWriter, Pin,
     Place, Query, Record, Retention, Stats,
+    forgotten::Numbers,
     keys::lock,
     rules::{Rule, check_pin, new_pin_id},
 };
@@ -65,6 +66,7 @@ struct State {
     streams: BTreeMap<StreamUid, u32>,
     rules: BTreeMap<StreamUid, Rule>,
     shards: BTreeMap<ShardId, MemoryShard>,
+    forgotten: BTreeMap<StreamUid, Numbers>,
     stats: Stats,
     down: bool,
 }
@@ -138,6 +140,7 @@ impl Log for MemoryLog {
         s.streams.remove(&stream);
         s.rules.remove(&stream);
         s.shards.retain(|id, _| id.stream != stream);
+        s.forgotten.remove(&stream);
         Ok(())
     }
     async fn rotate_key(&self, stream: StreamUid) -> Result<u32, LogError> {
@@ -156,6 +159,11 @@ impl Log for MemoryLog {
                 true => Ok(()),
                 false => Err(LogError::Refused(format!("shard {shard} exists, with other parents"))),
             };
+        }
+        if s.forgotten.get(&shard.stream).is_some_and(|n| n.has(shard.shard)) {
+            return Err(LogError::Refused(format!(
+                "shard {shard} was there before: its number is not used again"
+            )));
         }
         for p in parents {
             let p = ShardId { shard: *p, ..shard };
@@ -190,6 +198,29 @@ impl Log for MemoryLog {
             .filter(|(id, _)| id.stream == stream)
             .map(|(id, s)| (*id, s.parents.clone()))
             .collect())
+    }
+    async fn forget_shards(&self, stream: StreamUid, shards: &[u32]) -> Result<Vec<u32>, LogError> {
+        let mut s = self.state();
+        if s.down {
+            return Err(LogError::Down);
+        }
+        let mut left = s.shards.keys().filter(|id| id.stream == stream).count();
+        if left == 0 {
+            return Err(LogError::NoShard(ShardId { stream, shard: 0 }));
+        }
+        let mut stay = Vec::new();
+        for n in shards.iter().copied().collect::<BTreeSet<u32>>() {
+            let id = ShardId { stream, shard: n };
+            let Some(shard) = s.shards.get(&id) else { continue };
+            if !shard.closed || !shard.items.is_empty() || left == 1 {
+                stay.push(n);
+                continue;
+            }
+            left -= 1;
+            s.shards.remove(&id);
+            s.forgotten.entry(stream).or_default().add(n);
+        }
+        Ok(stay)
     }
     async fn append(&self, shard: ShardId, records: Vec<Bytes>) -> Result<Committed, LogError> {
         let len = crate::entry::records_len(&records);

@@ -14,6 +14,7 @@ use crate::{
     Limits, LogError, StorePolicy,
     committer::Committer,
     entry::{Directory, Event, Writer},
+    forgotten::Forgotten,
     index::{Recent, Shard, Stream},
     journal::{self, JOURNAL, Loc, Spares},
     keys::{Keys, lock},
@@ -148,8 +149,13 @@ impl Parts {
         let shared =
             Arc::new(Shared::new(world, limits, catalog, keys, writer, journal_key, journal_keys, inline));
         shared.rules.begin(policy);
+        shared.forgotten.begin(Forgotten::load(&*shared.catalog).await?);
         let mut streams: BTreeMap<StreamUid, Arc<Stream>> = BTreeMap::new();
         for row in shared.catalog.shards(None).await? {
+            if shared.forgotten.has(row.shard) {
+                shared.forgotten.row(row.shard);
+                continue;
+            }
             let stream =
                 streams.entry(row.shard.stream).or_insert_with(|| Stream::new(row.shard.stream)).clone();
             shared.insert(Shard::from_row(&row, stream));
@@ -203,6 +209,10 @@ fn replay(shared: &Shared, at: Loc, dir: Directory, lenient: bool, touched: &mut
     for (slot, event) in dir.events {
         let slot = &dir.slots[slot as usize];
         let id = slot.shard;
+        if shared.forgotten.has(id) {
+            // Whatever it was, all of it is gone.
+            continue;
+        }
         touched.insert(id);
         if let Event::Open { parents } = &event
             && shared.find(id).is_none()

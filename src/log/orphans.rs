@@ -333,7 +333,7 @@ impl Shared {
             let here = |c: &Candidate| there.get(&c.row.segment).is_some_and(|t| t.file.is_some());
             let all_here = candidates.iter().all(here);
             for c in candidates {
-                let (trim, journal) = self.find(id).map_or((0, None), |s| {
+                let (trim, journal) = self.find(id).map_or((self.forgotten_trim(id), None), |s| {
                     let st = s.state();
                     (st.trim, st.recent.front().filter(|_| all_here).map(crate::index::Recent::first))
                 });
@@ -386,6 +386,11 @@ impl Shared {
         Ok(changed)
     }
 
+    /// The trim point of a shard that is not there: behind everything if it was forgotten.
+    fn forgotten_trim(&self, id: ShardId) -> u64 {
+        if self.forgotten.has(id) { u64::MAX } else { 0 }
+    }
+
     /// Brings a shard's state on to what its runs show; `true` if that changed it. `skip`: positions after them may
     /// have been given out.
     fn bring_on(&self, id: ShardId, runs: &[RunRow], skip: bool) -> bool {
@@ -436,7 +441,7 @@ impl Shared {
                     let st = s.state();
                     (st.trim, Some(st.flushed))
                 }
-                None => (0, None),
+                None => (self.forgotten_trim(r.shard), None),
             };
             let known = Known { key, opens, older, trim, journal, runs: &meets };
             match judge(r.first, r.end, &c.entries, &known) {

@@ -219,6 +219,8 @@ impl Written {
             let mut place = lock(&shard.segment);
             match &*place {
                 Some(s) if s.usable() => s.clone(),
+                // Nobody would ever remove it.
+                _ if shard.state().gone => return Err(LogError::NoShard(shard.id)),
                 _ => {
                     let s = shared.segments.create(&shared.world, shard.id).map_err(refused)?;
                     *place = Some(s.clone());

@@ -102,23 +102,10 @@ impl Shared {
         self.keys.forget(stream);
         for s in self.shards(Some(stream)) {
             s.stream.forget_sealer().await;
-            let mut st = s.state();
-            st.gone = true;
-            (st.recent, st.tail) = Default::default();
-            (st.recent_bytes, st.larges) = (0, 0);
-            st.watch = None;
-            drop(st);
-            self.remove(s.id);
-            lock(&self.active).remove(&s.id);
-            *lock(&s.segment) = None;
+            self.take_out(&s);
         }
         lock(&self.doubts).remove(&stream);
-        let open = self.segments.all().into_iter().filter(|s| s.shard.stream == stream);
-        for s in open {
-            s.closed.store(true, Ordering::Release);
-            self.segments.retire(&s.id);
-            self.remove_file(&s.id).await;
-        }
+        self.drop_open_segments(|s| s.stream == stream).await;
         match self.catalog.get(INTENT, &stream.to_string()).await {
             Ok(Some(doc)) => self.finish_deletion(doc).await,
             Ok(None) => {}
@@ -152,9 +139,14 @@ impl Shared {
         }
     }
 
-    /// Once after a start: what [`Shared::sweep_strays`] left, and deletions that a stop interrupted.
+    /// Once after a start: what [`Shared::sweep_strays`] left, rows of forgotten shards, and deletions that a stop
+    /// interrupted.
     pub async fn sweep(self: &Arc<Self>, strays: Vec<(SegmentId, bool)>) {
         self.sweep_strays(strays).await;
+        {
+            let _one = self.projection.lock().await;
+            self.drop_rows().await;
+        }
         let left = match self.catalog.list(Filter::kind(INTENT)).await {
             Ok(l) => l,
             Err(e) => return tracing::warn!(error = %e, "interrupted deletions could not be listed"),

@@ -2,7 +2,7 @@
 //! memory; streams' own also as documents of the catalog.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -15,6 +15,7 @@ use world::{ShardId, StreamUid, Timestamp};
 
 use crate::{
     LogError,
+    forgotten::KIND as FORGOTTEN,
     retention::{
         MAX_NOTE, MAX_PINS, PIN, Pin, PinBody, RETENTION, Removed, Retention, RetentionBody, StorePolicy,
         VERSION,
@@ -361,11 +362,13 @@ impl Shared {
     pub async fn forget_rules(&self, stream: StreamUid) {
         let _one = self.rules.changing.lock().await;
         self.rules.forget(stream);
+        self.forgotten.leave(stream);
         let done = async {
             let mut docs: Vec<Document> =
                 self.catalog.get(RETENTION, &stream.to_string()).await?.into_iter().collect();
             let prefix = Some(format!("{stream}/"));
             docs.extend(self.catalog.list(Filter { prefix, ..Filter::kind(PIN) }).await?);
+            docs.extend(self.catalog.get(FORGOTTEN, &stream.to_string()).await?);
             if docs.is_empty() {
                 return Ok(());
             }
@@ -379,7 +382,8 @@ impl Shared {
 
     /// Once after a start: removes what was set for streams that are gone.
     pub async fn sweep_rules(&self) {
-        for (stream, _) in self.rules.all() {
+        let set = self.rules.all().into_iter().map(|(stream, _)| stream);
+        for stream in set.chain(self.forgotten.streams()).collect::<BTreeSet<_>>() {
             if self.shards(Some(stream)).is_empty() {
                 self.forget_rules(stream).await;
             }

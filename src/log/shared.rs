@@ -21,6 +21,7 @@ use crate::{
     compact::Compaction,
     entry::{Directory, Writer},
     footers::Footers,
+    forgotten,
     guard::Guard,
     index::{Shard, Stream},
     journal::{JournalFile, Loc, Spares},
@@ -140,6 +141,8 @@ pub(crate) struct Shared {
     pub doubts: Mutex<BTreeSet<StreamUid>>,
     /// How long records stay.
     pub rules: Rules,
+    /// Shards that are gone, but not their streams.
+    pub forgotten: forgotten::Memory,
     /// What age goes by.
     pub guard: Mutex<Guard>,
     /// Wakes the flusher before its time.
@@ -199,6 +202,7 @@ impl Shared {
             projection: tokio::sync::Mutex::default(),
             doubts: Mutex::default(),
             rules: Rules::default(),
+            forgotten: forgotten::Memory::default(),
             guard: Mutex::default(),
             flush: Notify::new(),
             down: AtomicBool::new(false),

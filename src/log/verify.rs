@@ -14,6 +14,7 @@ use crate::{
     archive::{ALL, ROWS},
     blocks::{Blocks, NAMED},
     entry::SegmentId,
+    forgotten::Forgotten,
     objects,
     open_segment::{DIR, closed_name, parse_name},
     opening::io,
@@ -103,7 +104,8 @@ impl Archive {
         let mut wanted = BTreeSet::new();
         if what.alone {
             to.report.journal = true;
-            wanted = self.verify_journal(flushed, &mut to).await?;
+            let forgotten = Forgotten::load(&*self.catalog).await?;
+            wanted = self.verify_journal(flushed, forgotten, &mut to).await?;
         }
         self.verify_names(what.alone, &wanted, &mut to).await?;
         Ok(to.report)

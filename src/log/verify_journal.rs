@@ -12,6 +12,7 @@ use crate::{
     Archive, Finding, OpenError, Severity,
     blocks::Blocks,
     entry::{Directory, Entry, Event, SegmentId},
+    forgotten::Forgotten,
     journal::{DIR, HEADER, Header, JournalFile, Look, Window, file_name},
     open_segment::{closed_name, open_name},
     opening,
@@ -23,6 +24,8 @@ use crate::{
 struct Pending {
     /// Up to where each shard is in segments, or trimmed.
     done: BTreeMap<ShardId, u64>,
+    /// Of these nothing is wanted.
+    forgotten: Forgotten,
     /// Payloads by the segment that they are in.
     payloads: BTreeMap<SegmentId, Vec<(ShardId, Entry)>>,
 }
@@ -32,6 +35,7 @@ impl Archive {
     pub(crate) async fn verify_journal(
         self: &Arc<Self>,
         done: BTreeMap<ShardId, u64>,
+        forgotten: Forgotten,
         to: &mut Teller<'_>,
     ) -> Result<BTreeSet<SegmentId>, OpenError> {
         let mark = self.catalog.mark().await?;
@@ -57,7 +61,7 @@ impl Archive {
         if numbers.is_empty() && mark.file > 0 && mark.offset != UNMADE {
             to.tell(Finding::damage(format!("{DIR}/{:016x}.j", mark.file), "is missing"));
         }
-        let mut pending = Pending { done, payloads: BTreeMap::new() };
+        let mut pending = Pending { done, forgotten, payloads: BTreeMap::new() };
         // A file says where the one before it ends.
         let mut files: Vec<(u32, Result<Arc<JournalFile>, String>)> = Vec::new();
         for n in numbers {
@@ -224,8 +228,8 @@ fn take(
     let mut batches = Vec::new();
     for (slot, e) in dir.events {
         let shard = dir.slots[slot as usize].shard;
-        // Of a stream that was deleted since.
-        if !blocks.has_keys(shard.stream) {
+        // Of a stream that was deleted since, or a shard that was forgotten.
+        if !blocks.has_keys(shard.stream) || pending.forgotten.has(shard) {
             continue;
         }
         let done = pending.done.entry(shard).or_default();

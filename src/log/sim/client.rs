@@ -49,7 +49,7 @@ impl Client {
     pub async fn run(mut self, steps: usize) {
         for _ in 0..steps {
             let s = self.shard();
-            match self.dice.below(28) {
+            match self.dice.below(30) {
                 0..=2 => self.create(s).await,
                 3..=10 => self.append(s).await,
                 11..=15 => self.payload(s).await,
@@ -60,6 +60,7 @@ impl Client {
                 21 => self.retain(s).await,
                 22 => self.pin(s).await,
                 23 => self.unpin(s).await,
+                28 | 29 => self.forget(s).await,
                 _ => self.read(s).await,
             }
         }
@@ -196,9 +197,42 @@ impl Client {
                     assert!(log.watch(at(*p)).is_err() || log.watch(at(*p)).unwrap().borrow().closed);
                 }
                 let mut m = model.lock().unwrap();
+                assert!(!m.forgotten.contains(&at(*c)), "{} was forgotten and opened again", at(*c));
                 m.shard(at(*c)).told = true;
                 m.opened[*c as usize] += 1;
             }
+        }
+    }
+
+    /// Wants shards forgotten, some of them after a trim of all that is in them.
+    async fn forget(&mut self, s: ShardId) {
+        let all: Vec<u32> = (0..4).filter(|_| self.dice.once_in(2)).collect();
+        let at = |shard| ShardId { shard, ..s };
+        if self.dice.once_in(2) {
+            for n in &all {
+                let Ok(head) = self.log.watch(at(*n)).map(|w| *w.borrow()) else { continue };
+                if head.closed {
+                    {
+                        let mut m = self.model.lock().unwrap();
+                        let sh = m.shard(at(*n));
+                        sh.maybe_trimmed = sh.maybe_trimmed.max(head.next);
+                    }
+                    let _ = self.log.trim(at(*n), head.next).await;
+                }
+            }
+        }
+        let there: Vec<u32> = {
+            let mut m = self.model.lock().unwrap();
+            m.maybe_forgotten.extend(all.iter().map(|n| at(*n)));
+            all.iter().copied().filter(|n| m.shard(at(*n)).told).collect()
+        };
+        let Ok(stay) = self.log.forget_shards(s.stream, &all).await else { return };
+        let mut m = self.model.lock().unwrap();
+        if m.maybe_deleted.contains(&s.stream) {
+            return;
+        }
+        for n in there.into_iter().filter(|n| !stay.contains(n)) {
+            m.is_forgotten(at(n));
         }
     }
 

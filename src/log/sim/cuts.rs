@@ -29,6 +29,7 @@ enum Doing {
     Retain,
     Rotate,
     Delete,
+    Forget,
     Sweep,
 }
 
@@ -117,6 +118,13 @@ impl Scene {
             let r = Retention { bytes: Some(4000), on_full: OnFull::Overwrite, ..Retention::default() };
             self.d.go(l.set_retention(stream(0), r)).unwrap();
         }
+        if doing == Doing::Forget {
+            let child = ShardId { shard: 1, ..shard(1) };
+            self.d.go(async move {
+                l.close_shard(shard(1)).await.unwrap();
+                l.open_shard(child, &[0]).await.unwrap();
+            });
+        }
     }
 
     /// Until it is done, or the power is off.
@@ -135,6 +143,12 @@ impl Scene {
                 drop(self.d.go(async move { l.flush().await }));
             }
             Doing::Delete => drop(self.d.go(async move { l.delete_stream(stream(1)).await })),
+            Doing::Forget => {
+                let _ = self.d.go(async move {
+                    l.trim(shard(1), u64::MAX).await?;
+                    l.forget_shards(stream(1), &[0, 1]).await
+                });
+            }
             Doing::Sweep => self.d.go(async move { s.sweep_objects().await }),
         }
     }
@@ -145,7 +159,8 @@ impl Scene {
         for n in 0..STREAMS {
             let (l, id) = (self.d.log.clone(), shard(n));
             let Ok(head) = l.watch(id).map(|w| *w.borrow()) else {
-                assert!(doing == Doing::Delete && n == 1, "{what}: {id} is gone");
+                let may = matches!(doing, Doing::Delete | Doing::Forget);
+                assert!(may && n == 1, "{what}: {id} is gone");
                 continue;
             };
             let found = self.d.go(read_all(&l, id, head.oldest));
@@ -155,7 +170,8 @@ impl Scene {
                 match there.get(p) {
                     Some(t) => assert_eq!(t, k, "{what}: {p} of {id}"),
                     None => assert!(
-                        doing == Doing::Retain && n == 0 && *p < head.oldest,
+                        (doing, n) == (Doing::Retain, 0) && *p < head.oldest
+                            || (doing, n) == (Doing::Forget, 1) && head.oldest == head.next,
                         "{what}: {p} of {id} is gone"
                     ),
                 }
@@ -225,8 +241,16 @@ fn at_every_call(doing: Doing) {
         s.check(doing, &what);
         s.rest();
         s.check(doing, &what);
-        if doing == Doing::Delete {
+        if matches!(doing, Doing::Delete | Doing::Forget) {
             assert!(s.d.log.watch(shard(1)).is_err(), "{what}");
+        }
+        if doing == Doing::Forget {
+            let (l, child) = (s.d.log.clone(), ShardId { shard: 1, ..shard(1) });
+            assert!(s.d.go(l.open_shard(shard(1), &[])).is_err(), "{what}: its number is used again");
+            let there = s.d.go(l.shards(stream(1))).unwrap();
+            assert_eq!(there, [(child, vec![0])], "{what}");
+            s.d.go(l.append(child, vec![vec![1].into()])).unwrap();
+            s.rest();
         }
         let old = Scene::new().d;
         let catalog = std::mem::replace(&mut s.d, old).kill();
@@ -263,6 +287,11 @@ fn during_a_change_of_keys() {
 #[test]
 fn during_a_deletion() {
     at_every_call(Doing::Delete);
+}
+
+#[test]
+fn while_a_shard_is_forgotten() {
+    at_every_call(Doing::Forget);
 }
 
 #[test]

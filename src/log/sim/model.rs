@@ -63,6 +63,9 @@ pub struct Model {
     pub unpinned: BTreeSet<String>,
     /// Removed by retention.
     pub removed: usize,
+    /// Shards that somebody wanted forgotten, and those that are: none of them is seen again.
+    pub maybe_forgotten: BTreeSet<ShardId>,
+    pub forgotten: BTreeSet<ShardId>,
     /// How often each shard was opened after its parents.
     pub opened: [usize; LINEAGE.len()],
 }
@@ -99,6 +102,20 @@ impl Model {
             _ => false,
         };
         aged || self.overwriting.contains(&id.stream) && (self.full || self.budgets.contains(&id.stream))
+    }
+}
+
+impl Model {
+    /// A shard is not there any more, as somebody wanted: nothing was lost by it.
+    pub fn is_forgotten(&mut self, id: ShardId) {
+        let s = self.shard(id);
+        assert!(s.closed.is_some() || s.maybe_closed, "{id} was forgotten, and nobody closed it");
+        let trim = s.trimmed.max(s.maybe_trimmed);
+        let beyond: Vec<u64> = s.kept.range(trim..).map(|k| *k.0).collect();
+        for p in beyond {
+            assert!(self.may_go(id, p), "{id} was forgotten with {p} in it");
+        }
+        self.forgotten.insert(id);
     }
 }
 
@@ -147,7 +164,11 @@ pub async fn compare(model: &Arc<Mutex<Model>>, log: &LocalLog, seed: u64, disk:
             assert_eq!(parents, LINEAGE[id.shard as usize], "seed {seed}: the parents of {id}");
             for p in parents {
                 // It may not be there any more, and is not if it is not known.
-                let of = log.watch(ShardId { shard: *p, ..id });
+                let p = ShardId { shard: *p, ..id };
+                let of = log.watch(p);
+                if of.is_err() && model.lock().unwrap().maybe_forgotten.contains(&p) {
+                    continue;
+                }
                 assert!(of.is_ok_and(|h| h.borrow().closed), "seed {seed}: {id} before the end of {p}");
             }
         }
@@ -173,11 +194,16 @@ fn check(
     let m = &mut *guard;
     let Some((head, found)) = found else {
         let may_be_gone = m.maybe_deleted.contains(&id.stream);
+        if !may_be_gone && m.shard(id).told && m.maybe_forgotten.contains(&id) {
+            m.is_forgotten(id);
+            return None;
+        }
         // A stream is created in two steps; what was never told to be there need not be.
         assert!(may_be_gone || !m.shard(id).told, "seed {seed}: {id} is gone");
         return None;
     };
     assert!(!m.deleted.contains(&id.stream), "seed {seed}: {id} was deleted and is back");
+    assert!(!m.forgotten.contains(&id), "seed {seed}: {id} was forgotten and is back");
     // What retention took, and what is below a trim point of its own.
     let there: BTreeSet<u64> = found.iter().map(|f| f.0).collect();
     let s = m.shard(id);
@@ -278,6 +304,9 @@ pub async fn nothing_stays(log: &LocalLog, shared: &Shared, seed: u64, world: &W
             }
         }
     }
+    let rows = shared.catalog.shards(None).await.unwrap();
+    let shards: Vec<ShardId> = shared.shards(None).iter().map(|s| s.id).collect();
+    assert!(rows.iter().map(|r| r.shard).eq(shards), "seed {seed}: rows of the catalog differ: {rows:?}");
     let rows = shared.catalog.segments(None, usize::MAX).await.unwrap();
     let known: BTreeSet<String> = rows.iter().map(|r| closed_name(&r.id)).collect();
     let files = world.disk.list(DIR).unwrap().into_iter().map(|e| format!("{DIR}/{}", e.name));

@@ -181,3 +181,145 @@ fn a_copy_that_nobody_took_up_goes_at_the_next_start() {
     let left = run(d.log.payloads(id, Query::Positions(0, u64::MAX), 9, false)).unwrap();
     assert_eq!(left.iter().map(|p| p.position).collect::<Vec<_>>(), [1, 3]);
 }
+
+/// A stream whose first shard was split, with a record and a payload in each of the three.
+fn split(d: &mut Driven) {
+    let l = d.log.clone();
+    d.go(async move {
+        l.create_stream(stream(0)).await.unwrap();
+        for n in 0..3 {
+            let id = ShardId { stream: stream(0), shard: n };
+            if n > 0 {
+                l.open_shard(id, &[0]).await.unwrap();
+            }
+            l.append(id, vec![vec![n as u8; 100].into()]).await.unwrap();
+            let mut w = l.payload(id).await.unwrap();
+            w.write(&[n as u8; 1000]).await.unwrap();
+            w.commit((Timestamp(1), Timestamp(2)), vec![n as u8].into()).await.unwrap();
+            if n == 0 {
+                l.close_shard(id).await.unwrap();
+            }
+        }
+    });
+}
+
+fn there(d: &Driven) -> Vec<u32> {
+    run(d.log.shards(stream(0))).unwrap().into_iter().map(|(id, _)| id.shard).collect()
+}
+
+/// Nothing of it was moved out of the journal: a start comes upon all that it was.
+#[test]
+fn what_the_journal_has_of_a_forgotten_shard_says_nothing() {
+    let sim = Sim::new(1);
+    let world = super::driven::alone(&sim);
+    let mut d = Driven::new(&world, limits(), StorePolicy::default());
+    split(&mut d);
+    let l = d.log.clone();
+    let at = |shard| ShardId { stream: stream(0), shard };
+    let stay = d.go(async move {
+        assert_eq!(l.forget_shards(stream(0), &[0, 1, 7]).await.unwrap(), [0, 1], "neither is empty");
+        l.trim(at(0), u64::MAX).await.unwrap();
+        l.forget_shards(stream(0), &[0, 1, 7]).await.unwrap()
+    });
+    assert_eq!((stay, there(&d)), (vec![1], vec![1, 2]));
+    assert_eq!(run(d.shared.catalog.mark()).unwrap(), catalog::Mark::default());
+    let catalog = d.kill();
+    let sound = |catalog: std::sync::Arc<catalog::MemoryCatalog>| {
+        let keys = seal::LocalKey::new(seal::DataKey::new([3; 32]));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let report = runtime.block_on(async {
+            let archive = crate::Archive::open(world.clone(), catalog, &keys).await.unwrap();
+            let what = crate::Verify { alone: true, resume: false };
+            std::sync::Arc::new(archive).verify(what, &mut |_| ()).await.unwrap()
+        });
+        assert_eq!((report.damaged, report.unchecked), (0, 0));
+    };
+    sound(catalog.clone());
+    let mut d = Driven::open(&world, catalog, limits(), StorePolicy::default()).unwrap();
+    assert_eq!(there(&d), [1, 2]);
+    let (l, s, strays) = (d.log.clone(), d.shared.clone(), d.strays.clone());
+    d.go(async move {
+        assert!(l.open_shard(at(0), &[]).await.is_err(), "its number is used again");
+        assert!(l.append(at(0), vec![vec![1].into()]).await.is_err());
+        // Whoever opens a child again, as after a crash, does not need its parent.
+        l.open_shard(at(1), &[0]).await.unwrap();
+        s.sweep(strays).await;
+        l.flush().await.unwrap();
+        s.enforce().await.unwrap();
+    });
+    run(super::model::nothing_stays(&d.log, &d.shared, 1, &world));
+    for n in [1, 2] {
+        let all = run(super::model::read_all(&d.log, at(n), 0)).unwrap();
+        assert_eq!(all.iter().map(|f| f.0).collect::<Vec<_>>(), [0, 1]);
+    }
+    let catalog = d.kill();
+    sound(catalog.clone());
+    let d = Driven::open(&world, catalog, limits(), StorePolicy::default()).unwrap();
+    assert_eq!(there(&d), [1, 2]);
+}
+
+#[test]
+fn a_copy_with_a_forgotten_shard_in_it_is_nobodys() {
+    let sim = Sim::new(1);
+    let world = super::driven::alone(&sim);
+    let mut d = Driven::new(&world, limits(), StorePolicy::default());
+    split(&mut d);
+    let (l, s) = (d.log.clone(), d.shared.clone());
+    let at = |shard| ShardId { stream: stream(0), shard };
+    d.go(async move { l.flush().await.unwrap() });
+    let files = || -> Vec<String> {
+        let all = world.disk.list(DIR).unwrap().into_iter();
+        all.map(|e| format!("{DIR}/{}", e.name)).collect()
+    };
+    // As a power cut may bring them back.
+    let kept: Vec<(String, Vec<u8>)> = files()
+        .into_iter()
+        .map(|name| {
+            let f = world.disk.open(&name, world::Mode::Read).unwrap();
+            let mut all = vec![0; f.len().unwrap() as usize];
+            f.read_exact_at(&mut all, 0).unwrap();
+            (name, all)
+        })
+        .collect();
+    let l = d.log.clone();
+    d.go(async move {
+        l.trim(at(0), u64::MAX).await.unwrap();
+        assert!(l.forget_shards(stream(0), &[0]).await.unwrap().is_empty());
+        run(s.forget_removals(run(s.noted_removals()).unwrap())).unwrap();
+    });
+    let before = files();
+    assert!(before.len() < kept.len(), "{before:?}");
+    let catalog = d.kill();
+    for (name, all) in kept.iter().filter(|(name, _)| !before.contains(name)) {
+        let f = world.disk.open(name, world::Mode::CreateNew).unwrap();
+        f.write_all_at(all, 0).unwrap();
+        f.sync_data().unwrap();
+    }
+    let d = Driven::open(&world, catalog, limits(), StorePolicy::default()).unwrap();
+    assert_eq!(files(), before);
+    assert_eq!(there(&d), [1, 2]);
+}
+
+#[test]
+fn the_last_shard_of_a_stream_stays_until_the_stream_goes() {
+    let sim = Sim::new(1);
+    let mut d = Driven::new(&sim.world, limits(), StorePolicy::default());
+    split(&mut d);
+    let (l, c) = (d.log.clone(), d.catalog.clone());
+    let at = |shard| ShardId { stream: stream(0), shard };
+    d.go(async move {
+        for n in 0..3 {
+            let _ = l.close_shard(at(n)).await;
+            l.trim(at(n), u64::MAX).await.unwrap();
+        }
+        assert_eq!(l.forget_shards(stream(0), &[2, 1, 0, 1]).await.unwrap(), [2]);
+        assert_eq!(l.forget_shards(stream(0), &[0, 1]).await.unwrap(), [0; 0], "gone before");
+        l.rotate_key(stream(0)).await.unwrap();
+        let documents = || run(c.list(catalog::Filter::kind("log-forgotten"))).unwrap().len();
+        assert_eq!(documents(), 1);
+        l.delete_stream(stream(0)).await.unwrap();
+        assert_eq!(documents(), 0);
+        assert!(l.forget_shards(stream(0), &[2]).await.is_err());
+    });
+    assert!(run(d.catalog.shards(None)).unwrap().is_empty());
+}

@@ -43,9 +43,14 @@ fn parents(shard: u32) -> Vec<u32> {
     }
 }
 
-/// Appends to the shards that are open, closes them, and opens those that come next.
+/// So many generations of the family are kept; older shards are emptied and forgotten.
+const KEPT: u32 = 9;
+
+/// Appends to the shards that are open, closes them, and opens those that come next. Those of long ago go.
 async fn grow(log: Arc<LocalLog>, start: u64) {
-    log.create_stream(stream(FAMILY)).await.unwrap();
+    if log.shards(stream(FAMILY)).await.unwrap().is_empty() {
+        log.create_stream(stream(FAMILY)).await.unwrap();
+    }
     let (mut open, mut number) = (vec![0], 0);
     loop {
         // What a killed process did is passed over.
@@ -55,24 +60,39 @@ async fn grow(log: Arc<LocalLog>, start: u64) {
             let hash = hash(&[&data]);
             match log.append(kin(*s), vec![data]).await {
                 Ok(c) => println!("kin {s} {} {hash}", c.first),
-                Err(LogError::Closed(_)) => break,
+                Err(LogError::Closed(_) | LogError::NoShard(_)) => break,
                 Err(e) => panic!("{e}"),
             }
         }
         for s in &open {
             match log.close_shard(kin(*s)).await {
                 Ok(end) => println!("closed {s} {end}"),
-                Err(LogError::Closed(_)) => {}
+                Err(LogError::Closed(_) | LogError::NoShard(_)) => {}
                 Err(e) => panic!("{e}"),
             }
         }
         let last = *open.last().unwrap();
         let next = if open.len() == 1 { vec![last + 1, last + 2] } else { vec![last + 1] };
         for s in &next {
-            log.open_shard(kin(*s), &open).await.unwrap();
-            println!("opened {s}");
+            match log.open_shard(kin(*s), &open).await {
+                Ok(()) => println!("opened {s}"),
+                Err(LogError::Refused(why)) if why.contains("was there before") => {}
+                // A parent is gone, as this one is.
+                Err(LogError::NoShard(p)) if p.shard < *s => {}
+                Err(e) => panic!("{e}"),
+            }
         }
         open = next;
+        let old: Vec<u32> = (0..open[0].saturating_sub(KEPT)).rev().take(4).collect();
+        for s in &old {
+            println!("forgetting {s}");
+            match log.trim(kin(*s), u64::MAX).await {
+                Ok(()) | Err(LogError::NoShard(_)) => {}
+                Err(e) => panic!("{e}"),
+            }
+        }
+        let stay = log.forget_shards(stream(FAMILY), &old).await.unwrap();
+        old.iter().filter(|s| !stay.contains(s)).for_each(|s| println!("forgot {s}"));
     }
 }
 
@@ -201,6 +221,8 @@ struct Acknowledged {
     kin: BTreeMap<(u32, u64), String>,
     closed: BTreeMap<u32, u64>,
     opened: BTreeSet<u32>,
+    forgetting: BTreeSet<u32>,
+    forgot: BTreeSet<u32>,
 }
 
 impl Acknowledged {
@@ -224,6 +246,14 @@ impl Acknowledged {
             }
             "opened" if f.len() == 2 => {
                 self.opened.insert(num(1) as u32);
+                return;
+            }
+            "forgetting" if f.len() == 2 => {
+                self.forgetting.insert(num(1) as u32);
+                return;
+            }
+            "forgot" if f.len() == 2 => {
+                self.forgot.insert(num(1) as u32);
                 return;
             }
             "trimming" if f.len() == 2 => return self.maybe_trimmed = num(1),
@@ -328,19 +358,28 @@ async fn compare_family(log: &SharedLog, acks: &Acknowledged) {
         Err(_) => BTreeMap::new(),
     };
     for s in acks.opened.iter().chain(acks.closed.keys()).chain(acks.kin.keys().map(|k| &k.0)) {
-        assert!(there.contains_key(s), "shard {s} is gone");
+        assert!(there.contains_key(s) || acks.forgetting.contains(s), "shard {s} is gone");
+    }
+    for s in &acks.forgot {
+        assert!(!there.contains_key(s), "shard {s} was forgotten and is back");
+        let again = log.open_shard(kin(*s), &[]).await;
+        assert!(matches!(again, Err(LogError::Refused(_))), "shard {s}: {again:?}");
     }
     let mut seen = HashSet::new();
     for (s, of) in there {
         assert_eq!(of, parents(s), "the parents of {s}");
         for p in of {
-            assert!(log.watch(kin(p)).unwrap().borrow().closed, "{s} is open, and its parent {p}");
+            match log.watch(kin(p)) {
+                Ok(head) => assert!(head.borrow().closed, "{s} is open, and its parent {p}"),
+                Err(e) => assert!(acks.forgetting.contains(&p), "the parent {p} of {s}: {e}"),
+            }
         }
         let head = *log.watch(kin(s)).unwrap().borrow();
         if let Some(end) = acks.closed.get(&s) {
             assert!(head.closed && head.next == *end, "{s} was closed at {end}: {head:?}");
         }
-        let (mut from, mut found) = (0, BTreeMap::new());
+        assert!(head.oldest == 0 || acks.forgetting.contains(&s), "{s} was trimmed: {head:?}");
+        let (mut from, mut found) = (head.oldest, BTreeMap::new());
         while from < head.next {
             let page = log.read(kin(s), from, 1000, 1 << 20).await.unwrap();
             from = page.next;
@@ -350,7 +389,7 @@ async fn compare_family(log: &SharedLog, acks: &Acknowledged) {
                 found.insert(r.position, hash(&[&r.data]));
             }
         }
-        for ((_, position), hash) in acks.kin.range((s, 0)..(s + 1, 0)) {
+        for ((_, position), hash) in acks.kin.range((s, head.oldest)..(s + 1, 0)) {
             assert_eq!(found.get(position), Some(hash), "{position} of shard {s}");
         }
     }
@@ -367,7 +406,7 @@ async fn everything_acknowledged_survives_kill_9() {
     println!("dice {dice}");
     let mut dir = tempfile::tempdir().unwrap();
     let mut acks = Acknowledged::default();
-    let (mut total, mut largest, mut generations) = (0, 0, 0);
+    let (mut total, mut largest, mut generations, mut forgotten) = (0, 0, 0, 0);
     for cycle in 0..cycles {
         if cycle % 9 == 0 {
             total += acks.all.len();
@@ -410,6 +449,7 @@ async fn everything_acknowledged_survives_kill_9() {
         compare(&shared, &acks).await;
         compare_family(&shared, &acks).await;
         generations = generations.max(acks.closed.len());
+        forgotten = forgotten.max(acks.forgot.len());
         largest = largest.max(acks.all.len());
         match cycle % 4 {
             // What a restart finds is what the restart after it finds, whether or not it was moved to segments.
@@ -431,4 +471,5 @@ async fn everything_acknowledged_survives_kill_9() {
     println!("{total} acknowledged appends compared over {cycles} cycles, up to {largest} in one folder");
     assert!(total > cycles as usize * 10, "hardly any load");
     assert!(generations > 2, "no shard that was split was merged again");
+    assert!(forgotten > 2, "hardly a shard was forgotten");
 }

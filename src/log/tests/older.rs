@@ -346,3 +346,49 @@ async fn a_key_made_after_a_restore_does_not_pass_for_one_that_was_lost() {
     }
     assert!(files.is_subset(&segments(&world)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_forgotten_since_is_back_with_nothing_in_it_and_goes_again() {
+    for lose in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::real(dir.path());
+        let catalog = Arc::new(MemoryCatalog::new(world.clone()));
+        let log = open(&world, &catalog).await.unwrap();
+        let (s, child) = (ShardId { stream: stream(1), shard: 0 }, ShardId { stream: stream(1), shard: 1 });
+        log.create_stream(stream(1)).await.unwrap();
+        log.append(s, records(1, 5, 100)).await.unwrap();
+        log.flush().await.unwrap();
+        log.close_shard(s).await.unwrap();
+        log.open_shard(child, &[0]).await.unwrap();
+        log.append(child, records(2, 5, 100)).await.unwrap();
+        log.flush().await.unwrap();
+        let (old, taken) = (Arc::new(catalog.copy()), world.clock.now());
+        log.trim(s, 5).await.unwrap();
+        assert!(log.forget_shards(stream(1), &[0]).await.unwrap().is_empty());
+        log.append(child, records(3, 5, 100)).await.unwrap();
+        log.flush().await.unwrap();
+        log.shutdown().await.unwrap();
+        drop(log);
+        // Put back before it was forgotten, and after.
+        let newer = Arc::new(catalog.copy());
+        if lose {
+            for e in world.disk.list("journal").unwrap().iter().filter(|e| e.name.ends_with(".j")) {
+                world.disk.remove(&format!("journal/{}", e.name)).unwrap();
+            }
+        }
+        for (catalog, back) in [(old, true), (newer, false)] {
+            note_restored(&*catalog, taken, world.clock.now()).await.unwrap();
+            let log = open(&world, &catalog).await.unwrap();
+            assert_eq!(log.shards(stream(1)).await.unwrap().len(), if back { 2 } else { 1 });
+            assert!(log.forget_shards(stream(1), &[0]).await.unwrap().is_empty());
+            assert!(log.open_shard(s, &[]).await.is_err());
+            let shared: SharedLog = log.clone();
+            assert_eq!(common::collect(&shared, child, 0).await.len(), 10);
+            log.shutdown().await.unwrap();
+            drop((log, shared));
+            sound(&world, &catalog).await;
+            let log = open(&world, &catalog).await.unwrap();
+            assert_eq!(log.shards(stream(1)).await.unwrap(), [(child, vec![0])]);
+        }
+    }
+}
