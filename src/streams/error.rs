@@ -8,7 +8,7 @@ use seal::KeyFault;
 use wire::aws::AwsError;
 use world::Home;
 
-use crate::body::Status;
+use crate::{body::Status, map};
 
 /// `ResourceNotFoundException`: the stream.
 pub fn no_stream(home: &Home, name: &str) -> AwsError {
@@ -23,6 +23,14 @@ pub fn no_shard(home: &Home, stream: &str, shard: &str) -> AwsError {
         "ResourceNotFoundException",
         format!("Could not find shard {shard} in stream {stream} under account {}.", home.account),
     )
+}
+/// `ResourceNotFoundException`: a shard that was there, or that may come.
+pub fn shard_gone(home: &Home, stream: &str, index: u32) -> AwsError {
+    not_found(format!(
+        "Shard {} in stream {stream} under account {} does not exist",
+        map::id(index),
+        home.account
+    ))
 }
 /// `ResourceNotFoundException`: anything else.
 pub fn not_found(message: impl Into<String>) -> AwsError {

@@ -289,7 +289,8 @@ impl DataStreams {
         if i.dry_run == Some(true) {
             return Err(error::dry_run());
         }
-        let head = self.inner.tools.log.watch(stream.log_shard(shard.index)).map_err(error::log)?;
+        let head = self.inner.tools.log.watch(stream.log_shard(shard.index));
+        let head = head.map_err(|e| self.gone(&stream, e))?;
         let clock = self.inner.tools.world.clock.clone();
         let served =
             self.inner.consumers.subscribe(stream.uid, &c.name, shard.index, clock.monotonic()).await;

@@ -68,7 +68,8 @@ impl DataStreams {
         let id = i.shard_id.as_deref().unwrap_or_default();
         // Where there is no stream, it is the shard that is missing, as the service has it.
         let found = self.get(&name).and_then(|s| self.usable(&s).map(|()| s));
-        let stream = found.map_err(|e| map::parse_id(id).map_or(e, |n| self.no_shard(&name, n)))?;
+        let stream = found
+            .map_err(|e| map::parse_id(id).map_or(e, |n| error::shard_gone(&self.inner.home, &name, n)))?;
         let shard = self.shard(&stream, id)?;
         let ty = i.r#type.as_deref().unwrap_or_default();
         let from = starting("ShardIteratorType", ty, i.starting_sequence_number.as_deref(), i.timestamp)?;
@@ -87,7 +88,7 @@ impl DataStreams {
         drop(permit);
         let it =
             Iterator::open(&self.inner.gate, i.shard_iterator.as_deref().unwrap_or_default(), self.now())?;
-        let gone = || self.no_shard(&it.n, it.s);
+        let gone = || error::shard_gone(&self.inner.home, &it.n, it.s);
         if let Some(arn) = &i.stream_arn
             && named(None, Some(arn))? != it.n
         {
@@ -138,19 +139,11 @@ impl DataStreams {
         ))
     }
 
-    fn no_shard(&self, stream: &str, shard: u32) -> AwsError {
-        error::not_found(format!(
-            "Shard {} in stream {stream} under account {} does not exist",
-            map::id(shard),
-            self.inner.home.account
-        ))
-    }
-
     /// A shard by the id that a client gives.
     pub(crate) fn shard(&self, stream: &Stream, id: &str) -> Result<Shard, AwsError> {
         let s = stream.read().map.by_id(id).copied();
         s.ok_or_else(|| match map::parse_id(id) {
-            Some(n) => self.no_shard(&stream.name, n),
+            Some(n) => error::shard_gone(&self.inner.home, &stream.name, n),
             None => error::no_shard(&self.inner.home, &stream.name, id),
         })
     }
@@ -216,8 +209,12 @@ impl DataStreams {
     }
 
     /// An error of the log on a read.
-    fn gone(&self, stream: &Stream, e: LogError) -> AwsError {
+    pub(crate) fn gone(&self, stream: &Stream, e: LogError) -> AwsError {
         match e {
+            // Forgotten at this moment: its records are too old.
+            LogError::NoShard(id) if self.get(&stream.name).is_ok_and(|s| s.uid == stream.uid) => {
+                error::shard_gone(&self.inner.home, &stream.name, id.shard)
+            }
             LogError::NoShard(_) => error::no_stream(&self.inner.home, &stream.name),
             e => error::log(e),
         }

@@ -1,7 +1,11 @@
 //! A stream that is open here, and how it changes.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    collections::HashSet,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -54,6 +58,8 @@ pub(crate) struct Stream {
     pub load: Load,
     /// Counts records that go to any shard.
     dealt: std::sync::atomic::AtomicUsize,
+    /// The log may have shards that are forgotten here.
+    leftovers: AtomicBool,
 }
 
 /// What changing a stream takes.
@@ -81,6 +87,7 @@ impl Stream {
             changed: watch::Sender::new(0),
             load: Load::default(),
             dealt: <_>::default(),
+            leftovers: AtomicBool::new(true),
         })
     }
 
@@ -372,10 +379,42 @@ impl Stream {
         Ok(())
     }
 
-    /// Forgets closed shards of which no record is left.
+    /// Forgets closed shards of which no record is to be had any more.
     pub async fn forget(&self, tools: &Tools, gone: &[u32]) -> Result<(), AwsError> {
         let _turn = self.turn.lock().await;
-        self.change_in_turn(tools, &[], gone, |_, _| Ok(())).await
+        self.change_in_turn(tools, &[], gone, |_, _| Ok(())).await?;
+        self.leftovers.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes what is forgotten here out of the log, too, once its retention has removed the records. Tried again with the
+    /// next call until all of it is gone.
+    pub async fn clear_log(&self, tools: &Tools) -> Result<(), AwsError> {
+        if !self.leftovers.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let clear = async {
+            // Shards are opened in the log before the map has them, but with numbers that it has not given yet.
+            let (kept, next): (HashSet<u32>, u32) = {
+                let s = self.read();
+                (s.map.all().iter().map(|s| s.index).collect(), s.map.next())
+            };
+            let there = tools.log.shards(self.uid).await?.into_iter().map(|(id, _)| id.shard);
+            let old: Vec<u32> = there.filter(|n| *n < next && !kept.contains(n)).collect();
+            if old.is_empty() {
+                return Ok(true);
+            }
+            Ok(tools.log.forget_shards(self.uid, &old).await?.is_empty())
+        };
+        let done = match clear.await {
+            // Deleted meanwhile.
+            Err(LogError::NoShard(_)) => Ok(true),
+            done => done,
+        };
+        if !matches!(done, Ok(true)) {
+            self.leftovers.store(true, Ordering::Release);
+        }
+        done.map(drop).map_err(error::log)
     }
 }
 

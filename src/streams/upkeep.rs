@@ -103,7 +103,10 @@ impl DataStreams {
             let horizon = self.now() - Duration::from_secs(3600 * u64::from(s.body.retention_hours));
             s.map.all().iter().filter(|s| s.closed.is_some_and(|z| z < horizon)).map(|s| s.index).collect()
         };
-        if old.is_empty() { Ok(()) } else { stream.forget(&self.inner.tools, &old).await }
+        if !old.is_empty() {
+            stream.forget(&self.inner.tools, &old).await?;
+        }
+        stream.clear_log(&self.inner.tools).await
     }
 
     /// Writes down what was taken, if that is the most of the day and more than the least that a stream is kept at.
