@@ -290,7 +290,7 @@ pub struct Limits {
     pub tail_bytes: usize,
     /// A journal file's size.
     pub journal_file: u64,
-    /// Journal bytes not yet released; beyond it appends are refused.
+    /// Journal bytes not yet released; beyond it appends wait, and are refused.
     pub journal_backlog: u64,
     /// A segment is closed at this size …
     pub segment_bytes: u64,
@@ -298,8 +298,11 @@ pub struct Limits {
     pub segment_age: Duration,
     /// Bytes of footers kept in memory.
     pub footer_bytes: usize,
-    /// Bytes of finished segments that may wait for the store; beyond it appends are refused.
+    /// Bytes of finished segments that may wait for the store; beyond it appends wait, and are refused.
     pub upload_backlog: u64,
+    /// How long an append waits beyond these two before it is refused (zero: not at all). No longer than clients wait
+    /// for an answer: the Kinesis Producer Library gives a request six seconds.
+    pub backlog_wait: Duration,
     /// Bytes of stored segments kept as files, too.
     pub cache_bytes: u64,
     /// Segments smaller than this are small: in time they are rewritten into full ones (0: never).
@@ -323,6 +326,7 @@ impl Default for Limits {
             segment_age: Duration::from_secs(600),
             footer_bytes: 32 << 20,
             upload_backlog: 64 << 30,
+            backlog_wait: Duration::from_secs(5),
             cache_bytes: 16 << 30,
             small_segment: 32 << 20,
             small_segments: 32,
@@ -362,6 +366,8 @@ pub struct Stats {
     pub cached_bytes: u64,
     /// Segments rewritten into others.
     pub compacted: u64,
+    /// Writes that waited for what is to be moved on.
+    pub slowed: u64,
     /// What retention has removed.
     pub removed: Removed,
     /// How far the wall clock has leapt ahead of the time that age goes by; zero: it is believed.

@@ -375,6 +375,7 @@ impl Shared {
             };
             let bytes = file.end.load(Ordering::Acquire).saturating_sub(HEADER.into());
             self.counters.journal_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.backlog.moved();
             // A reader that still has it must not find another file's frames in it.
             let reusable = Arc::strong_count(&file) == 1;
             let given = lock(&self.spares).give(&*self.world.disk, &file, reusable, self.limits.journal_file);

@@ -15,6 +15,7 @@
 
 mod api;
 mod archive;
+mod backlog;
 mod blocks;
 mod cache;
 mod codec;

@@ -239,6 +239,7 @@ impl Drop for LocalLog {
     /// As a crash would, but for the rounds under way. Payload writers that outlive the log fail.
     fn drop(&mut self) {
         self.shared.down.store(true, Ordering::Release);
+        self.shared.backlog.moved();
         self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
         self.shared.queue.shut();
         self.join();
@@ -330,7 +331,7 @@ impl Log for LocalLog {
 
     async fn append(&self, shard: ShardId, records: Vec<Bytes>) -> Result<Committed, LogError> {
         let s = &*self.shared;
-        s.admit_bytes()?;
+        s.admit()?;
         let len = records_len(&records);
         if len > s.limits.batch_bytes {
             return Err(LogError::TooLarge {
@@ -344,6 +345,10 @@ impl Log for LocalLog {
             _ => return Err(LogError::Refused("a batch has at least one record".into())),
         };
         let shard = s.shard(shard)?;
+        if shard.state().closing {
+            return Err(LogError::Closed(shard.id));
+        }
+        s.admit_bytes(len).await?;
         // Once in the journal, once in a segment.
         s.rules.admit(shard.id.stream, 2 * (len + BESIDE) as u64)?;
         let sealer = shard.stream.sealer(&s.keys, &s.writer).await?;
@@ -373,11 +378,13 @@ impl Log for LocalLog {
     }
 
     async fn payload(&self, shard: ShardId) -> Result<Box<dyn PayloadWriter>, LogError> {
-        self.shared.admit_bytes()?;
+        self.shared.admit()?;
         let shard = self.shared.shard(shard)?;
         if shard.state().closing {
             return Err(LogError::Closed(shard.id));
         }
+        // There is nothing of it yet.
+        self.shared.admit_bytes(0).await?;
         self.shared.rules.admit(shard.id.stream, 0)?;
         let sealer = shard.stream.sealer(&self.shared.keys, &self.shared.writer).await?;
         Ok(Box::new(LocalPayload::new(self.shared.clone(), shard, sealer)))
@@ -499,6 +506,7 @@ impl Log for LocalLog {
         if self.shared.down.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.shared.backlog.moved();
         let flushed = self.shared.flush(Scope::All).await;
         self.tasks.iter().for_each(tokio::task::AbortHandle::abort);
         self.shared.queue.shut();

@@ -102,7 +102,7 @@ impl LocalPayload {
 
     /// Seals and writes the chunk in `buf`.
     async fn flush(&mut self, last: bool) -> Result<(), LogError> {
-        self.shared.admit_bytes()?;
+        self.shared.admit_bytes(self.buf.len()).await?;
         self.shared.rules.admit(self.shard.id.stream, self.buf.len() as u64)?;
         let mut w = self.written.take().ok_or_else(abandoned)?;
         let chunk = Bytes::from(std::mem::take(&mut self.buf));

@@ -16,6 +16,7 @@ use world::{ShardId, StreamUid, World};
 
 use crate::{
     Limits, LogError, Stats,
+    backlog::Backlog,
     cache::Cache,
     committer::{CutRequest, Op},
     compact::Compaction,
@@ -48,6 +49,7 @@ pub(crate) struct Counters {
     pub uploaded_bytes: AtomicU64,
     pub upload_failures: AtomicU64,
     pub compacted: AtomicU64,
+    pub slowed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -127,6 +129,7 @@ pub(crate) struct Shared {
     pub segments: Segments,
     pub footers: Footers,
     pub uploads: Uploads,
+    pub backlog: Arc<Backlog>,
     pub cache: Cache,
     pub compaction: Compaction,
     pub queue: Queue,
@@ -153,6 +156,7 @@ pub(crate) struct Shared {
     pub lost: AtomicBool,
     /// When it was last said that there is no room for more.
     refused: Mutex<Option<Duration>>,
+    slowed: Mutex<Option<Duration>>,
     /// Dropped: nothing may touch the folder any more.
     pub dead: AtomicBool,
     /// Held by whoever rearranges files.
@@ -176,10 +180,12 @@ impl Shared {
         journal_keys: BTreeMap<u32, Arc<DataKey>>,
         inline: bool,
     ) -> Shared {
+        let backlog = Arc::new(Backlog::new(limits.inflight_bytes));
         Shared {
             room: Arc::new(Semaphore::new(limits.inflight_bytes)),
             footers: Footers::new(limits.footer_bytes),
-            uploads: Uploads::default(),
+            uploads: Uploads::new(backlog.clone()),
+            backlog,
             cache: Cache::new(limits.cache_bytes),
             compaction: Compaction::default(),
             world,
@@ -208,6 +214,7 @@ impl Shared {
             down: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             refused: Mutex::default(),
+            slowed: Mutex::default(),
             dead: AtomicBool::new(false),
             busy: Mutex::new(()),
             inline,
@@ -254,22 +261,28 @@ impl Shared {
         }
         Ok(())
     }
-    /// Whether there is room for more.
-    pub fn admit_bytes(&self) -> Result<(), LogError> {
-        self.admit()?;
-        let full = self.admit_journal().and_then(|()| self.admit_backlog());
-        full.inspect_err(|e| self.say_refused(e))
-    }
     /// Says that there is no room for more; seldom, however many writes are refused.
     pub fn say_refused(&self, why: &LogError) {
-        let now = self.world.clock.monotonic();
-        let mut said = lock(&self.refused);
-        if said.is_none_or(|at| now.saturating_sub(at) >= REFUSALS) {
-            *said = Some(now);
+        if self.seldom(&self.refused) {
             tracing::warn!(%why, "writes are refused");
         }
     }
-    fn admit_journal(&self) -> Result<(), LogError> {
+    /// The same of writes that are held up for now.
+    pub fn say_slowed(&self, why: &LogError) {
+        if self.seldom(&self.slowed) {
+            tracing::warn!(%why, "writes wait until something was moved on");
+        }
+    }
+    fn seldom(&self, said: &Mutex<Option<Duration>>) -> bool {
+        let now = self.world.clock.monotonic();
+        let mut said = lock(said);
+        let due = said.is_none_or(|at| now.saturating_sub(at) >= REFUSALS);
+        if due {
+            *said = Some(now);
+        }
+        due
+    }
+    pub fn admit_journal(&self) -> Result<(), LogError> {
         let held = self.counters.journal_bytes.load(Ordering::Relaxed);
         if held > self.limits.journal_backlog {
             return Err(LogError::Refused(format!(
@@ -323,6 +336,7 @@ impl Shared {
             upload_failures: get(&c.upload_failures),
             cached_bytes: self.cache.bytes(),
             compacted: get(&c.compacted),
+            slowed: get(&c.slowed),
             removed: self.rules.removed(),
             clock_leap: lock(&self.guard).leap(),
         }

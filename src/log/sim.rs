@@ -68,6 +68,8 @@ fn limits() -> Limits {
         segment_age: Duration::from_secs(20),
         footer_bytes: 16 << 10,
         upload_backlog: 1 << 20,
+        // Nobody moves the clock of what is driven step by step.
+        backlog_wait: Duration::ZERO,
         cache_bytes: 64 << 10,
         small_segment: 16 << 10,
         small_segments: 3,
@@ -142,7 +144,12 @@ fn history(seed: u64, keep: bool) -> Told {
         let keys = Arc::new(LocalKey::new(DataKey::new([3; 32])));
         // As it is started with, or as it is told later.
         let first = if last || dice.once_in(2) { policy } else { StorePolicy::default() };
-        let parts = run(Parts::open(world.clone(), catalog.clone(), keys, limits(), first, true));
+        let limits = Limits {
+            journal_backlog: 1 << (16 + dice.below(5)),
+            backlog_wait: Duration::from_secs(dice.below(3) as u64),
+            ..limits()
+        };
+        let parts = run(Parts::open(world.clone(), catalog.clone(), keys, limits, first, true));
         sim.store.set_faults(StoreFaults::default());
         let Parts { shared, mut committer, lease: _, strays } = match parts {
             Ok(p) => p,

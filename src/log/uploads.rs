@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use world::{Body, Mode, Store, Timestamp};
 
 use crate::{
-    LogError, entry::SegmentId, keys::lock, objects, open_segment::closed_name, opening::OpenError,
-    shared::Shared,
+    LogError, backlog::Backlog, entry::SegmentId, keys::lock, objects, open_segment::closed_name,
+    opening::OpenError, shared::Shared,
 };
 
 /// The object that says whose store this is.
@@ -46,10 +46,10 @@ struct Waiting {
 }
 
 /// What waits for the store.
-#[derive(Default)]
 pub(crate) struct Uploads {
     waiting: Mutex<Waiting>,
     pub wake: Notify,
+    backlog: Arc<Backlog>,
 }
 
 enum Work {
@@ -67,6 +67,9 @@ impl Drop for Busy<'_> {
 }
 
 impl Uploads {
+    pub fn new(backlog: Arc<Backlog>) -> Uploads {
+        Uploads { waiting: Mutex::default(), wake: Notify::new(), backlog }
+    }
     /// These are to be brought to the store.
     pub fn add(&self, rows: &[SegmentRow]) {
         let mut w = lock(&self.waiting);
@@ -83,6 +86,8 @@ impl Uploads {
         let mut w = lock(&self.waiting);
         if let Some((bytes, true)) = w.pending.remove(id) {
             w.bytes -= bytes;
+            drop(w);
+            self.backlog.moved();
         }
     }
     /// This is to be removed from the store, if it is there.

@@ -210,14 +210,14 @@ const OWN: &[Key] = &[
     key(
         "shard_log.journal_backlog_mib",
         "4096",
-        "Journal not yet moved to segments; beyond it appends are refused.",
+        "Journal not yet moved to segments; beyond it writers wait, and after 5 seconds are refused.",
     ),
     key("shard_log.segment_mib", "256", "A segment closes at this size ..."),
     key("shard_log.segment_seconds", "600", "... and at this age."),
     key(
         "shard_log.upload_backlog_mib",
         "65536",
-        "Finished segments that may wait for the store; beyond it appends are refused.",
+        "Finished segments that may wait for the store; beyond it writers wait, and after 5 seconds are refused.",
     ),
     key("shard_log.cache_mib", "16384", "Segments kept as files although the store has them."),
 ];

@@ -58,6 +58,11 @@ impl Collector for Sources {
         counter("log_uploads", "Segments brought to the store", s.uploads)?;
         counter("log_uploaded_bytes", "Their bytes", s.uploaded_bytes)?;
         counter("log_upload_failures", "Attempts at the store that failed", s.upload_failures)?;
+        counter(
+            "log_slowed",
+            "Writes that waited because too much is to be moved to segments or the store",
+            s.slowed,
+        )?;
         counter("log_compacted", "Segments rewritten into others", s.compacted)?;
         let f = self.frames.stats();
         counter("frames_pictures", "Pictures made", f.pictures)?;

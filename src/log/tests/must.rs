@@ -124,8 +124,13 @@ async fn journal_space_is_released_only_when_its_segments_are_in_the_catalog() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_that_cannot_be_moved_on_is_bounded_and_refuses() {
-    let limits =
-        Limits { journal_file: 64 << 10, journal_backlog: 300_000, tiering: false, ..small_limits() };
+    let limits = Limits {
+        journal_file: 64 << 10,
+        journal_backlog: 300_000,
+        tiering: false,
+        backlog_wait: Duration::from_millis(50),
+        ..small_limits()
+    };
     let e = Local::with(limits, false);
     let log = e.open().await;
     log.create_stream(stream(1)).await.unwrap();
