@@ -60,7 +60,8 @@ stage "unit tests" cargo cargo test --workspace --locked --no-fail-fast
 stage "clippy" one cargo clippy --workspace --all-targets --locked -- -D warnings
 if stage "binary" one cargo build --locked -p rushes -p rushes-camera; then
   if python=$(deploy/venv.sh); then
-    RUSHES_BIN=$(rushes) stage "end to end" pytest "$python" -m pytest tests
+    # Two files at a time: most of a test is waiting, for media that take as long as they last.
+    RUSHES_BIN=$(rushes) stage "end to end" pytest "$python" -m pytest -n 2 --dist loadfile tests
   else
     stage "end to end" one false
   fi
