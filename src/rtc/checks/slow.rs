@@ -108,7 +108,7 @@ fn a_viewer_on_a_slow_link_is_sent_what_it_carries() {
                 "{why}"
             );
             // Most of what is sent can be shown, where hardly any could when all was.
-            assert!(saw.shown(9, 60) > 55 && saw.shown(9, 60) > 2 * saw.shown(2, 6), "{why}");
+            assert!(saw.shown(9, 60) > 40 && saw.shown(9, 60) > 2 * saw.shown(2, 6), "{why}");
             assert_eq!(saw.verdicts.last().map(|v| v.1), Some(Verdict::Carries), "{why}");
             assert!(
                 sent[190..].iter().all(|n| *n == 25) && saw.shown(190, 199) > if loss > 0 { 60 } else { 99 },
