@@ -41,14 +41,14 @@ const BATCH: usize = 64;
 /// Which half it is.
 pub(crate) enum Role {
     /// `says`: what it says goes to the stream's master.
-    Play { play: Play, permit: Option<Permit>, follow: Option<Box<dyn Follow>>, says: bool },
+    Play { play: Box<Play>, permit: Option<Permit>, follow: Option<Box<dyn Follow>>, says: bool },
     /// `ear`: hears what viewers say.
     Publish { publishing: Publishing, feed: Box<dyn Feed>, received: Timestamp, ear: Option<Ear> },
 }
 
 impl Role {
     pub(crate) fn play(play: Play, permit: Permit, says: bool) -> Role {
-        Role::Play { play, permit: Some(permit), follow: None, says }
+        Role::Play { play: Box::new(play), permit: Some(permit), follow: None, says }
     }
     pub(crate) fn publish(publishing: Publishing, feed: Box<dyn Feed>, ear: Option<Ear>) -> Role {
         Role::Publish { publishing, feed, received: Timestamp(0), ear }
