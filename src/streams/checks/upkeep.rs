@@ -185,7 +185,7 @@ async fn a_closed_shard_is_gone_once_its_records_are_too_old() {
     assert_eq!(in_log().await, [0, 1, 2, 3, 4]);
     let gone = |e: AwsError| {
         let m = "Shard shardId-000000000000 in stream s under account 000000000000 does not exist";
-        assert_eq!((&*e.code, &*e.message), ("ResourceNotFoundException", m));
+        assert_eq!((e.code, &*e.message), ("ResourceNotFoundException", m));
     };
     for _ in 0..2 {
         for f in ["FROM_TRIM_HORIZON", "AFTER_SHARD_ID"] {
