@@ -37,7 +37,7 @@ def world(tmp_path_factory, clips):
 
 
 def near(page):
-    return page.evaluate("!!document.querySelector('[data-testid=player-video]').srcObject")
+    return page.evaluate("!!document.querySelector('[data-testid=player-video]')?.srcObject")
 
 
 def late(page):
