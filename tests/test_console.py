@@ -202,6 +202,17 @@ def test_a_phone_shows_the_name_whatever_the_state(chromium, world):
         fits(page)
 
 
+def test_a_menu_stays_with_its_button(chromium, world):
+    with page_of(chromium, world, viewport={"width": 390, "height": 300}) as page:
+        page.get_by_role("button", name="More about sick").click()
+        menu = page.get_by_role("menu")
+        # What came late of having scrolled to it, as browsers tell of it with the next picture.
+        page.evaluate("dispatchEvent(new Event('scroll'))")
+        expect(menu).to_be_visible()
+        page.evaluate("scrollBy(0, 40)")
+        expect(menu).to_be_hidden()
+
+
 def test_adding_a_camera_from_its_address(chromium, serve, clips, artifacts):
     server = serve()
     with Simulator(clips(seconds=10, audio=True), "--user", "admin", "--password", "pw") as camera, page_of(chromium, server) as page:

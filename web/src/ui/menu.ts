@@ -52,7 +52,8 @@ export function openMenu(anchor: HTMLElement, items: MenuItem[]): void {
     event.stopPropagation();
   });
   addEventListener('pointerdown', (event) => menu.contains(event.target as Node) || close(false), { signal, capture: true });
-  addEventListener('scroll', () => close(false), { signal, capture: true });
+  // One that is told late, of what had moved before, is none; nor is one of what the button is not in.
+  addEventListener('scroll', () => Math.abs(anchor.getBoundingClientRect().top - at.top) > 1 && close(false), { signal, capture: true });
   addEventListener('resize', () => close(false), { signal });
   addEventListener('hashchange', () => close(false), { signal });
   buttons[0]?.focus({ focusVisible: false } as FocusOptions);
