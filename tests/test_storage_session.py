@@ -22,7 +22,8 @@ def storing(server, of=client, stream="recordings", **how):
     return arn
 
 
-def test_what_a_page_sends_is_stored_and_played(serve, context):  # noqa: F811
+def recording(serve, context):  # noqa: F811
+    """A page that is the master of a storage session: the server, the channel's ARN, the page, a client to join by."""
     server = serve("tls", "--tls-self-signed")
     verify = server.data / "self-signed.pem"
     server.http.verify, server.http.trust_env = str(verify), False
@@ -32,6 +33,12 @@ def test_what_a_page_sends_is_stored_and_played(serve, context):  # noqa: F811
     signaling.master(camera, server, found)
     storage = client_of(server, "kinesis-video-webrtc-storage", endpoint=found[0]["WEBRTC"], verify=verify)
     storage.join_storage_session(channelArn=arn)
+    return server, arn, camera, storage
+
+
+def test_what_a_page_sends_is_stored_and_played(serve, context):  # noqa: F811
+    server, arn, camera, storage = recording(serve, context)
+    verify = server.data / "self-signed.pem"
     signaling.has(camera, "offer", "the server offers")
     archived = client_of(server, "kinesis-video-archived-media", verify=verify)
     fragments = lambda: archived.list_fragments(StreamName="recordings")["Fragments"]
@@ -85,15 +92,7 @@ SAYS = "(aloud) => window.said.getTracks().forEach((t) => { t.enabled = aloud; }
 
 
 def test_what_viewers_say_is_heard_by_the_master(serve, context):  # noqa: F811
-    server = serve("tls", "--tls-self-signed")
-    verify = server.data / "self-signed.pem"
-    server.http.verify, server.http.trust_env = str(verify), False
-    arn = storing(server, client_of, verify=verify)
-    camera = signaling.page(context, server)
-    found = signaling.where(server, arn, client_of, "MASTER")
-    signaling.master(camera, server, found)
-    storage = client_of(server, "kinesis-video-webrtc-storage", endpoint=found[0]["WEBRTC"], verify=verify)
-    storage.join_storage_session(channelArn=arn)
+    server, arn, camera, storage = recording(serve, context)
     wait_until("it is recorded", lambda: server.fragments("recordings"))
     viewers = {name: signaling.page(context, server) for name in ("one", "two", "mute")}
     for name, page in viewers.items():
