@@ -34,7 +34,7 @@ use tower::ServiceExt as _;
 use wire::{intake::Intake, v1::Local};
 use world::World;
 
-use crate::{Failure, config::WebRtc, stall::Stalling};
+use crate::{Failure, answers::Answers, config::WebRtc, stall::Stalling};
 
 /// Connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 4096;
@@ -55,6 +55,8 @@ const HEADERS: usize = 128;
 const HEAD_BYTES: usize = 128 << 10;
 /// What an HTTP/2 client may send before it is read: for a stream, for a connection.
 const WINDOW: u32 = 1 << 20;
+/// Requests that are answered at once, by all connections. One whose answer waits takes some 6 KB.
+const ANSWERS: usize = 1 << 16;
 /// Streams that a client may reset before they were looked at (CVE-2023-44487) before its connection is closed.
 const RESETS: usize = 32;
 
@@ -68,6 +70,19 @@ impl App for Router {
     async fn answer(self, request: Request) -> Response {
         let Ok(response) = self.oneshot(request).await;
         response
+    }
+}
+
+/// What finds each request a place first.
+#[derive(Clone)]
+struct Placed<A> {
+    app: A,
+    answers: Answers,
+}
+
+impl<A: App> App for Placed<A> {
+    async fn answer(self, request: Request) -> Response {
+        self.answers.one(|| self.app.answer(request)).await
     }
 }
 
@@ -138,6 +153,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let app = Placed { app, answers: Answers::new(ANSWERS) };
     let tls = tls.map(TlsAcceptor::from);
     let mut connections = JoinSet::new();
     loop {

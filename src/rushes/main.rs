@@ -3,6 +3,7 @@
 //! Nothing of substance lives here. [`serve`] opens the rooms below in order and wires them to each other; the
 //! commands for people speak to a running server over `docs/api.md`.
 
+mod answers;
 mod cli;
 mod client;
 mod commands;
