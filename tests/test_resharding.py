@@ -1,11 +1,14 @@
 """Splits, merges and counts under load, by seeds: each record once, keys in order, also through kill -9."""
 
+import json
 import os
 import random
+import shutil
 import threading
 
 import pytest
-from support.streams import AWAY, OFF, Follower, Reader, Writers, active, client, make, reshard
+from support.server import run
+from support.streams import AWAY, OFF, Follower, Reader, Writers, active, client, make, open_shards, reshard
 from support.wait import wait_until
 
 SOAK = os.environ.get("RUSHES_SOAK") == "1"
@@ -37,6 +40,55 @@ def test_what_is_put_is_read_in_order_through_splits_and_merges(serve, seed):
     finally:
         seen = follower.all()
     w.check(seen)
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_a_snapshot_older_than_splits_is_put_back(serve, tmp_path, journal):
+    server, file = serve("data", *OFF), tmp_path / "catalog.backup"
+    kinesis = client(server)
+    make(kinesis, "s", 2)
+    put, count = {f"key-{n}": 0 for n in range(8)}, 5
+
+    def more():
+        for key in put:
+            for _ in range(count):
+                kinesis.put_record(StreamName="s", PartitionKey=key, Data=str(put[key]))
+                put[key] += 1
+
+    more()
+    borders = [s["HashKeyRange"] for s in open_shards(kinesis, "s")]
+    assert run("catalog", "backup", file, "--data", server.data).returncode == 0
+    for target in 4, 3:
+        kinesis.update_shard_count(StreamName="s", TargetShardCount=target, ScalingType="UNIFORM_SCALING")
+        active(kinesis, "s")
+        more()
+    # An ordinary end moves everything to segments.
+    if journal:
+        server.kill()
+    else:
+        server.stop()
+        shutil.rmtree(server.data / "journal")
+    assert run("catalog", "restore", file, "--data", server.data, "--force").returncode == 0
+    server.start()
+    kinesis = client(server)
+    active(kinesis, "s")
+    assert [s["HashKeyRange"] for s in open_shards(kinesis, "s")] == borders
+    more()
+    seen = Reader(kinesis, "s").all()
+    assert sorted(seen) == sorted((key, n) for key in put for n in range(put[key]))
+    for key in put:
+        # Without the journal nobody knows the order of the shards between the snapshot and now.
+        ordered = 0 if journal else put[key] - count
+        assert [n for k, n in seen if k == key][ordered:] == list(range(ordered, put[key]))
+    before = shards(kinesis, "s")
+    kinesis.update_shard_count(StreamName="s", TargetShardCount=4, ScalingType="UNIFORM_SCALING")
+    active(kinesis, "s")
+    assert shards(kinesis, "s") > before
+    more()
+    assert len(Reader(kinesis, "s").all()) == sum(put.values())
+    server.stop()
+    r = run("verify", "--data", server.data, "--json")
+    assert r.returncode == 0 and json.loads(r.stdout)["report"]["sound"], r
 
 
 class Change(threading.Thread):

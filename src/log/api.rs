@@ -132,6 +132,16 @@ pub struct Head {
     pub closed: bool,
 }
 
+/// A shard's beginning and end in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it was opened. Of a shard whose opening was lost (an older catalog was put back): when the first arrived that
+    /// is known of it.
+    pub opened: Timestamp,
+    /// Whether it takes no more.
+    pub closed: bool,
+}
+
 /// A part of a shard that cannot be read, and will not be by itself: its bytes are gone or damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
@@ -180,6 +190,8 @@ pub trait Log: Send + Sync + 'static {
     async fn close_shard(&self, shard: ShardId) -> Result<u64, LogError>;
     /// The shards of a stream with their parents.
     async fn shards(&self, stream: StreamUid) -> Result<Vec<(ShardId, Vec<u32>)>, LogError>;
+    /// Since when a shard is there, and whether it is closed.
+    async fn life(&self, shard: ShardId) -> Result<Life, LogError>;
 
     /// Takes shards of a stream out entirely that are closed and of which nothing is left, as all of it was trimmed or
     /// removed by retention: durable when it returns. Children keep their numbers as their parents', and nobody is told

@@ -364,6 +364,9 @@ impl Committer {
             Op::Trim { before, .. } if *before <= st.trim => return Err(Not::Needed),
             _ => {}
         }
+        if let Op::Open { .. } = op {
+            st.assigned = self.shared.begin.load(Ordering::Relaxed);
+        }
         let slot = if st.slot.0 == self.round {
             st.slot.1
         } else {
@@ -457,8 +460,11 @@ impl Committer {
                     self.visible(&l.shard, Recent::Large { large, at }, data, &mut newly);
                 }
                 Op::Open { shard, .. } => {
+                    let mut st = shard.state();
+                    (st.next, st.flushed, st.tail_start) = (position, position, position);
+                    mark_dirty(shard, &mut st, &mut newly);
+                    drop(st);
                     s.insert(shard.clone());
-                    mark_dirty(shard, &mut shard.state(), &mut newly);
                 }
                 Op::Close { shard, .. } => {
                     let mut st = shard.state();

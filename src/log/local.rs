@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use world::{ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Committed, Head, Limits, Log, LogError, Page, Payload, PayloadWriter, Pin, Query, Retention, Stats,
+    Committed, Head, Life, Limits, Log, LogError, Page, Payload, PayloadWriter, Pin, Query, Retention, Stats,
     StorePolicy, Unreadable,
     committer::{BatchOp, Done, Fail, Op},
     enforce::keep_enforcing,
@@ -316,6 +316,12 @@ impl Log for LocalLog {
 
     async fn shards(&self, stream: StreamUid) -> Result<Vec<(ShardId, Vec<u32>)>, LogError> {
         Ok(self.shared.shards(Some(stream)).iter().map(|s| (s.id, s.parents.to_vec())).collect())
+    }
+
+    async fn life(&self, shard: ShardId) -> Result<Life, LogError> {
+        let shard = self.shared.shard(shard)?;
+        let st = shard.state();
+        Ok(Life { opened: st.opened, closed: st.closed })
     }
 
     async fn forget_shards(&self, stream: StreamUid, shards: &[u32]) -> Result<Vec<u32>, LogError> {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use world::{ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Committed, Head, Item, Limits, Log, LogError, MAX_INDEX, OnFull, Page, Payload, PayloadWriter, Pin,
+    Committed, Head, Item, Life, Limits, Log, LogError, MAX_INDEX, OnFull, Page, Payload, PayloadWriter, Pin,
     Place, Query, Record, Retention, Stats,
     forgotten::Numbers,
     keys::lock,
@@ -20,6 +20,7 @@ use crate::{
 
 struct MemoryShard {
     parents: Vec<u32>,
+    opened: Timestamp,
     items: BTreeMap<u64, Stored>,
     next: u64,
     trim: u64,
@@ -174,6 +175,7 @@ impl Log for MemoryLog {
         let head = Head { oldest: 0, next: 0, closed: false };
         let new = MemoryShard {
             parents: parents.to_vec(),
+            opened: self.world.clock.now(),
             items: BTreeMap::new(),
             next: 0,
             trim: 0,
@@ -198,6 +200,11 @@ impl Log for MemoryLog {
             .filter(|(id, _)| id.stream == stream)
             .map(|(id, s)| (*id, s.parents.clone()))
             .collect())
+    }
+    async fn life(&self, shard: ShardId) -> Result<Life, LogError> {
+        let mut s = self.state();
+        let s = s.shard(shard)?;
+        Ok(Life { opened: s.opened, closed: s.closed })
     }
     async fn forget_shards(&self, stream: StreamUid, shards: &[u32]) -> Result<Vec<u32>, LogError> {
         let mut s = self.state();

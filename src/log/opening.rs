@@ -236,7 +236,7 @@ fn replay(shared: &Shared, at: Loc, dir: Directory, lenient: bool, touched: &mut
                 st.next = st.next.max(large.position + 1);
                 st.push_recent(Recent::Large { large, at });
             }
-            Event::Open { .. } => {}
+            Event::Open { .. } => st.next = st.next.max(slot.base),
             Event::Close { end } => {
                 st.next = st.next.max(end);
                 st.closed = true;

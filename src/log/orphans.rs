@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use catalog::{
@@ -380,6 +380,8 @@ impl Shared {
                  the log goes on after what is known"
             );
             update.mark = Some(Mark { file: file.into(), offset: UNMADE });
+            // Shards of which nothing is known may have been there, too.
+            self.begin.store(SKIP, Ordering::Relaxed);
         }
         self.catalog.log_update(update).await?;
         Older { settled: unread == 0, ..older }.store(&*self.catalog).await?;

@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     pub journal_keys: BTreeMap<u32, Arc<DataKey>>,
     /// The next block id.
     pub ids: AtomicU64,
+    /// The position that a new shard begins at: not 0 if an older one of the same number may have been lost.
+    pub begin: AtomicU64,
     index: RwLock<BTreeMap<ShardId, Arc<Shard>>>,
     /// Shards of which something is not in the catalog yet.
     pub active: Mutex<BTreeSet<ShardId>>,
@@ -196,6 +198,7 @@ impl Shared {
             journal_key,
             journal_keys,
             ids: AtomicU64::new(1),
+            begin: AtomicU64::new(0),
             index: RwLock::default(),
             active: Mutex::default(),
             journal: Mutex::default(),

@@ -33,6 +33,7 @@ mod policies;
 mod put;
 mod quota;
 pub mod record;
+pub mod rejoin;
 pub mod sequence;
 mod service;
 mod settings;

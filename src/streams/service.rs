@@ -142,7 +142,11 @@ impl DataStreams {
         };
         let all: Vec<_> = s.map().values().cloned().collect();
         for stream in all {
-            if stream.read().body.work.is_some() {
+            let begun = stream.read().body.work.is_some();
+            if begun {
+                s.settle(&stream);
+            } else if let Err(e) = stream.work(&s.inner.tools).await {
+                tracing::warn!(stream = stream.name, error = %e.message, "a stream could not be looked through; trying again");
                 s.settle(&stream);
             }
         }

@@ -1,7 +1,7 @@
 //! A stream that is open here, and how it changes.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
@@ -23,6 +23,7 @@ use crate::{
     map::{CHUNK, Shard, ShardMap, Stored, seconds},
     meter::Meter,
     plan::{self, Step},
+    rejoin::{Stray, rejoin},
     upkeep::Load,
 };
 
@@ -60,6 +61,8 @@ pub(crate) struct Stream {
     dealt: std::sync::atomic::AtomicUsize,
     /// The log may have shards that are forgotten here.
     leftovers: AtomicBool,
+    /// The documents were read at a start, and may be older than the log.
+    astray: AtomicBool,
 }
 
 /// What changing a stream takes.
@@ -73,10 +76,17 @@ pub(crate) struct Tools {
 impl Stream {
     pub fn new(usage: &Usage, name: String, uid: StreamUid, arn: Arn, body: Body) -> Arc<Stream> {
         let map = ShardMap::new(Vec::new(), body.next_shard);
-        Stream::with(usage, name, uid, arn, State { body, map, version: 0, chunks: Vec::new() })
+        Stream::with(usage, name, uid, arn, State { body, map, version: 0, chunks: Vec::new() }, false)
     }
 
-    fn with(usage: &Usage, name: String, uid: StreamUid, arn: Arn, state: State) -> Arc<Stream> {
+    fn with(
+        usage: &Usage,
+        name: String,
+        uid: StreamUid,
+        arn: Arn,
+        state: State,
+        astray: bool,
+    ) -> Arc<Stream> {
         Arc::new(Stream {
             meter: Meter::new(usage, &name, uid),
             name,
@@ -88,6 +98,7 @@ impl Stream {
             load: Load::default(),
             dealt: <_>::default(),
             leftovers: AtomicBool::new(true),
+            astray: AtomicBool::new(astray),
         })
     }
 
@@ -118,7 +129,7 @@ impl Stream {
         }
         let map = ShardMap::new(all, body.next_shard);
         let state = State { body, map, version: doc.version, chunks };
-        Ok(Stream::with(usage, doc.id.clone(), uid, arn, state))
+        Ok(Stream::with(usage, doc.id.clone(), uid, arn, state, true))
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -222,15 +233,17 @@ impl Stream {
         Ok(out)
     }
 
-    /// Does what the document says is to be done, and says that it is done. May be begun again at any point.
+    /// Does what the document says is to be done, and says that it is done. May be begun again at any point. After a start
+    /// it also sees to it that the documents and the log are of one mind.
     pub async fn work(self: &Arc<Self>, tools: &Tools) -> Result<(), AwsError> {
         let turn = self.turn.lock().await;
+        self.reopen(tools).await?;
         loop {
             let (work, ready) = {
                 let s = self.read();
                 (s.body.work.clone(), s.body.ready)
             };
-            let Some(work) = work else { return Ok(()) };
+            let Some(work) = work else { return self.rejoin(tools).await };
             let next = match work {
                 Work::Wait => None,
                 Work::Create(count) => {
@@ -290,6 +303,7 @@ impl Stream {
             if next.is_some() {
                 continue;
             }
+            self.rejoin(tools).await?;
             drop(turn);
             if let Some(left) = ready.map(|r| r.since(tools.world.clock.now())) {
                 tools.world.clock.sleep(left).await;
@@ -352,11 +366,99 @@ impl Stream {
         .await
     }
 
-    async fn open_in_log(&self, tools: &Tools, shards: Vec<(u32, Vec<u32>)>) -> Result<(), AwsError> {
+    async fn open_in_log(&self, tools: &Tools, mut shards: Vec<(u32, Vec<u32>)>) -> Result<(), AwsError> {
+        // What is open stays so. With an older catalog the log may have lost whose children they are.
+        let there = self.in_log(tools).await?;
+        shards.retain(|(n, _)| !there.contains_key(n));
         for some in shards.chunks(AT_ONCE) {
             let open = some.iter().map(|(n, parents)| tools.log.open_shard(self.log_shard(*n), parents));
             futures_util::future::try_join_all(open).await.map_err(error::log)?;
         }
+        Ok(())
+    }
+
+    /// The log's shards, with their parents.
+    async fn in_log(&self, tools: &Tools) -> Result<BTreeMap<u32, Vec<u32>>, AwsError> {
+        let all = tools.log.shards(self.uid).await.map_err(error::log)?;
+        Ok(all.into_iter().map(|(id, parents)| (id.shard, parents)).collect())
+    }
+
+    /// Whether there may be a difference between documents and log that is to be settled.
+    fn is_astray(&self) -> bool {
+        let going = matches!(self.read().body.work, Some(Work::Delete));
+        self.astray.load(Ordering::Acquire) && !going
+    }
+
+    /// Opens and closes in the log what the documents have: it may have lost that, if an older catalog was put back and the
+    /// journal is not whole.
+    async fn reopen(&self, tools: &Tools) -> Result<(), AwsError> {
+        if !self.is_astray() {
+            return Ok(());
+        }
+        let mut there: HashSet<u32> = self.in_log(tools).await?.into_keys().collect();
+        // Parents come before their children.
+        let shards = self.read().map.all().to_vec();
+        for s in shards {
+            let id = self.log_shard(s.index);
+            if there.insert(s.index) {
+                tracing::warn!(
+                    stream = self.name,
+                    shard = s.index,
+                    "the log had lost a shard: it is opened anew"
+                );
+                let parents: Vec<u32> =
+                    s.parents.into_iter().flatten().filter(|p| there.contains(p)).collect();
+                tools.log.open_shard(id, &parents).await.map_err(error::log)?;
+            }
+            if s.closed.is_some() && !tools.log.life(id).await.map_err(error::log)?.closed {
+                tools.log.close_shard(id).await.map_err(error::log)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up what the log did after these documents were written: see [`crate::rejoin`].
+    async fn rejoin(&self, tools: &Tools) -> Result<(), AwsError> {
+        if !self.is_astray() {
+            return Ok(());
+        }
+        let there = self.in_log(tools).await?;
+        let (next, open): (u32, Vec<u32>) = {
+            let s = self.read();
+            (s.map.next(), s.map.open().map(|s| s.index).collect())
+        };
+        let (mut strays, mut ended) = (Vec::new(), Vec::new());
+        for n in open {
+            if tools.log.life(self.log_shard(n)).await.map_err(error::log)?.closed {
+                ended.push(n);
+            }
+        }
+        for (index, parents) in there.range(next..) {
+            let life = tools.log.life(self.log_shard(*index)).await.map_err(error::log)?;
+            let (parents, opened, closed) = (parents.clone(), life.opened, life.closed);
+            strays.push(Stray { index: *index, parents, opened, closed });
+        }
+        let shards = rejoin(&self.read().map, &strays, &ended, tools.world.clock.now());
+        if !shards.is_empty() {
+            tracing::warn!(
+                stream = self.name,
+                shards = strays.len(),
+                "shards of a data stream were changed since its documents were written: what was opened is taken up, and \
+                 the ranges of hash keys are again those of the documents"
+            );
+            for s in &shards {
+                let id = self.log_shard(s.index);
+                if !there.contains_key(&s.index) {
+                    let parents: Vec<u32> = s.parents.into_iter().flatten().collect();
+                    tools.log.open_shard(id, &parents).await.map_err(error::log)?;
+                }
+                if s.closed.is_some() && !tools.log.life(id).await.map_err(error::log)?.closed {
+                    tools.log.close_shard(id).await.map_err(error::log)?;
+                }
+            }
+            self.change_in_turn(tools, &shards, &[], |_, _| Ok(())).await?;
+        }
+        self.astray.store(false, Ordering::Release);
         Ok(())
     }
 

@@ -348,6 +348,31 @@ async fn a_key_made_after_a_restore_does_not_pass_for_one_that_was_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_opened_after_a_loss_does_not_begin_where_one_of_its_number_may_have() {
+    let (_dir, world, _, old, taken) = without_the_latest_key().await;
+    note_restored(&*old, taken, world.clock.now()).await.unwrap();
+    let log = open(&world, &old).await.unwrap();
+    let at = |shard| ShardId { stream: stream(1), shard };
+    for n in [1, 2] {
+        log.open_shard(at(n), &[]).await.unwrap();
+        assert_eq!(log.watch(at(n)).unwrap().borrow().next, 1 << 40);
+    }
+    let put = log.append(at(1), records(1, 3, 100)).await.unwrap();
+    assert_eq!(put.first, 1 << 40);
+    drop(log);
+    // Nothing but the journal says so now.
+    let log = open(&world, &old).await.unwrap();
+    assert_eq!(log.append(at(1), records(1, 1, 100)).await.unwrap().first, (1 << 40) + 3);
+    assert_eq!(log.append(at(2), records(1, 1, 100)).await.unwrap().first, 1 << 40);
+    assert_eq!(common::collect(&(log.clone() as SharedLog), at(1), 0).await.len(), 4);
+    log.open_shard(at(3), &[]).await.unwrap();
+    assert_eq!(log.append(at(3), records(1, 1, 100)).await.unwrap().first, 0, "nothing is missing any more");
+    log.shutdown().await.unwrap();
+    drop(log);
+    sound(&world, &old).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_forgotten_since_is_back_with_nothing_in_it_and_goes_again() {
     for lose in [false, true] {
         let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use super::Site;
 use crate::input::*;
 
 /// A catalog of which the n-th commit and all after it fail.
-struct Failing(Arc<dyn Catalog>, AtomicI64);
+pub(super) struct Failing(pub Arc<dyn Catalog>, pub AtomicI64);
 
 #[async_trait::async_trait]
 impl Catalog for Failing {

@@ -8,6 +8,7 @@ mod limits;
 mod metering;
 mod records;
 mod resharding;
+mod restored;
 mod upkeep;
 
 use std::{sync::Arc, time::Duration};

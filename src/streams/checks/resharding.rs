@@ -29,7 +29,7 @@ fn text<'a>(v: &'a Value, k: &str) -> &'a str {
 
 /// Reads a stream from its beginning as KCL does: a child once all of its parents are at their ends. Returns the records in
 /// the order in which they were seen, once `done` holds and everything is read.
-async fn follow(s: &DataStreams, done: Arc<AtomicBool>) -> Vec<(String, String)> {
+pub(super) async fn follow(s: &DataStreams, done: Arc<AtomicBool>) -> Vec<(String, String)> {
     let (mut seen, mut numbers) = (Vec::new(), BTreeSet::new());
     let (mut open, mut ended) = (BTreeMap::new(), BTreeSet::new());
     for v in list(s, Some("AT_TRIM_HORIZON")).await {
@@ -82,7 +82,7 @@ async fn follow(s: &DataStreams, done: Arc<AtomicBool>) -> Vec<(String, String)>
 }
 
 /// Splits, merges and recounts at random; what is refused is refused.
-async fn reshard(s: &DataStreams, dice: &mut Dice) {
+pub(super) async fn reshard(s: &DataStreams, dice: &mut Dice) {
     let open = list(s, Some("AT_LATEST")).await;
     let pick = open[dice.below(open.len())].clone();
     let key = |k: &str| pick["HashKeyRange"][k].as_str().unwrap().parse::<u128>().unwrap();
@@ -124,7 +124,6 @@ async fn reshard(s: &DataStreams, dice: &mut Dice) {
             let _ = s.update_shard_count(s.permit(), i).await;
         }
     }
-    s.rest("s").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,6 +154,7 @@ async fn through_splits_and_merges_each_record_is_seen_once_and_keys_keep_their_
         let mut dice = Dice::new(seed);
         for _ in 0..12 {
             reshard(&s, &mut dice).await;
+            s.rest("s").await;
         }
         done.store(true, SeqCst);
         let mut wrote = Vec::new();

@@ -244,12 +244,12 @@ async fn what_the_log_has_and_the_stream_has_forgotten_goes_at_a_start() {
     assert_eq!(old, [0, 1, 2]);
     stream.forget(&s.inner.tools, &old).await.unwrap();
     assert_eq!(site.log.shards(stream.uid).await.unwrap().len(), 7);
+    let s = site.open().await;
+    let stream = s.get("s").unwrap();
     // A shard that is being opened is not taken for one that is to go.
     let next = stream.read().map.next();
     site.log.open_shard(stream.log_shard(next), &[]).await.unwrap();
     site.log.close_shard(stream.log_shard(next)).await.unwrap();
-    let s = site.open().await;
-    let stream = s.get("s").unwrap();
     s.look_after(&stream, 10.0).await.unwrap();
     let left = site.log.shards(stream.uid).await.unwrap().into_iter().map(|(id, _)| id.shard);
     assert_eq!(left.collect::<Vec<_>>(), [3, 4, 5, 6, next]);

@@ -46,6 +46,21 @@ async fn streams_are_made_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_stream_that_only_its_document_knows_is_recorded_to() {
+    let mut rig = rig().await;
+    rig.video
+        .create_stream(rig.permit(actions::CREATE_STREAM, "a"), "a", StreamConfig::default())
+        .await
+        .unwrap();
+    // A snapshot of the catalog was put back that has not the log's row of the stream's shard.
+    rig.log = log::MemoryLog::new(rig.world.clone(), log::Limits::default());
+    rig.restart().await;
+    record(&rig, "a", NOON, 100).await;
+    let uid = rig.video.stream("a").unwrap().uid;
+    assert!(rig.log.stored_bytes(Some(uid)).await.unwrap() > 0);
+}
+
+#[tokio::test]
 async fn what_a_crash_left_half_is_finished_at_the_start() {
     let mut rig = rig().await;
     // As after a crash between the log's stream and its document.
