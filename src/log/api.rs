@@ -1,6 +1,7 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use catalog::CatalogError;
 use tokio::sync::watch;
 use world::{ShardId, StreamUid, Timestamp};
 
@@ -53,6 +54,18 @@ pub enum LogError {
     /// The log is shutting down.
     #[error("shutting down")]
     Down,
+}
+
+impl From<CatalogError> for LogError {
+    fn from(e: CatalogError) -> LogError {
+        LogError::Io(e.to_string())
+    }
+}
+
+impl From<std::io::Error> for LogError {
+    fn from(e: std::io::Error) -> LogError {
+        LogError::Io(e.to_string())
+    }
 }
 
 /// Where an append landed: `first .. first + count` of its shard.

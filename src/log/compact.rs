@@ -55,10 +55,6 @@ const PAGE: usize = 500;
 /// A small segment waits for others while so many larger ones are made; then it stays as it is.
 const APART: usize = 5000;
 
-fn io(e: catalog::CatalogError) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 /// A shard's runs that become one; in order, with nothing of the shard between them.
 type Stretch = Vec<RunRow>;
 
@@ -73,7 +69,7 @@ impl Shared {
         if let Some(id) = thin {
             // Whatever comes of it, it is not looked at again until more of it goes.
             lock(&self.compaction.thin).remove(&id);
-            if let Some(row) = self.catalog.segment(id).await.map_err(io)? {
+            if let Some(row) = self.catalog.segment(id).await? {
                 let live: u64 = self.live(&row).await?.iter().map(|r| r.bytes).sum();
                 if live < row.bytes / 2 {
                     self.rewrite(vec![row]).await?;
@@ -84,7 +80,7 @@ impl Shared {
         let cursor = *lock(&self.compaction.cursor);
         let (mut at, mut before, mut group, mut bytes, mut passed) = (cursor, cursor, Vec::new(), 0, 0);
         loop {
-            let rows = self.catalog.segments(at, PAGE).await.map_err(io)?;
+            let rows = self.catalog.segments(at, PAGE).await?;
             let Some(last) = rows.last() else { break };
             at = Some(last.id);
             for row in rows {
@@ -118,7 +114,7 @@ impl Shared {
         let mut live = BTreeMap::new();
         for r in &root.runs {
             let q = RunQuery::Positions((r.first, r.end.saturating_sub(1)));
-            for run in self.catalog.runs(r.shard, q).await.map_err(io)? {
+            for run in self.catalog.runs(r.shard, q).await? {
                 if run.segment == row.id {
                     live.insert((run.shard, run.first), run);
                 }
@@ -250,13 +246,13 @@ impl Shared {
         if let Err(e) = self.catalog.log_update(update).await {
             // It may have taken effect: then the new ones are known and the old ones are gone.
             let Some(id) = segments.first().map(|s| s.id).or(removed.first().copied()) else {
-                return Err(io(e));
+                return Err(e.into());
             };
-            if self.catalog.segment(id).await.map_err(io)?.is_some() == segments.is_empty() {
+            if self.catalog.segment(id).await?.is_some() == segments.is_empty() {
                 for s in &segments {
                     self.remove_file(&s.id).await;
                 }
-                return Err(io(e));
+                return Err(e.into());
             }
         }
         if let Err(e) = self.drop_notes(&noted).await {

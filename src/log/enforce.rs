@@ -73,10 +73,6 @@ fn mib(bytes: u64) -> u64 {
     bytes >> 20
 }
 
-fn io(e: catalog::CatalogError) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 impl Shared {
     /// Removes what the rules say, and settles who is refused.
     pub async fn enforce(self: &Arc<Self>) -> Result<(), LogError> {
@@ -154,7 +150,7 @@ impl Shared {
         let mut held = 0;
         if let Some(budget) = r.bytes {
             let recent: u64 = shards.iter().map(|s| s.state().recent_bytes).sum();
-            held = recent + self.catalog.stored_bytes(Some(stream)).await.map_err(io)?;
+            held = recent + self.catalog.stored_bytes(Some(stream)).await?;
             if held > budget {
                 held = held.saturating_sub(self.pinned_bytes(&shards, rule).await?);
             }
@@ -198,7 +194,7 @@ impl Shared {
         for p in &rule.pins {
             let q = RunQuery::Arrival((p.from - crate::PIN_MARGIN, p.to + crate::PIN_MARGIN));
             for s in shards {
-                let runs = self.catalog.runs(s.id, q).await.map_err(io)?;
+                let runs = self.catalog.runs(s.id, q).await?;
                 seen.extend(runs.into_iter().map(|r| ((r.shard, r.first), r.bytes)));
             }
         }
@@ -209,7 +205,7 @@ impl Shared {
     async fn enforce_budget(self: &Arc<Self>, policy: &StorePolicy) -> Result<Option<String>, LogError> {
         let Some(budget) = policy.bytes else { return Ok(None) };
         let recent: u64 = self.shards(None).iter().map(|s| s.state().recent_bytes).sum();
-        let held = recent + self.catalog.stored_bytes(None).await.map_err(io)?;
+        let held = recent + self.catalog.stored_bytes(None).await?;
         let over = held.saturating_sub(budget);
         if over == 0 {
             return Ok(None);
@@ -304,7 +300,7 @@ impl Shared {
         };
         let (mut after, mut behind_pin) = (0, false);
         loop {
-            let rows = self.catalog.first_runs(shard.id, after, PAGE).await.map_err(io)?;
+            let rows = self.catalog.first_runs(shard.id, after, PAGE).await?;
             let mut runs: Vec<Run> = rows
                 .iter()
                 .map(|r| Run {
@@ -415,7 +411,7 @@ impl Shared {
         let mut rows = Vec::new();
         for (r, aged) in chosen {
             // A compaction may have put others in their place: those are for the next look.
-            let found = self.catalog.first_runs(shard.id, r.end - 1, 1).await.map_err(io)?;
+            let found = self.catalog.first_runs(shard.id, r.end - 1, 1).await?;
             if found.first() == Some(&r) && (r.end <= trim || r.end < end || last_may_go) {
                 rows.push((r, aged));
             }
@@ -428,7 +424,7 @@ impl Shared {
         for id in rows.iter().map(|(r, _)| r.segment).collect::<BTreeSet<_>>() {
             match self.unreferenced(&id, &removed).await {
                 Ok(true) => {
-                    freed += self.catalog.segment(id).await.map_err(io)?.map_or(0, |s| s.bytes);
+                    freed += self.catalog.segment(id).await?.map_or(0, |s| s.bytes);
                     empty.push(id);
                 }
                 Ok(false) => self.compaction.thin(id),
@@ -449,7 +445,7 @@ impl Shared {
             removed_segments: empty.clone(),
             ..LogUpdate::default()
         };
-        self.catalog.log_update(update).await.map_err(io)?;
+        self.catalog.log_update(update).await?;
         if let Some(end) = rows.iter().map(|(r, _)| r.end).max() {
             // What is gone from the middle is not read from memory either.
             shard.state().drop_tail(end);
@@ -468,7 +464,7 @@ impl Shared {
     /// Whether a run that ends there may be taken out of a shard's middle. A start takes what the journal has beyond the
     /// catalog's last run for new: the last run can only go once the journal's mark has passed all of it.
     async fn last_may_go(&self, shard: ShardId, end: u64) -> Result<bool, LogError> {
-        if !self.catalog.first_runs(shard, end, 1).await.map_err(io)?.is_empty() {
+        if !self.catalog.first_runs(shard, end, 1).await?.is_empty() {
             return Ok(true);
         }
         // It is in the catalog: whatever the journal has of it was written before now.
@@ -483,7 +479,7 @@ impl Shared {
                 now
             }
         };
-        let passed = self.catalog.mark().await.map_err(io)? >= seen;
+        let passed = self.catalog.mark().await? >= seen;
         if passed {
             lock(&self.rules.last_runs).remove(&shard);
         }
@@ -507,7 +503,7 @@ impl Shared {
             (st.flushed, to, bytes)
         };
         let trim = shard.state().trim;
-        if to == 0 || !self.catalog.first_runs(shard.id, trim, 1).await.map_err(io)?.is_empty() {
+        if to == 0 || !self.catalog.first_runs(shard.id, trim, 1).await?.is_empty() {
             return Ok(());
         }
         // What is being moved into a segment at this moment is the next pass's.

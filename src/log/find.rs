@@ -32,7 +32,7 @@ impl Shared {
             }
             // Runs do not overlap in arrival but at their ends: the first that meets the span has the answer, if any has.
             let q = RunQuery::Arrival((arrival, Timestamp::MAX));
-            let runs = self.catalog.runs(id, q).await.map_err(|e| LogError::Io(e.to_string()))?;
+            let runs = self.catalog.runs(id, q).await?;
             let mut moved = false;
             for run in runs.iter().filter(|r| r.end > trim && r.first < flushed) {
                 match self.seek_run(run, arrival, trim).await {
@@ -71,18 +71,17 @@ impl Shared {
 
     pub async fn gaps(&self, id: ShardId, from: u64, to: u64) -> Result<Vec<(u64, u64)>, LogError> {
         let shard = self.shard(id)?;
-        let io = |e: catalog::CatalogError| LogError::Io(e.to_string());
         let (flushed, recent) = {
             let st = shard.state();
             (st.flushed, st.recent.front().map(Recent::first))
         };
-        let mut gaps = self.catalog.gaps(id, (from, to)).await.map_err(io)?;
+        let mut gaps = self.catalog.gaps(id, (from, to)).await?;
         // What is in no closed segment yet has no holes; there may be one before it.
         let (Some(recent), Some(last)) = (recent, flushed.checked_sub(1)) else { return Ok(gaps) };
         if (from..=to).contains(&recent)
-            && self.catalog.runs(id, RunQuery::Positions((last, last))).await.map_err(io)?.is_empty()
+            && self.catalog.runs(id, RunQuery::Positions((last, last))).await?.is_empty()
         {
-            let runs = self.catalog.runs(id, RunQuery::Positions((from, last))).await.map_err(io)?;
+            let runs = self.catalog.runs(id, RunQuery::Positions((from, last))).await?;
             gaps.extend(runs.last().filter(|r| r.end < recent).map(|r| (r.end, recent)));
         }
         Ok(gaps)
@@ -169,7 +168,7 @@ impl Shared {
                 Query::Arrival(a, b) => RunQuery::Arrival((a, b)),
                 Query::Producer(a, b) => RunQuery::Producer((a, b)),
             };
-            let mut runs = self.catalog.runs(id, q).await.map_err(|e| LogError::Io(e.to_string()))?;
+            let mut runs = self.catalog.runs(id, q).await?;
             if from_end {
                 runs.reverse();
             }

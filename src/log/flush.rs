@@ -325,7 +325,7 @@ impl Shared {
             }
             keep
         });
-        self.catalog.log_update(p.update.clone()).await.map_err(|e| LogError::Io(e.to_string()))
+        Ok(self.catalog.log_update(p.update.clone()).await?)
     }
 
     async fn finish_flush(self: &Arc<Self>, p: Prepared) {

@@ -116,10 +116,6 @@ impl Memory {
     }
 }
 
-fn io(e: CatalogError) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 impl Shared {
     /// See [`crate::Log::forget_shards`]. May be given up at any moment.
     pub async fn forget_shards(
@@ -146,10 +142,10 @@ impl Shared {
             }
         }
         if !empty.is_empty() {
-            let doc = self.catalog.get(KIND, &stream.to_string()).await.map_err(io)?;
+            let doc = self.catalog.get(KIND, &stream.to_string()).await?;
             let expect = doc.as_ref().map_or(0, |d| d.version);
             let mut numbers = match &doc {
-                Some(d) => parse(d).map_err(io)?.1,
+                Some(d) => parse(d)?.1,
                 None => Numbers::default(),
             };
             empty.iter().for_each(|s| numbers.add(s.id.shard));
@@ -158,7 +154,7 @@ impl Shared {
             let doc =
                 Document { kind: KIND.into(), id: stream.to_string(), version: 0, body, keys: Vec::new() };
             // If it only seems to fail, they are gone with the next start: nothing can be put to them meanwhile.
-            self.catalog.commit(vec![Change::Put { doc, expect }]).await.map_err(io)?;
+            self.catalog.commit(vec![Change::Put { doc, expect }]).await?;
             // Before they leave the index, so that none can be opened again in between.
             self.forgotten.write().0.insert(stream, numbers);
             for s in &empty {
@@ -181,7 +177,7 @@ impl Shared {
                 return Ok(false);
             }
         }
-        Ok(self.catalog.first_runs(shard.id, 0, 1).await.map_err(io)?.is_empty())
+        Ok(self.catalog.first_runs(shard.id, 0, 1).await?.is_empty())
     }
 
     /// Forgets a shard in memory.

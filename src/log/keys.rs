@@ -29,11 +29,6 @@ pub(crate) fn context(stream: StreamUid, generation: u32) -> Vec<u8> {
     [&b"rushes data key v1"[..], &stream.0, &generation.to_be_bytes()].concat()
 }
 
-/// Of the key itself nothing is known then.
-fn unread(e: &CatalogError) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 impl Keys {
     pub fn new(world: World, catalog: Arc<dyn Catalog>, provider: Arc<dyn KeyProvider>) -> Self {
         Keys {
@@ -59,13 +54,14 @@ impl Keys {
         match self.catalog.put_key(row).await {
             Ok(()) => Ok(true),
             Err(CatalogError::Conflict { .. }) => Ok(false),
-            Err(e) => Err(unread(&e)),
+            // Of the key itself nothing is known then.
+            Err(e) => Err(e.into()),
         }
     }
 
     /// The generations that a stream has, ascending.
     pub async fn generations(&self, stream: StreamUid) -> Result<Vec<u32>, LogError> {
-        let rows = self.catalog.keys(stream).await.map_err(|e| unread(&e))?;
+        let rows = self.catalog.keys(stream).await?;
         Ok(rows.iter().map(|r| r.generation).collect())
     }
 
@@ -74,7 +70,7 @@ impl Keys {
         if let Some(k) = lock(&self.data).get(&(stream, generation)) {
             return Ok(k);
         }
-        let rows = self.catalog.keys(stream).await.map_err(|e| unread(&e))?;
+        let rows = self.catalog.keys(stream).await?;
         let row = rows
             .into_iter()
             .find(|r| r.generation == generation)

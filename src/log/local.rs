@@ -499,8 +499,7 @@ impl Log for LocalLog {
 
     async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, LogError> {
         let recent: u64 = self.shared.shards(stream).iter().map(|s| s.state().recent_bytes).sum();
-        let closed =
-            self.shared.catalog.stored_bytes(stream).await.map_err(|e| LogError::Io(e.to_string()))?;
+        let closed = self.shared.catalog.stored_bytes(stream).await?;
         Ok(recent + closed)
     }
 

@@ -200,11 +200,10 @@ impl Shared {
     /// pass for sealed under the new ones. No more than [`APART`] rotations between a snapshot and its restoring are
     /// taken for granted, and that two restores of one snapshot draw different numbers.
     pub async fn next_generation(&self, stream: StreamUid) -> Result<u32, LogError> {
-        let fail = |e: CatalogError| LogError::Io(e.to_string());
-        let keys = self.catalog.keys(stream).await.map_err(fail)?;
+        let keys = self.catalog.keys(stream).await?;
         let last = keys.iter().max_by_key(|k| k.generation);
         let last = last.ok_or_else(|| LogError::Key(stream, "the stream has no key (any more)".into()))?;
-        let older = Older::load(&*self.catalog).await.map_err(fail)?;
+        let older = Older::load(&*self.catalog).await?;
         let step = match older {
             Some(o) if last.created <= o.restored => {
                 let r = self.world.random16();

@@ -207,10 +207,7 @@ impl Shared {
                         whole = false;
                         break;
                     }
-                    out.push((
-                        b.clone(),
-                        read_block(&*file.disk, b).map_err(|e| LogError::Io(e.to_string()))?,
-                    ));
+                    out.push((b.clone(), read_block(&*file.disk, b)?));
                     records += (b.first + u64::from(b.count)).saturating_sub(b.first.max(from)) as usize;
                     left -= i64::from(b.len);
                 }
@@ -265,7 +262,7 @@ impl Shared {
                         let sealed = self
                             .blocking(move || -> Result<_, LogError> {
                                 let file = s.segment_file(&id)?;
-                                read_block(&*file, &b2).map_err(|e| LogError::Io(e.to_string()))
+                                Ok(read_block(&*file, &b2)?)
                             })
                             .await??;
                         let place = || format!("{} at {}", closed_name(&run.segment), b.offset);
@@ -290,7 +287,7 @@ impl Shared {
     /// Whether a run is still where it was: compaction and retention move and remove runs under a reader.
     pub async fn there(&self, run: &RunRow) -> Result<bool, LogError> {
         let q = RunQuery::Positions((run.first, run.first));
-        let now = self.catalog.runs(run.shard, q).await.map_err(|e| LogError::Io(e.to_string()))?;
+        let now = self.catalog.runs(run.shard, q).await?;
         Ok(now.iter().any(|r| r.first == run.first && r.segment == run.segment))
     }
 
@@ -298,12 +295,11 @@ impl Shared {
     async fn run_at(&self, shard: &Shard, position: u64) -> Result<Option<RunRow>, LogError> {
         // Nearly always there is one; only at a hole are the later ones asked for.
         let at = |to| RunQuery::Positions((position, to));
-        let io = |e: catalog::CatalogError| LogError::Io(e.to_string());
-        let runs = self.catalog.runs(shard.id, at(position)).await.map_err(io)?;
+        let runs = self.catalog.runs(shard.id, at(position)).await?;
         if let Some(r) = runs.into_iter().find(|r| r.end > position) {
             return Ok(Some(r));
         }
-        let runs = self.catalog.runs(shard.id, at(i64::MAX as u64)).await.map_err(io)?;
+        let runs = self.catalog.runs(shard.id, at(i64::MAX as u64)).await?;
         Ok(runs.into_iter().find(|r| r.end > position))
     }
 
@@ -313,7 +309,7 @@ impl Shared {
             io::ErrorKind::NotFound => {
                 LogError::Io(format!("{} or {} is missing", closed_name(id), open_name(id)))
             }
-            _ => LogError::Io(e.to_string()),
+            _ => e.into(),
         })
     }
 
@@ -444,8 +440,7 @@ impl Shared {
         let mut filled = 0;
         for e in at.stretches(c0 * step, (c1 + 1) * step) {
             let n = e.len as usize;
-            file.read_exact_at(&mut sealed[filled..filled + n], e.offset)
-                .map_err(|e| LogError::Io(e.to_string()))?;
+            file.read_exact_at(&mut sealed[filled..filled + n], e.offset)?;
             filled += n;
         }
         let block = at.sealed.block(shard);
@@ -503,7 +498,7 @@ fn journal_place(file: &JournalFile, offset: u64) -> String {
 
 fn footer_error(id: &SegmentId, e: FooterError) -> LogError {
     match e {
-        FooterError::Io(e) => LogError::Io(e.to_string()),
+        FooterError::Io(e) => e.into(),
         e => LogError::Damaged(format!("{}: {e}", closed_name(id))),
     }
 }

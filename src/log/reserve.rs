@@ -93,8 +93,7 @@ impl Shared {
 
     pub async fn space(self: &Arc<Self>) -> Result<u64, LogError> {
         let s = self.clone();
-        let space = self.blocking(move || s.world.disk.space()).await?;
-        space.map(|s| s.free).map_err(|e| LogError::Io(e.to_string()))
+        Ok(self.blocking(move || s.world.disk.space()).await??.free)
     }
 
     /// How much is free, after the reserve was given up if that is little.
@@ -106,8 +105,7 @@ impl Shared {
         // From here on nobody else takes what is given up.
         self.rules.refuse_all("the disk is full, and room is being made: try again");
         let (s, p) = (self.clone(), *policy);
-        let given = self.blocking(move || make_way(&*s.world.disk, &p)).await?;
-        let given = given.map_err(|e| LogError::Io(e.to_string()))?;
+        let given = self.blocking(move || make_way(&*s.world.disk, &p)).await??;
         if given > 0 {
             tracing::warn!(free, given, "the disk is full: the reserve was given up");
         }
@@ -117,8 +115,8 @@ impl Shared {
     /// What the reserve lacks.
     pub async fn lacking(self: &Arc<Self>, policy: &StorePolicy) -> Result<u64, LogError> {
         let s = self.clone();
-        let held = self.blocking(move || held(&*s.world.disk)).await?;
-        Ok(policy.reserve.saturating_sub(held.map_err(|e| LogError::Io(e.to_string()))?))
+        let held = self.blocking(move || held(&*s.world.disk)).await??;
+        Ok(policy.reserve.saturating_sub(held))
     }
 
     /// Makes the reserve (again) when there is room for it, or another when its size was changed. Returns what is free

@@ -24,10 +24,6 @@ use crate::{
     shared::Shared,
 };
 
-fn disk(e: std::io::Error) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 /// Documents that say which segments a stream that is being deleted was in.
 const INTENT: &str = "log-deletion";
 const ALL: RunQuery = RunQuery::Positions((0, i64::MAX as u64));
@@ -47,10 +43,6 @@ impl Drop for Leaving<'_> {
     }
 }
 
-fn io(e: catalog::CatalogError) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 impl Shared {
     /// May be given up at any moment.
     pub async fn delete_stream(self: &Arc<Self>, stream: StreamUid) -> Result<(), LogError> {
@@ -64,7 +56,7 @@ impl Shared {
         passed.await.map_err(|_| LogError::Down)??;
         let mut segments = BTreeSet::new();
         for s in self.shards(Some(stream)) {
-            segments.extend(self.catalog.runs(s.id, ALL).await.map_err(io)?.iter().map(|r| r.segment));
+            segments.extend(self.catalog.runs(s.id, ALL).await?.iter().map(|r| r.segment));
         }
         // Keys and runs go in one transaction, the segments later: what was begun is found again after a stop.
         self.intend(stream, &segments).await?;
@@ -74,7 +66,7 @@ impl Shared {
                 Ok(k) if k.is_empty() => {}
                 Ok(_) => {
                     lock(&self.doubts).remove(&stream);
-                    return Err(io(e));
+                    return Err(e.into());
                 }
                 Err(_) => return Err(LogError::Unknown(e.to_string())),
             }
@@ -87,7 +79,7 @@ impl Shared {
     pub async fn settle_doubts(self: &Arc<Self>) -> Result<(), LogError> {
         let doubts: Vec<StreamUid> = lock(&self.doubts).iter().copied().collect();
         for stream in doubts {
-            if self.catalog.keys(stream).await.map_err(io)?.is_empty() {
+            if self.catalog.keys(stream).await?.is_empty() {
                 self.forgotten(stream).await;
             } else {
                 self.stream(stream).leaving.store(false, Ordering::Release);
@@ -127,10 +119,10 @@ impl Shared {
             return Ok(());
         }
         let id = stream.to_string();
-        let expect = self.catalog.get(INTENT, &id).await.map_err(io)?.map_or(0, |d| d.version);
+        let expect = self.catalog.get(INTENT, &id).await?.map_or(0, |d| d.version);
         let body = segments.iter().flatten().copied().collect();
         let doc = Document { kind: INTENT.into(), id, version: 0, body, keys: Vec::new() };
-        self.catalog.commit(vec![Change::Put { doc, expect }]).await.map_err(io)
+        Ok(self.catalog.commit(vec![Change::Put { doc, expect }]).await?)
     }
 
     async fn done(&self, id: String, expect: u64) {
@@ -166,8 +158,7 @@ impl Shared {
     /// told any more: where retention has since left a hole, a file that a stop or a power cut left behind looks like one
     /// that the catalog has lost. Returns those that could not be looked at or removed.
     pub async fn sweep_strays(self: &Arc<Self>, strays: Vec<(SegmentId, bool)>) -> Vec<(SegmentId, bool)> {
-        let loaded =
-            async { Ok((Older::load(&*self.catalog).await.map_err(io)?, self.noted_removals().await?)) };
+        let loaded = async { Ok((Older::load(&*self.catalog).await?, self.noted_removals().await?)) };
         let (older, noted) = match loaded.await {
             Ok(l) => l,
             Err::<_, LogError>(e) => {
@@ -205,7 +196,11 @@ impl Shared {
             let name = if closed { closed_name(&id) } else { open_name(&id) };
             tracing::info!(file = name, "removing an orphan");
             let s = self.clone();
-            match self.blocking(move || s.world.disk.remove(&name)).await.and_then(|r| r.map_err(disk)) {
+            match self
+                .blocking(move || s.world.disk.remove(&name))
+                .await
+                .and_then(|r| r.map_err(LogError::from))
+            {
                 Ok(()) => removed = true,
                 Err(e) => {
                     tracing::warn!(error = %e, "an orphan could not be removed");
@@ -217,7 +212,7 @@ impl Shared {
             let s = self.clone();
             // Not to come back once there are holes.
             let synced = self.blocking(move || s.world.disk.sync_dir(DIR)).await;
-            if let Err(e) = synced.and_then(|r| r.map_err(disk)) {
+            if let Err(e) = synced.and_then(|r| r.map_err(LogError::from)) {
                 tracing::warn!(error = %e, "orphans that were removed may come back");
             }
         }
@@ -236,23 +231,20 @@ impl Shared {
         let noted = self.noted_removals().await?;
         let Some(store) = self.world.store.clone() else { return self.forget_removals(noted).await };
         let mut left = noted.clone();
-        let older = Older::load(&*self.catalog).await.map_err(io)?;
+        let older = Older::load(&*self.catalog).await?;
         let mut after: Option<String> = None;
         loop {
             let (s, from) = (store.clone(), after.clone());
-            let page = self
-                .blocking(move || s.list(objects::PREFIX, from.as_deref(), 1000))
-                .await?
-                .map_err(|e| LogError::Io(e.to_string()))?;
+            let page = self.blocking(move || s.list(objects::PREFIX, from.as_deref(), 1000)).await??;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             for id in page.iter().filter_map(|o| objects::parse_key(&o.key)) {
                 left.remove(&id);
-                if self.uploads.knows(&id) || self.catalog.segment(id).await.map_err(io)?.is_some() {
+                if self.uploads.knows(&id) || self.catalog.segment(id).await?.is_some() {
                     continue;
                 }
                 let noted = noted.contains(&id) && !older.is_some_and(|o| o.made_meanwhile(&id));
-                if noted || self.may_go(&id, older, false).await.map_err(io)? {
+                if noted || self.may_go(&id, older, false).await? {
                     tracing::info!(object = objects::key(&id), "removing an orphan from the store");
                     self.uploads.remove(&id);
                 } else {
@@ -373,7 +365,7 @@ impl Shared {
                 }
                 // Nobody can say any more who is in it: all are asked.
                 for s in self.shards(None) {
-                    if self.catalog.runs(s.id, ALL).await.map_err(io)?.iter().any(referring) {
+                    if self.catalog.runs(s.id, ALL).await?.iter().any(referring) {
                         return Ok(false);
                     }
                 }
@@ -382,7 +374,7 @@ impl Shared {
         };
         for r in &root.runs {
             let q = RunQuery::Positions((r.first, r.end.saturating_sub(1)));
-            let rows = self.catalog.runs(r.shard, q).await.map_err(io)?;
+            let rows = self.catalog.runs(r.shard, q).await?;
             if rows.iter().any(referring) {
                 return Ok(false);
             }

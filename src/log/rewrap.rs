@@ -23,7 +23,7 @@ pub async fn rewrap(
 ) -> Result<usize, LogError> {
     let fail = |stream, e: &dyn std::fmt::Display| LogError::Key(stream, e.to_string());
     let mut out: Vec<KeyRow> = Vec::new();
-    for row in catalog.all_keys().await.map_err(|e| LogError::Io(e.to_string()))? {
+    for row in catalog.all_keys().await? {
         if row.provider == provider.id() {
             continue;
         }
@@ -34,6 +34,6 @@ pub async fn rewrap(
         out.push(KeyRow { provider: new.provider, wrapped: new.bytes, ..row });
     }
     let n = out.len();
-    catalog.rewrap(out).await.map_err(|e| LogError::Io(e.to_string()))?;
+    catalog.rewrap(out).await?;
     Ok(n)
 }

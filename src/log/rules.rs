@@ -215,10 +215,6 @@ impl Rules {
     }
 }
 
-fn io(e: CatalogError) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 fn damaged(kind: &str, id: &str, e: impl std::fmt::Display) -> CatalogError {
     CatalogError::Damaged(format!("{kind} {id:?}: {e}"))
 }
@@ -296,10 +292,10 @@ impl Shared {
         let _one = self.rules.changing.lock().await;
         self.known(stream)?;
         let (kind, id) = (RETENTION.to_owned(), stream.to_string());
-        let expect = self.catalog.get(&kind, &id).await.map_err(io)?.map_or(0, |d| d.version);
+        let expect = self.catalog.get(&kind, &id).await?.map_or(0, |d| d.version);
         let body = json(&RetentionBody::from(retention))?;
         let doc = Document { kind, id, version: 0, body, keys: Vec::new() };
-        self.catalog.commit(vec![Change::Put { doc, expect }]).await.map_err(io)?;
+        self.catalog.commit(vec![Change::Put { doc, expect }]).await?;
         self.rules.change(stream, |r| r.retention = retention);
         Ok(())
     }
@@ -325,7 +321,7 @@ impl Shared {
         let doc =
             Document { kind: PIN.into(), id: format!("{stream}/{id}"), version: 0, body, keys: Vec::new() };
         let pin = Pin { id, stream, from, to, note: note.into(), created };
-        self.catalog.commit(vec![Change::Put { doc, expect: 0 }]).await.map_err(io)?;
+        self.catalog.commit(vec![Change::Put { doc, expect: 0 }]).await?;
         // Whatever is being removed is gone when this returns, and nothing of the range after it.
         let _removing = self.rules.removing.lock().await;
         self.rules.change(stream, |r| r.pins.push(pin.clone()));
@@ -337,10 +333,10 @@ impl Shared {
         let _one = self.rules.changing.lock().await;
         self.known(stream)?;
         let full = format!("{stream}/{id}");
-        let there = self.catalog.get(PIN, &full).await.map_err(io)?;
+        let there = self.catalog.get(PIN, &full).await?;
         if let Some(d) = &there {
             let gone = Change::Delete { kind: PIN.into(), id: full, expect: d.version };
-            self.catalog.commit(vec![gone]).await.map_err(io)?;
+            self.catalog.commit(vec![gone]).await?;
         }
         self.rules.change(stream, |r| r.pins.retain(|p| p.id != id));
         self.forget_hints(stream);

@@ -313,7 +313,7 @@ impl Shared {
         if let Some(d) = lock(&self.directories).get(&at) {
             return Ok(Some((file, d)));
         }
-        let d = file.read_directory(at.offset).map_err(|e| LogError::Io(e.to_string()))?.map_err(|e| {
+        let d = file.read_directory(at.offset)?.map_err(|e| {
             LogError::Damaged(format!("{} at {}: {e}", crate::journal::file_name(at.file), at.offset))
         })?;
         let d = Arc::new(d);

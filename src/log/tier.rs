@@ -50,10 +50,6 @@ pub(crate) struct Tier<'s> {
     ids: RefCell<Vec<SegmentId>>,
 }
 
-fn io(e: io::Error) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 /// Bytes gathered before they are written, while the journal is behind.
 const BUFFER: usize = 256 << 10;
 /// While it is not, they are made durable, too: a whole segment at once would be a second's work for many a disk, and the
@@ -83,7 +79,7 @@ impl Sink<'_> {
             let n = (len - done).min(self.enough() as u64) as usize;
             let start = self.buf.len();
             self.buf.resize(start + n, 0);
-            from.read_exact_at(&mut self.buf[start..], offset + done).map_err(io)?;
+            from.read_exact_at(&mut self.buf[start..], offset + done)?;
             done += n as u64;
             if self.buf.len() >= self.enough() {
                 self.write()?;
@@ -106,12 +102,12 @@ impl Sink<'_> {
     }
 
     fn write(&mut self) -> Result<(), LogError> {
-        self.file.write_all_at(&self.buf, self.at).map_err(io)?;
+        self.file.write_all_at(&self.buf, self.at)?;
         self.at += self.buf.len() as u64;
         let whole = self.buf.len() >= PIECE;
         self.buf.clear();
         if whole && !self.behind() {
-            self.file.sync_data().map_err(io)?;
+            self.file.sync_data()?;
         }
         Ok(())
     }
@@ -129,7 +125,7 @@ impl Sink<'_> {
     fn batch(&mut self, file: &JournalFile, mut b: Batch) -> Result<(), LogError> {
         let place = || format!("{} at {}", crate::journal::file_name(file.header.number), b.offset);
         let mut block = vec![0; b.len as usize];
-        file.disk.read_exact_at(&mut block, b.offset).map_err(io)?;
+        file.disk.read_exact_at(&mut block, b.offset)?;
         if block.len() <= seal::CHUNK + TAG && !block.ends_with(&b.sealed.digest) {
             // It goes along as it is: the rest of the segment must not suffer, and whoever reads it is told.
             tracing::error!(place = place(), "a block in the journal is damaged");
@@ -165,7 +161,7 @@ impl<'s> Tier<'s> {
     /// A new file.
     fn fresh(&self) -> Result<Sink<'s>, LogError> {
         let id = self.ids.borrow_mut().pop().unwrap_or_else(|| new_id(&self.shared.world));
-        let file = self.shared.world.disk.open(&open_name(&id), Mode::CreateNew).map_err(io)?;
+        let file = self.shared.world.disk.open(&open_name(&id), Mode::CreateNew)?;
         self.made.borrow_mut().push(id);
         let buf = segment::header(&id, self.shared.world.clock.now());
         Ok(Sink { shared: self.shared, id, file, at: 0, buf, index: self.index(id) })
@@ -198,10 +194,10 @@ impl<'s> Tier<'s> {
             let file = match disk.open(&open_name(&own), Mode::ReadWrite) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     // An earlier attempt got as far as its new name.
-                    disk.rename(&closed_name(&own), &open_name(&own)).map_err(io)?;
-                    disk.open(&open_name(&own), Mode::ReadWrite).map_err(io)?
+                    disk.rename(&closed_name(&own), &open_name(&own))?;
+                    disk.open(&open_name(&own), Mode::ReadWrite)?
                 }
-                r => r.map_err(io)?,
+                r => r?,
             };
             let at = open.as_ref().map_or(segment::HEADER, |s| s.end.load(Ordering::Acquire));
             Sink { shared: self.shared, id: own, file, at, buf: Vec::new(), index: self.index(own) }
@@ -298,9 +294,9 @@ impl<'s> Tier<'s> {
         sink.write()?;
         let total = sink.at;
         // Dead bytes, or an earlier attempt's footer, may lie beyond.
-        sink.file.set_len(total).map_err(io)?;
-        sink.file.sync_data().map_err(io)?;
-        self.shared.world.disk.rename(&open_name(&sink.id), &closed_name(&sink.id)).map_err(io)?;
+        sink.file.set_len(total)?;
+        sink.file.sync_data()?;
+        self.shared.world.disk.rename(&open_name(&sink.id), &closed_name(&sink.id))?;
         self.shared.footers.forget(&sink.id);
         self.out.segments.push(SegmentRow {
             id: sink.id,
@@ -331,7 +327,7 @@ impl<'s> Tier<'s> {
             self.close(s)?;
         }
         if !self.out.segments.is_empty() {
-            self.shared.world.disk.sync_dir(DIR).map_err(io)?;
+            self.shared.world.disk.sync_dir(DIR)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use catalog::{CatalogError, Change, Document, Filter};
+use catalog::{Change, Document, Filter};
 
 use crate::{
     LogError,
@@ -15,16 +15,12 @@ use crate::{
 
 const KIND: &str = "log-removal";
 
-fn io(e: CatalogError) -> LogError {
-    LogError::Io(e.to_string())
-}
-
 impl Shared {
     /// To be called before the catalog forgets these segments, or before they are made of others.
     pub async fn note_removals(&self, ids: &[SegmentId]) -> Result<(), LogError> {
         let mut notes = Vec::new();
         for id in ids {
-            if self.catalog.get(KIND, &hex(id)).await.map_err(io)?.is_none() {
+            if self.catalog.get(KIND, &hex(id)).await?.is_none() {
                 let (kind, id) = (KIND.into(), hex(id));
                 let doc = Document { kind, id, version: 0, body: Vec::new(), keys: Vec::new() };
                 notes.push(Change::Put { doc, expect: 0 });
@@ -33,12 +29,12 @@ impl Shared {
         if notes.is_empty() {
             return Ok(());
         }
-        self.catalog.commit(notes).await.map_err(io)
+        Ok(self.catalog.commit(notes).await?)
     }
 
     /// Segments that were noted.
     pub async fn noted_removals(&self) -> Result<BTreeSet<SegmentId>, LogError> {
-        let all = self.catalog.list(Filter::kind(KIND)).await.map_err(io)?;
+        let all = self.catalog.list(Filter::kind(KIND)).await?;
         let id = |d: &Document| d.id.parse().ok().map(|u: world::StreamUid| u.0);
         Ok(all.iter().filter_map(id).collect())
     }
@@ -58,7 +54,7 @@ impl Shared {
             s.world.disk.sync_dir(DIR)?;
             s.world.disk.list(DIR)
         });
-        for e in here.await?.map_err(|e| LogError::Io(e.to_string()))? {
+        for e in here.await?? {
             if let Some((id, _)) = parse_name(&e.name) {
                 gone.remove(&id);
             }
@@ -66,7 +62,7 @@ impl Shared {
         let mut unknown = Vec::new();
         for id in gone {
             // A removal that did not come about: the note is of use when it is tried again.
-            if self.catalog.segment(id).await.map_err(io)?.is_none() {
+            if self.catalog.segment(id).await?.is_none() {
                 unknown.push(id);
             }
         }
@@ -77,10 +73,13 @@ impl Shared {
     pub async fn drop_notes(&self, ids: &[SegmentId]) -> Result<(), LogError> {
         let mut changes = Vec::new();
         for id in ids {
-            if let Some(d) = self.catalog.get(KIND, &hex(id)).await.map_err(io)? {
+            if let Some(d) = self.catalog.get(KIND, &hex(id)).await? {
                 changes.push(Change::Delete { kind: d.kind, id: d.id, expect: d.version });
             }
         }
-        if changes.is_empty() { Ok(()) } else { self.catalog.commit(changes).await.map_err(io) }
+        if !changes.is_empty() {
+            self.catalog.commit(changes).await?;
+        }
+        Ok(())
     }
 }

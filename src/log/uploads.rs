@@ -190,7 +190,7 @@ impl Shared {
         if lock(&self.uploads.waiting).ours {
             return Ok(());
         }
-        let doc = self.catalog.get(KIND, IDENTITY).await.map_err(|e| LogError::Io(e.to_string()))?;
+        let doc = self.catalog.get(KIND, IDENTITY).await?;
         let id: [u8; 16] = doc
             .as_ref()
             .and_then(|d| d.body.get(..16)?.try_into().ok())
@@ -230,8 +230,7 @@ impl Shared {
     }
 
     async fn upload(self: &Arc<Self>, id: SegmentId) -> Result<(), LogError> {
-        let io = |e: catalog::CatalogError| LogError::Io(e.to_string());
-        let row = match self.catalog.segment(id).await.map_err(io)? {
+        let row = match self.catalog.segment(id).await? {
             Some(row) if row.state == SegmentState::Local => row,
             _ => {
                 self.uploads.done(&id);
@@ -242,12 +241,12 @@ impl Shared {
         self.blocking(move || s.put(&id, len)).await??;
         // It may have been removed meanwhile, and a row must not come back.
         let _one = self.projection.lock().await;
-        match self.catalog.segment(id).await.map_err(io)? {
+        match self.catalog.segment(id).await? {
             Some(row) => {
                 let bytes = row.bytes;
                 let row = SegmentRow { state: SegmentState::Stored, ..row };
                 let update = LogUpdate { segments: vec![row], ..LogUpdate::default() };
-                self.catalog.log_update(update).await.map_err(io)?;
+                self.catalog.log_update(update).await?;
                 self.uploads.done(&id);
                 self.counters.uploads.fetch_add(1, Ordering::Relaxed);
                 self.counters.uploaded_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -262,25 +261,24 @@ impl Shared {
 
     fn put(&self, id: &SegmentId, len: u64) -> Result<(), LogError> {
         let Some(store) = &self.world.store else { return Ok(()) };
-        let io = |e: std::io::Error| LogError::Io(e.to_string());
         let (name, key) = (closed_name(id), objects::key(id));
         let file = match self.world.disk.open(&name, Mode::Read) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 // An older catalog does not know what was stored since.
-                return match store.len(&key).map_err(io)? {
+                return match store.len(&key)? {
                     Some(n) if n == len => Ok(()),
                     _ => Err(LogError::Io(format!(
                         "{name} is missing, and the store has no {key} of its length"
                     ))),
                 };
             }
-            r => r.map_err(io)?,
+            r => r?,
         };
-        let found = file.len().map_err(io)?;
+        let found = file.len()?;
         if found != len {
             return Err(LogError::Damaged(format!("{name} has {found} bytes, the catalog says {len}")));
         }
-        store.put(&key, Body::File(&*file, len)).map_err(io)?;
+        store.put(&key, Body::File(&*file, len))?;
         // What was read will rather be read from memory by nobody.
         file.forget(0, len);
         Ok(())
@@ -289,7 +287,7 @@ impl Shared {
     async fn remove_object(self: &Arc<Self>, id: SegmentId) -> Result<(), LogError> {
         let s = self.clone();
         self.blocking(move || match &s.world.store {
-            Some(store) => store.delete(&objects::key(&id)).map_err(|e| LogError::Io(e.to_string())),
+            Some(store) => store.delete(&objects::key(&id)),
             None => Ok(()),
         })
         .await??;
@@ -373,18 +371,17 @@ impl Shared {
 
 /// Makes the store ours, or sees that it is.
 fn claim(store: &dyn Store, id: &str) -> Result<(), LogError> {
-    let io = |e: std::io::Error| LogError::Io(e.to_string());
     match store.create(MARKER, id.as_bytes()) {
         Ok(()) => return Ok(()),
         // Others may have taken effect, too.
         Err(e) => match store.len(MARKER) {
             Ok(Some(32)) => {}
             Ok(Some(_)) => return Err(LogError::Refused(format!("{}: {MARKER} is not ours", store.url()))),
-            Ok(None) | Err(_) => return Err(io(e)),
+            Ok(None) | Err(_) => return Err(e.into()),
         },
     }
     let mut found = [0; 32];
-    store.read_exact_at(MARKER, &mut found, 0).map_err(io)?;
+    store.read_exact_at(MARKER, &mut found, 0)?;
     if found == *id.as_bytes() {
         return Ok(());
     }
