@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use world::{Clock, StreamUid};
+pub use world::Rate;
+use world::{Allowance, Clock, StreamUid};
 
 /// What is rationed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,22 +30,6 @@ pub enum Ration {
     StreamCalls(StreamUid, &'static str),
     /// Calls of an operation in the account.
     AccountCalls(&'static str),
-}
-
-/// A rate that may be used up a second ahead.
-#[derive(Clone, Copy, Debug)]
-pub struct Rate {
-    /// Units a second.
-    pub per_second: f64,
-    /// Units that may be taken at once.
-    pub burst: f64,
-}
-
-impl Rate {
-    /// So many a second, and a second's worth at once.
-    pub const fn of(per_second: f64) -> Rate {
-        Rate { per_second, burst: per_second }
-    }
 }
 
 /// Who counts.
@@ -74,28 +59,14 @@ impl Quotas for Unlimited {
     }
 }
 
-struct Bucket {
-    left: f64,
-    at: Duration,
-    rate: Rate,
-}
-
-impl Bucket {
-    fn fill(&mut self, now: Duration) {
-        let passed = now.saturating_sub(self.at).as_secs_f64();
-        self.left = (self.left + passed * self.rate.per_second).min(self.rate.burst);
-        self.at = now;
-    }
-}
-
 #[derive(Default)]
 struct Buckets {
-    by: HashMap<Ration, Bucket>,
+    by: HashMap<Ration, Allowance>,
     /// When so many are kept, the full ones are forgotten.
     sweep_at: usize,
 }
 
-/// One node's, exact. Buckets that are full are forgotten: idle shards take no memory.
+/// One node's, exact. What is full is forgotten: idle shards take no memory.
 pub struct Exact {
     clock: Arc<dyn Clock>,
     buckets: Mutex<Buckets>,
@@ -109,44 +80,31 @@ impl Exact {
         Exact { clock, buckets: Mutex::new(Buckets { by: HashMap::new(), sweep_at: SWEEP }) }
     }
 
-    fn with<T>(&self, ration: Ration, rate: Rate, f: impl FnOnce(&mut Bucket) -> T) -> T {
+    fn with<T>(&self, ration: Ration, rate: Rate, f: impl FnOnce(&mut Allowance, Duration) -> T) -> T {
         let now = self.clock.monotonic();
         let mut b = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if b.by.len() >= b.sweep_at {
-            b.by.retain(|_, bucket| {
-                bucket.fill(now);
-                bucket.left < bucket.rate.burst
-            });
+            b.by.retain(|_, a| !a.is_full(now));
             b.sweep_at = (2 * b.by.len()).max(SWEEP);
         }
-        let bucket = b.by.entry(ration).or_insert(Bucket { left: rate.burst, at: now, rate });
-        bucket.rate = rate;
-        bucket.fill(now);
-        f(bucket)
+        let a = b.by.entry(ration).or_insert_with(|| Allowance::new(rate, now));
+        a.set_rate(rate);
+        f(a, now)
     }
 }
 
 impl Quotas for Exact {
     fn take(&self, ration: Ration, rate: Rate, amount: f64) -> bool {
-        self.with(ration, rate, |b| {
-            let enough = b.left >= amount.min(rate.burst);
-            if enough {
-                b.left -= amount;
-            }
-            enough
-        })
+        self.with(ration, rate, |a, now| a.take(amount, now))
     }
     fn charge(&self, ration: Ration, rate: Rate, amount: f64) {
-        self.with(ration, rate, |b| b.left -= amount);
+        self.with(ration, rate, |a, now| a.charge(amount, now));
     }
     fn block(&self, ration: Ration, rate: Rate, time: Duration) {
-        self.with(ration, rate, |b| b.left = b.left.min(1.0 - time.as_secs_f64() * rate.per_second));
+        self.with(ration, rate, |a, now| a.block(time, now));
     }
     fn owed(&self, ration: Ration, rate: Rate) -> Duration {
-        let left = self.with(ration, rate, |b| b.left);
-        // A nanosecond more than what rounding may take off.
-        let wait = Duration::from_secs_f64((-left).max(0.0) / rate.per_second);
-        if wait.is_zero() { wait } else { wait + Duration::from_nanos(1) }
+        self.with(ration, rate, |a, now| a.owed(now))
     }
 }
 

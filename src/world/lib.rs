@@ -11,6 +11,7 @@ mod clock;
 pub mod conformance;
 mod disk;
 mod ids;
+mod rate;
 pub mod real;
 pub mod sim;
 mod store;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use clock::{Clock, Timestamp};
 pub use disk::{Disk, DiskFile, Entry, Mode, Space};
 pub use ids::{Arn, ArnError, Home, ShardId, StreamUid};
+pub use rate::{Allowance, Rate};
 pub use store::{Body, DiskStore, Object, Store};
 
 /// Unpredictable bytes, fit for keys and salts.

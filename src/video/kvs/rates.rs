@@ -1,11 +1,12 @@
 //! How often and how fast a stream is put to and got from (Kinesis Video Streams quotas).
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use wire::aws::AwsError;
+use world::{Allowance, Rate};
 
 /// Calls of PutMedia, and of GetMedia, of a stream in a second.
 const CALLS: f64 = 5.0;
@@ -13,50 +14,44 @@ const CALLS: f64 = 5.0;
 const PUT: f64 = 12.5e6;
 const GET: f64 = 25e6;
 
-/// A bucket that fills at a rate, up to what may be taken at once.
+/// What may be called, put or got by now.
 #[derive(Debug)]
-pub struct Bucket {
-    rate: f64,
-    most: f64,
-    /// What is in it (less than nothing: owed), and when that was.
-    level: Mutex<(f64, Duration)>,
-}
+pub struct Bucket(Mutex<Allowance>);
 
 impl Bucket {
-    fn new(rate: f64, most: f64) -> Bucket {
-        Bucket { rate, most, level: Mutex::new((most, Duration::ZERO)) }
+    fn new(per_second: f64) -> Bucket {
+        Bucket(Mutex::new(Allowance::new(Rate::of(per_second), Duration::ZERO)))
     }
 
     /// For one call at a time.
     pub fn calls() -> Bucket {
-        Bucket::new(CALLS, CALLS)
+        Bucket::new(CALLS)
     }
 
     /// For what a producer sends: a second of it at once.
     pub fn put() -> Bucket {
-        Bucket::new(PUT, PUT)
+        Bucket::new(PUT)
     }
 
     /// For what a reader is sent.
     pub fn get() -> Bucket {
-        Bucket::new(GET, GET)
+        Bucket::new(GET)
+    }
+
+    fn allowance(&self) -> MutexGuard<'_, Allowance> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes `n` in any case; how long to wait until that was there. `now` is monotonic.
     pub fn owe(&self, n: f64, now: Duration) -> Duration {
-        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = (level.0 + now.saturating_sub(level.1).as_secs_f64() * self.rate).min(self.most);
-        *level = (there - n, now.max(level.1));
-        Duration::from_secs_f64(((n - there) / self.rate).max(0.0))
+        let mut a = self.allowance();
+        a.charge(n, now);
+        a.owed(now)
     }
 
     /// Takes one if it is there.
     pub fn call(&self, now: Duration) -> Result<(), AwsError> {
-        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = (level.0 + now.saturating_sub(level.1).as_secs_f64() * self.rate).min(self.most);
-        let enough = there >= 1.0;
-        *level = (if enough { there - 1.0 } else { there }, now.max(level.1));
-        if enough {
+        if self.allowance().take(1.0, now) {
             return Ok(());
         }
         Err(AwsError::new(
