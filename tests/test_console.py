@@ -176,6 +176,11 @@ def test_a_sick_camera_says_what_is_wrong(page, world):
     expect(card).to_be_visible()
     wait_until("it failed", lambda: world.camera("sick")["state"] in ("failed", "rejected"))
     expect(card).to_contain_text(re.compile("refus|reach|connect", re.I))
+    # It counts down to its next attempt, with nothing new of the server.
+    left = lambda: (said := re.search(r"next attempt in (\d+) s", card.inner_text())) and int(said[1])
+    said = lambda: (world.camera("sick")["since"], left() or 0)
+    since, first = wait_until("it says when it tries again", lambda: (s := said())[1] >= 4 and s)
+    assert wait_until("it counts down", lambda: 0 < (s := said())[1] < first and s)[0] == since
     assert "secret" not in page.content()
 
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Camera, Track } from '../src/api/types';
 import { formatRoute, parseRoute } from '../src/app/router';
-import { stateWords, summary, tracksWords, trackWords } from '../src/app/words';
+import { detailNow, stateWords, summary, tracksWords, trackWords } from '../src/app/words';
 import { blocked, playability } from '../src/player/support';
 
 const h264: Track = { id: 1, kind: 'video', codec: 'avc1.64001f', codecName: 'H.264', width: 1920, height: 1080, fps: 29.97, mime: 'video/mp4; codecs="avc1.64001f"' };
@@ -32,13 +32,25 @@ describe('what plays', () => {
 });
 
 test('when there is no point in trying', () => {
+  const now = Date.parse('2026-11-24T08:00:00Z');
   const camera = (change: Partial<Camera>): Camera => ({ state: 'running', detail: '', tracks: [h264], recorded: null, ...change }) as Camera;
   const recorded = { from: '2026-11-24T06:00:00Z', to: '2026-11-24T07:00:00Z', bytes: 1 };
-  expect(blocked(undefined, chromium)).toBeNull();
-  expect(blocked(camera({}), chromium)).toBeNull();
-  expect(blocked(camera({ tracks: [h265], recorded }), chromium)).toBe('H.265 is not supported by this browser.');
-  expect(blocked(camera({ state: 'failed', detail: 'no route to host', recorded }), chromium)).toBeNull();
-  expect(blocked(camera({ state: 'failed', detail: 'no route to host' }), chromium)).toBe('Nothing is recorded yet. No route to host.');
+  expect(blocked(undefined, now, chromium)).toBeNull();
+  expect(blocked(camera({}), now, chromium)).toBeNull();
+  expect(blocked(camera({ tracks: [h265], recorded }), now, chromium)).toBe('H.265 is not supported by this browser.');
+  expect(blocked(camera({ state: 'failed', detail: 'no route to host', recorded }), now, chromium)).toBeNull();
+  expect(blocked(camera({ state: 'failed', detail: 'no route to host' }), now, chromium)).toBe('Nothing is recorded yet. No route to host.');
+});
+
+test('the next attempt is counted down from when the state began', () => {
+  const since = '2026-11-24T08:00:00Z';
+  const camera = { state: 'failed', detail: 'no route to host; next attempt in 28 s', since } as Camera;
+  const after = (seconds: number): string => detailNow(camera, Date.parse(since) + seconds * 1000);
+  // The browser's idea of the server's time may be a little behind.
+  expect([-0.2, 0, 0.2, 1, 27.5].map(after)).toEqual([28, 28, 28, 27, 1].map((left) => `no route to host; next attempt in ${left} s`));
+  expect([28, 40].map(after)).toEqual(Array(2).fill('no route to host; next attempt now'));
+  expect(blocked({ ...camera, tracks: [], recorded: null } as unknown as Camera, Date.parse(since) + 25_000, chromium)).toBe('Nothing is recorded yet. No route to host; next attempt in 3 s.');
+  for (const detail of ['', 'connecting', 'next attempt in 28 s or so']) expect(detailNow({ ...camera, detail }, Date.parse(since) + 9_000)).toBe(detail);
 });
 
 test('a summary of cameras', () => {

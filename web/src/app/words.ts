@@ -1,7 +1,8 @@
 // Cameras in words.
 
 import { sentence } from '../api/errors';
-import type { AudioTrack, Camera, CameraState, SourceStatus, Track, VideoTrack } from '../api/types';
+import type { AudioTrack, Camera, CameraState, Ms, SourceStatus, Track, VideoTrack } from '../api/types';
+import { ms } from '../api/types';
 
 export type Tone = 'ok' | 'busy' | 'warn' | 'bad' | 'off';
 
@@ -24,9 +25,21 @@ export function stateTone(camera: SourceStatus): Tone {
   return STATES[camera.state]?.[1] ?? 'warn';
 }
 
-/** Why a camera sends no picture, as a sentence. */
-export function whyNot(camera: SourceStatus): string {
-  return camera.state === 'stopped' ? 'The camera is disabled.' : sentence(camera.detail || stateWords(camera));
+/**
+ * What the server says of a source, by now (the server's time): “next attempt in 28 s” was so when the state began, and is counted
+ * down.
+ */
+export function detailNow({ detail, since }: SourceStatus, now: Ms): string {
+  return detail.replace(/(; next attempt) in (\d+) s$/, (whole, words: string, seconds: string) => {
+    const left = Math.ceil(Number(seconds) - (now - ms(since)) / 1000);
+    if (Number.isNaN(left)) return whole;
+    return left > 0 ? `${words} in ${Math.min(left, Number(seconds))} s` : `${words} now`;
+  });
+}
+
+/** Why a camera sends no picture by now, as a sentence. */
+export function whyNot(camera: SourceStatus, now: Ms): string {
+  return camera.state === 'stopped' ? 'The camera is disabled.' : sentence(detailNow(camera, now) || stateWords(camera));
 }
 
 export function isVideo(track: Track): track is VideoTrack {

@@ -4,7 +4,7 @@ import { sentence } from '../api/errors';
 import type { Camera, SourceStatus } from '../api/types';
 import { ms } from '../api/types';
 import type { App } from '../app/context';
-import { stateWords, trackWords } from '../app/words';
+import { detailNow, stateWords, trackWords } from '../app/words';
 import { trackPlays } from '../player/support';
 import { age, bitrate, bytes, duration } from '../time/format';
 import { h, setText } from '../ui/dom';
@@ -55,7 +55,7 @@ function sourceDetails(app: App): SourceDetails {
       const unplayable = (mime: string): string => (mime === '' ? '' : ` (${mime})`);
       const running = camera.state === 'running';
       set('State', `${stateWords(camera)}, for ${duration(now - ms(camera.since))}`);
-      set('Why', running || camera.detail === stateWords(camera) ? '' : sentence(camera.detail));
+      set('Why', running || camera.detail === stateWords(camera) ? '' : sentence(detailNow(camera, now)));
       const past = camera.state === 'archived';
       set('Source', past ? '' : source.kind === 'pull' ? `${source.url}${source.transport === undefined || source.transport === 'auto' ? '' : `, ${source.transport.toUpperCase()}`}` : 'Published to Rushes');
       set('Tracks', camera.tracks.map((track) => trackWords(track) + unplayable(trackPlays(track) ? '' : 'does not play in this browser')).join('; '));

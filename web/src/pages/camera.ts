@@ -6,7 +6,7 @@ import { archived } from '../api/types';
 import type { App } from '../app/context';
 import { listenForKeys } from '../app/keys';
 import { formatRoute } from '../app/router';
-import { isAudio, stateTone, stateWords, whyNot } from '../app/words';
+import { detailNow, isAudio, stateTone, stateWords, whyNot } from '../app/words';
 import { Controls } from '../player/controls';
 import { JumpInput } from '../player/jump';
 import { Player } from '../player/player';
@@ -22,6 +22,7 @@ import { copyText } from '../ui/copy';
 import type { View } from '../ui/dom';
 import { h, Scope, setAttribute, setText } from '../ui/dom';
 import { icon } from '../ui/icons';
+import { eachSecond } from '../ui/seconds';
 import { cameraDetails } from './camera-details';
 import { cameraMenu } from './camera-menu';
 import { keepPanel } from './keep';
@@ -121,14 +122,22 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     note.hidden = player.source.words === null;
     if (problem !== null) {
       const seconds = problem.retryAt === null ? null : Math.max(0, Math.ceil((problem.retryAt - Date.now()) / 1000));
-      stage.say(seconds === null ? problem.words : `${problem.words} Trying again in ${seconds} s.`, seconds !== null);
+      // What the camera says counts down.
+      stage.say(seconds === null ? (player.obstacle ?? problem.words) : `${problem.words} Trying again in ${seconds} s.`, seconds !== null);
     } else if (phase === 'ended') {
-      stage.say(`The recording ends here. ${camera === undefined || camera.state === 'running' ? '' : whyNot(camera)}`.trim());
+      stage.say(`The recording ends here. ${camera === undefined || camera.state === 'running' ? '' : whyNot(camera, app.api.clock.now())}`.trim());
     } else if (phase === 'buffering' && camera !== undefined && camera.state !== 'running' && (player.behind ?? 0) < 600_000) {
-      stage.say(`No new picture. ${whyNot(camera)}`);
+      stage.say(`No new picture. ${whyNot(camera, app.api.clock.now())}`);
     } else {
       stage.say(null);
     }
+  };
+
+  /** What counts while nothing else changes. */
+  const tick = (): void => {
+    if (camera === undefined) return;
+    setAttribute(badge, 'title', detailNow(camera, app.api.clock.now()));
+    details.update(camera);
   };
 
   const showCamera = (): void => {
@@ -143,12 +152,11 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
     camera = next;
     setText(badge, stateWords(camera));
     setAttribute(badge, 'class', `badge tone-${stateTone(camera)}`);
-    setAttribute(badge, 'title', camera.detail);
     const { tracks } = player.source.sub && camera.sub !== null ? camera.sub : camera;
     sound.available = tracks.some(isAudio) && playability(tracks).audio;
     recordings.cameraChanged(camera);
     player.cameraChanged();
-    details.update(camera);
+    tick();
     keep.update(camera);
   };
 
@@ -185,6 +193,7 @@ export function cameraPage(app: App, name: string, at: Ms | null): View {
   scope.add(app.store.subscribe(showCamera));
   scope.add(app.store.subscribe(reconnected));
   scope.every(250, refresh);
+  eachSecond(scope, tick);
   listenForKeys(scope, {
     Space: () => player.toggle(),
     k: () => player.toggle(),

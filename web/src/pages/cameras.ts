@@ -6,6 +6,7 @@ import { columnsOf, neighbour } from '../ui/arrows';
 import type { View } from '../ui/dom';
 import { h, Scope, setText } from '../ui/dom';
 import { icon } from '../ui/icons';
+import { eachSecond } from '../ui/seconds';
 import { openAdd } from './add';
 import { cameraMenu } from './camera-menu';
 import type { Card } from './card';
@@ -90,7 +91,7 @@ export function camerasPage(app: App): View {
   });
 
   scope.add(app.store.subscribe(update));
-  scope.every(1000, () => cards.forEach((card) => card.tick()));
+  eachSecond(scope, () => cards.forEach((card) => card.tick()));
   scope.add(() => cards.forEach((card) => card.dispose()));
   update();
   return { element, title: 'Cameras', dispose: () => scope.end() };

@@ -5,7 +5,7 @@ import type { Camera } from '../api/types';
 import { ms } from '../api/types';
 import type { App } from '../app/context';
 import { formatRoute } from '../app/router';
-import { stateTone, stateWords, tracksWords } from '../app/words';
+import { detailNow, stateTone, stateWords, tracksWords } from '../app/words';
 import { HOW } from '../player/engine';
 import { markClick } from '../player/measure';
 import { preload } from '../player/preload';
@@ -18,7 +18,7 @@ import { liveStill } from '../ui/still';
 export interface Card {
   element: HTMLElement;
   update(camera: Camera): void;
-  /** Moves the ages on. */
+  /** Moves the ages on, and what is counted down. */
   tick(): void;
   dispose(): void;
 }
@@ -79,7 +79,7 @@ export function cameraCard(app: App, first: Camera, menu: (camera: Camera, ancho
     still.wants(!recorded ? 'nothing' : running && !playing ? 'fresh' : 'last');
   };
   /** While it runs its detail is what the facts say anyway. */
-  const notSaid = (): string => (camera.state === 'running' ? (tile.words ?? sentence(camera.clockWarning ?? '')) : sentence(camera.detail));
+  const notSaid = (): string => (camera.state === 'running' ? (tile.words ?? sentence(camera.clockWarning ?? '')) : sentence(detailNow(camera, app.api.clock.now())));
 
   const card: Card = {
     element,

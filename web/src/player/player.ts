@@ -261,6 +261,11 @@ export class Player {
     else this.around.changed();
   }
 
+  /** Why there is no point in trying to play what is to be played, by now. */
+  get obstacle(): string | null {
+    return blocked(this.of(this.source), this.api.clock.now());
+  }
+
   retryNow(): void {
     clearTimeout(this.retryTimer);
     this.problem = null;
@@ -275,7 +280,7 @@ export class Player {
     if (state === this.cameraState) return;
     this.cameraState = state;
     const waiting = (this.phase === 'problem' && this.problem?.retryAt === null) || (this.phase === 'ended' && this.followsLive);
-    if (waiting && this.arriving && source?.recorded && blocked(source) === null) this.retryNow();
+    if (waiting && this.arriving && source?.recorded && blocked(source, this.api.clock.now()) === null) this.retryNow();
   }
 
   private async open(at: Ms | null): Promise<void> {
@@ -297,7 +302,7 @@ export class Player {
     this.around.opening(at);
     this.around.changed();
 
-    const why = blocked(this.of(this.source));
+    const why = this.obstacle;
     const near = at === null && frames === 'all' && this.wantsPlay && nearWanted() && this.near.possible && this.notNear.worthIt(this.source.stream);
     // What no playlist carries (VP8) may still come by WebRTC.
     if (near && (why === null || this.arriving)) {

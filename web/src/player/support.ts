@@ -1,6 +1,6 @@
 // Whether this browser can play a camera, and if not, in words why.
 
-import type { SourceStatus, Track } from '../api/types';
+import type { Ms, SourceStatus, Track } from '../api/types';
 import { isAudio, isVideo, whyNot } from '../app/words';
 
 export interface Playability {
@@ -44,12 +44,12 @@ export function playability(tracks: Track[], plays: TypeTest = browserPlays): Pl
   };
 }
 
-/** Why there is no point in trying to play a source of a camera, in words; null when there is. */
-export function blocked(source: SourceStatus | undefined, plays: TypeTest = browserPlays): string | null {
+/** Why there is no point in trying to play a source of a camera by now (the server's time), in words; null when there is. */
+export function blocked(source: SourceStatus | undefined, now: Ms, plays: TypeTest = browserPlays): string | null {
   if (source === undefined) return null;
   const { video, words } = playability(source.tracks, plays);
   if (!video && words !== null) return words;
-  if (source.recorded === null && source.state !== 'running') return `Nothing is recorded yet. ${whyNot(source)}`;
+  if (source.recorded === null && source.state !== 'running') return `Nothing is recorded yet. ${whyNot(source, now)}`;
   return null;
 }
 
