@@ -1,6 +1,8 @@
 """WHIP in and WHEP out, by Chromium."""
 
+import hashlib
 import random
+import re
 import socket
 
 import pytest
@@ -107,6 +109,12 @@ def test_what_is_refused_says_why(server, clips, context, token):
         assert requests.post(whep, b"\xff", headers=offer, timeout=10).status_code == 400
         assert requests.post(whep, b"x" * 100_000, headers=offer, timeout=10).status_code == 413
         assert requests.post(whep, b"v=0", headers=auth, timeout=10).status_code == 415
+        # A certificate that would be known by SHA-1 would never be.
+        sha1 = "a=fingerprint:sha-1 " + hashlib.sha1(b"").digest().hex(":").upper()
+        weak = re.sub("a=fingerprint:sha-256 [^\r\n]*", sha1, page.evaluate("pc.localDescription.sdp"))
+        for url in (whep, f"{server.url}/whip/b"):
+            r = requests.post(url, weak.encode(), headers=offer, timeout=10)
+            assert r.status_code == 406 and "sha-1" in r.text and "sha-256" in r.text, r.text
         assert requests.get(whep, timeout=10).status_code == 405
         assert requests.options(whep, timeout=10).headers["Access-Control-Allow-Origin"] == "*"
         # B-frames are found out by watching, and known from then on.

@@ -117,6 +117,15 @@ impl Ground {
     }
 }
 
+/// Notes by what the peer's certificate is to be known, or says why it could not be: that would not connect.
+fn known(rtc: &mut Rtc, what: &str, text: &str) -> Result<(), Refused> {
+    let fingerprint = sdp::fingerprint(text).map_err(|e| Refused::Nothing(format!("the {what}'s {e}")))?;
+    if let Some(fingerprint) = fingerprint {
+        rtc.direct_api().set_remote_fingerprint(fingerprint);
+    }
+    Ok(())
+}
+
 impl Peer {
     /// Offers: the peer, and the offer. Until [`Peer::answered`] it does nothing.
     pub(crate) fn offer(
@@ -155,6 +164,7 @@ impl Peer {
         let bad = |e: &dyn std::fmt::Display| Refused::Offer(sdp::why(e));
         let pending = self.pending.take().ok_or_else(|| bad(&"nothing was offered"))?;
         let parsed = SdpAnswer::from_sdp_string(answer).map_err(|e| bad(&e))?;
+        known(&mut self.rtc, "answer", answer)?;
         self.rtc.sdp_api().accept_answer(pending, parsed).map_err(|e| bad(&e))?;
         self.answer = answer.into();
         self.settle(now)
@@ -217,6 +227,7 @@ impl Peer {
         let offer = SdpOffer::from_sdp_string(offer).map_err(|e| Refused::Offer(sdp::why(&e)))?;
         let (mut rtc, local) = Self::begin(config, addresses, now)?;
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
+        known(&mut rtc, "offer", text)?;
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|e| Refused::Offer(sdp::why(&e)))?;
         let answer = sdp::complete(&answer.to_sdp_string(), text);
         let offer = text.to_owned();

@@ -1,5 +1,7 @@
 //! What is read of session descriptions before and beside `str0m`, which reads the rest.
 
+use str0m::config::Fingerprint;
+
 /// Longer than any browser's.
 pub(crate) const MAX_BYTES: usize = 64 << 10;
 /// A picture and a sound, and what browsers add.
@@ -31,6 +33,31 @@ pub(crate) fn why(error: &dyn std::fmt::Display) -> String {
         (false, true) => "it is no session description".into(),
         (false, false) => format!("it is no session description: {}", said.join("; ")),
     }
+}
+
+/// By what the peer's certificate will be known (RFC 8122 §5). `str0m` takes the first that is said, and compares with SHA-256
+/// whatever that is; others may stand beside it. `None` if nothing is said: `str0m` refuses that. The error is for people.
+pub(crate) fn fingerprint(text: &str) -> Result<Option<Fingerprint>, String> {
+    let mut other = None;
+    for said in text.lines().filter_map(|l| l.trim_end().strip_prefix("a=fingerprint:")) {
+        let (hash, value) = said.split_once(' ').unwrap_or((said, ""));
+        if !hash.eq_ignore_ascii_case("sha-256") {
+            other = other.or(Some(hash));
+            continue;
+        }
+        let byte = |b: &str| {
+            let hex = b.len() == 2 && b.bytes().all(|c| c.is_ascii_hexdigit());
+            u8::from_str_radix(b, 16).ok().filter(|_| hex)
+        };
+        let bytes: Option<Vec<u8>> = value.split(':').map(byte).collect();
+        let Some(bytes) = bytes.filter(|b| b.len() == 32) else {
+            return Err("a=fingerprint:sha-256 is not followed by 32 bytes as XX:XX:…".into());
+        };
+        return Ok(Some(Fingerprint { hash_func: "sha-256".into(), bytes }));
+    }
+    let Some(hash) = other else { return Ok(None) };
+    let hash: String = hash.chars().take(32).collect();
+    Err(format!("a=fingerprint is {hash}: only sha-256 is accepted"))
 }
 
 /// The names of the codecs that a description offers for `video` or `audio`, each once, without those that only help
@@ -217,6 +244,30 @@ mod tests {
     }
 
     #[test]
+    fn fingerprints() {
+        let hex = ["0a"; 32].join(":");
+        let of = |lines: &str| fingerprint(lines).map(|f| f.map(|f| (f.hash_func, f.bytes)));
+        let known = Ok(Some(("sha-256".to_owned(), vec![10; 32])));
+        assert_eq!(of("v=0\r\nm=video 9 X 96\r\n"), Ok(None));
+        assert_eq!(of(&format!("a=fingerprint:sha-256 {hex}\r\n")), known);
+        // Names of hashes are words whatever their case; one that is known may stand beside others.
+        assert_eq!(
+            of(&format!(
+                "a=fingerprint:sha-1 AA:BB\nm=video 9 X 96\na=fingerprint:SHA-256 {}\n",
+                hex.to_uppercase()
+            )),
+            known
+        );
+        let why = of("a=fingerprint:sha-1 AA:BB\r\na=fingerprint:md5 AA\r\n").unwrap_err();
+        assert!(why.contains("is sha-1") && why.contains("only sha-256"), "{why}");
+        let whys = ["", " ", " 0a", &format!(" {hex}:0a"), &format!(" {}", hex.replacen("0a", "+a", 1))];
+        for value in whys {
+            let why = of(&format!("a=fingerprint:sha-256{value}")).unwrap_err();
+            assert!(why.contains("32 bytes"), "{why}");
+        }
+    }
+
+    #[test]
     fn fragments() {
         let text = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n\
                     a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host\r\na=end-of-candidates\r\n";
@@ -281,7 +332,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_survived(text in "([avm]=[ -~]{0,40}(\r\n|\n)?){0,20}|\\PC{0,200}") {
-            let _ = (restarted(&text, "aaaa", "b"), ice_of(&text));
+            let _ = (restarted(&text, "aaaa", "b"), ice_of(&text), fingerprint(&text));
             let _ = (media(&text), only(&text, |n| n % 2 == 0), complete(&text, "m=video 9 X 96"), check(&text), fragment(&text), offered(&text, "video"));
         }
     }

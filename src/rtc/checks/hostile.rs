@@ -40,6 +40,36 @@ fn who_asks_for_nothing_that_there_is_is_told_what_there_is() {
 }
 
 #[test]
+fn a_certificate_that_could_not_be_known_is_refused_and_what_is_accepted_is_said() {
+    let offer = offer(ground().config().enable_h264(true), &[MediaKind::Video], Direction::SendRecv);
+    let sha1 = offer.replace("a=fingerprint:sha-256", "a=fingerprint:sha-1");
+    for r in both(&sha1) {
+        let why = "the offer's a=fingerprint is sha-1: only sha-256 is accepted";
+        assert_eq!(r, Err(Refused::Nothing(why.into())));
+    }
+    // Likewise where it is the server that offers.
+    let (ground, now) = (ground(), instants().now());
+    let (mut peer, offered) = publish::propose(&ground, &[server_at()], now).unwrap();
+    let mut rtc = ground.config().enable_h264(true).build(now);
+    let offered = str0m::change::SdpOffer::from_sdp_string(&offered).unwrap();
+    let answer = rtc.sdp_api().accept_offer(offered).unwrap().to_sdp_string();
+    let sha1 = answer.replace("a=fingerprint:sha-256", "a=fingerprint:sha-1");
+    let why = publish::agreed(&mut peer, &sha1, now).map(|_| ()).unwrap_err().to_string();
+    assert!(why.contains("the answer's a=fingerprint is sha-1"), "{why}");
+}
+
+#[test]
+fn a_certificate_is_known_by_any_of_its_fingerprints_that_is_understood() {
+    let (ground, now) = (ground(), instants().now());
+    let kinds = [MediaKind::Video];
+    let mut client = Client::new(ground.config().enable_h264(true), &kinds, Direction::SendOnly, now);
+    let more = "a=fingerprint:sha-1 00:11\r\na=fingerprint:SHA-256 ";
+    client.offer = client.offer.replace("a=fingerprint:sha-256 ", more);
+    let (peer, _) = publish::negotiate(&ground, &client.offer, &[server_at()], now).unwrap();
+    Pair::new(peer, client, now, network(1, 0, 0)).connect();
+}
+
+#[test]
 fn a_viewer_that_would_send_is_not_sent_anything() {
     let offer = offer(ground().config().enable_h264(true), &[MediaKind::Video], Direction::SendOnly);
     let Err(Refused::Nothing(why)) = &both(&offer)[0] else { panic!("it is answered") };
