@@ -78,6 +78,19 @@ def test_the_link_signs_in_once(chromium, serve):
         assert page.request.get(server.url + "/v1/session").status == 401, "the link was good once"
 
 
+def test_how_to_send_a_file_says_where_the_server_listens(chromium, serve):
+    for rtsp in ("127.0.0.1:0", "off"):
+        server = serve(f"rtsp-{rtsp[-1]}", rtsp=rtsp)
+        with page_of(chromium, server) as page:
+            page.goto(server.url)
+            expect(add_button(page)).to_be_visible()
+            hint = page.locator(".empty-push")
+            if rtsp == "off":
+                expect(hint).to_have_count(0)
+            else:
+                expect(hint).to_contain_text(f"rtsp://{server.key}:SECRET@{server.rtsp}/yard")
+
+
 def test_signing_in_with_the_root_key(chromium, world, artifacts):
     with page_of(chromium, world, signed_in=False) as page:
         page.goto(world.url)

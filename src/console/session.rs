@@ -78,7 +78,7 @@ async fn show(State(c): State<Console>, caller: Caller) -> Result<Response, ApiE
     caller.admit(&c.gate, actions::LIST_STREAMS, &c.home.video_stream("*")).await?;
     let body = serde_json::json!({
         "principal": "root", "accessKeyId": c.gate.root_key_id(), "version": c.version,
-        "expires": expires.map(wire::time::format),
+        "expires": expires.map(wire::time::format), "rtspPort": c.rtsp.map(|a| a.port()),
     });
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { publishCommands, shellQuote } from '../src/pages/commands';
+import type { SessionInfo } from '../src/api/types';
+import { ownKeyCommand, publishCommands, shellQuote } from '../src/pages/commands';
 import { checkName, checkUrl, splitUrl, suggestName } from '../src/pages/source-url';
 
 describe('addresses', () => {
@@ -59,6 +60,13 @@ describe('names', () => {
     expect(checkName('a/b', [])).toContain('“/”');
     expect(checkName('x'.repeat(257), [])).toContain('256');
   });
+});
+
+test('one’s own key publishes to where the server listens', () => {
+  const session = (rtspPort: number | null): SessionInfo => ({ principal: 'root', accessKeyId: 'AKIA7', expires: null, version: '0.1.0', rtspPort });
+  expect(ownKeyCommand(session(18554), 'nvr.local')).toMatch(/ rtsp:\/\/AKIA7:SECRET@nvr\.local:18554\/yard$/);
+  expect(ownKeyCommand(session(554), '[fe80::1]')).toMatch(/ 'rtsp:\/\/AKIA7:SECRET@\[fe80::1\]:554\/yard'$/);
+  expect(ownKeyCommand(session(null), 'nvr.local')).toBeNull();
 });
 
 test('commands survive a shell', () => {

@@ -38,7 +38,7 @@ export function routes(state, media) {
       state.sessions.add(token);
       response.setHeader('Set-Cookie', `rushes_session=${token}; HttpOnly; SameSite=Strict; Path=/`);
     }],
-    ['GET', /^\/v1\/session$/, async () => ({ principal: 'root', accessKeyId: 'AKIAMOCK', expires: iso(Date.now() + 86400_000), version: '0.1.0' })],
+    ['GET', /^\/v1\/session$/, async () => ({ principal: 'root', accessKeyId: 'AKIAMOCK', expires: iso(Date.now() + 86400_000), version: '0.1.0', rtspPort: 8554 })],
     ['DELETE', /^\/v1\/session$/, async ({ cookie }) => void state.sessions.delete(cookie)],
     ['GET', /^\/v1\/cameras$/, async () => ({ cameras: [...state.cameras.values()].filter((found) => found.state !== 'gone').map(state.show) })],
     ['POST', /^\/v1\/cameras\/probe$/, probe],

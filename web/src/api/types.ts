@@ -11,6 +11,8 @@ export interface SessionInfo {
   accessKeyId: string;
   expires: Timestamp | null;
   version: string;
+  /** Where the server takes RTSP, if it does. */
+  rtspPort: number | null;
 }
 
 export interface VideoTrack {

@@ -1,5 +1,7 @@
 // The commands that publish to Rushes, ready to be copied.
 
+import type { SessionInfo } from '../api/types';
+
 export interface PublishCommand {
   title: string;
   note?: string;
@@ -11,13 +13,22 @@ export function shellQuote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+const sendFile = (url: string): string => `ffmpeg -re -stream_loop -1 -i FILE.mp4 -c copy -f rtsp -rtsp_transport tcp ${shellQuote(url)}`;
+
+/** Sends a file to `yard` with the key that signed in; null where the server takes no RTSP. `hostname`: as in the page's address. */
+export function ownKeyCommand(session: SessionInfo | null, hostname: string): string | null {
+  if (session === null || session.rtspPort === null) return null;
+  const host = hostname.includes(':') ? `[${hostname.replace(/[[\]]/g, '')}]` : hostname;
+  return sendFile(`rtsp://${session.accessKeyId}:SECRET@${host}:${session.rtspPort}/yard`);
+}
+
 export function publishCommands(url: string): PublishCommand[] {
   const quoted = shellQuote(url);
   return [
     {
       title: 'FFmpeg, a file',
       note: 'Sends the file as it is, at the speed it plays.',
-      command: `ffmpeg -re -stream_loop -1 -i FILE.mp4 -c copy -f rtsp -rtsp_transport tcp ${quoted}`,
+      command: sendFile(url),
     },
     {
       title: 'FFmpeg, a webcam',
