@@ -167,6 +167,8 @@ def bad(name, path):
         yield {"k": "v" * (value["max"] + 1)}, f"at '{path}' failed to satisfy constraint: Map value must satisfy constraint: ["
         yield "x", "Expected map or null"
         yield [], "Start of list found where not expected"
+    elif kind == "structure":
+        yield [], "Start of list found where not expected"
 
 
 def violations(name, path="", seen=()):
@@ -184,6 +186,8 @@ def violations(name, path="", seen=()):
         if inner["type"] == "list":
             element = inner["member"]["shape"]
             if SHAPES[element]["type"] == "structure":
+                for value, words in bad(element, at):
+                    yield f"{at}[0] = {value}", lambda v, m=member, x=value: v.__setitem__(m, [x]), words
                 for what, change, words in violations(element, f"{at}.1.member.", (*seen, name)):
                     yield what, lambda v, m=member, o=of["shape"], c=change: c(v.setdefault(m, good(o))[0]), words
             else:

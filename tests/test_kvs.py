@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import datetime
+import json
 
 import boto3
 import pytest
@@ -169,6 +170,18 @@ def test_what_is_wrong_is_said_as_the_services_say_it(server):
     assert r.status_code == 403 and r.headers["x-amzn-ErrorType"] == r.headers["x-amz-ErrorType"] == "MissingAuthenticationTokenException"
     assert r.headers["x-amzn-RequestId"] == r.headers["x-amz-RequestId"] and "Message" in r.json()
     assert "x-amzn-RequestId" not in requests.get(server.url + "/createStream", timeout=10).headers, "not an operation"
+
+
+@pytest.mark.parametrize("service, call, asked, member", [
+    ("kinesisvideo", "get_signaling_channel_endpoint", {"ChannelARN": "arn:aws:kinesisvideo:us-east-1:000000000000:channel/a/1"}, "SingleMasterChannelEndpointConfiguration"),
+    ("kinesis-video-media", "get_media", {"StartSelector": {"StartSelectorType": "NOW"}}, "StartSelector"),
+    ("kinesis-video-archived-media", "list_fragments", {}, "FragmentSelector"),
+])
+def test_a_list_is_no_structure(server, service, call, asked, member):
+    api = client(server, service)
+    # What no SDK sends.
+    api.meta.events.register("before-call.*.*", lambda params, **_: params.update(body=json.dumps({**asked, member: []}).encode()))
+    assert refused(getattr(api, call), **asked)[:2] == ("SerializationException", 400)
 
 
 def test_pages_of_other_origins_may_call(server):

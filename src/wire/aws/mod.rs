@@ -30,6 +30,7 @@ mod rest;
 mod room;
 mod service;
 mod services;
+mod shape;
 mod signature;
 mod spare;
 mod value;

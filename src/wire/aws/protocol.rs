@@ -4,7 +4,7 @@ use axum::http::HeaderValue;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{AwsError, spare::Spare, value::Compact, written::Written};
+use super::{AwsError, shape::Shaped, spare::Spare, value::Compact, written::Written};
 
 /// Deeper than any input of a model; what is not in the model may not be deeper either. (JSON's limit is serde_json's
 /// own, 128.)
@@ -56,7 +56,6 @@ impl Protocol {
             // No body: no members.
             Protocol::Rest if body.is_empty() => Protocol::Rest.decode(b"{}"),
             Protocol::Json10 | Protocol::Json11 | Protocol::Rest => {
-                // Serde takes a list for a structure, AWS does not.
                 match body.iter().find(|b| !b.is_ascii_whitespace()) {
                     Some(b'{') => {}
                     Some(b'[') => {
@@ -64,10 +63,11 @@ impl Protocol {
                     }
                     _ => return Err(AwsError::serialization("")),
                 }
-                serde_json::from_slice(body).map_err(|e| match e.classify() {
+                let read = serde_json::from_slice::<Shaped<T>>(body).map_err(|e| match e.classify() {
                     serde_json::error::Category::Data => AwsError::serialization(wording(&e.to_string())),
                     _ => AwsError::serialization(""),
-                })
+                });
+                read.map(|Shaped(value)| value)
             }
             Protocol::Cbor => {
                 // A map, of any kind: major type 5.
@@ -98,6 +98,7 @@ impl Protocol {
         let mut all: serde_json::Map<String, serde_json::Value> = self.decode(body)?;
         all.extend(bound);
         serde_json::from_value(serde_json::Value::Object(all))
+            .map(|Shaped(value)| value)
             .map_err(|e| AwsError::serialization(wording(&e.to_string())))
     }
 
