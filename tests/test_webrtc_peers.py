@@ -217,10 +217,12 @@ def test_webrtcbin_publishes_pictures_that_are_reordered(server, clips, pem, tmp
     shown, decoded = [pts for pts, _ in rows], [dts for _, dts in rows]
     assert decoded == sorted(set(decoded)) and all(d <= p for p, d in rows)
     assert (shown == sorted(shown)) == ("without" in what)
-    # As the clip has them, but for what they are moved by to the sender's clock: of that a busy machine tells 10 ms wrong.
+    # As the clip has them, but for what they are moved by to the sender's clock, as fast as `SLEW_MS_PER_S` in src/capture/times.rs
+    # says: 18 ticks of a picture's 3600. Whoever is busy tells that clock some milliseconds wrong in its reports, and so they are moved.
+    # Of pictures that are reordered the three of a group are moved together, by the first that comes: the last that is shown.
     shown = sorted(shown)[:-2]
     steps = [b - a for a, b in zip(shown, shown[1:])]
-    assert all(abs(s - 3600) <= 900 for s in steps), steps
+    assert all(abs(s - 3600) <= (18 if "without" in what else 3 * 18) for s in steps), steps
 
 
 @pytest.mark.parametrize("codec", ["H264", "H265"])

@@ -443,6 +443,29 @@ mod tests {
     }
 
     #[test]
+    fn pictures_that_are_reordered_are_moved_between_groups_by_as_much_as_a_group_allows() {
+        for group in 1..=4u32 {
+            let mut t = Timeline::new([90_000]);
+            let mut shown = vec![t.unit(0, 0, at(0)).pts];
+            // The sender is 400 ms ahead.
+            t.sender_report(0, ntp(T0 + 400_000), 0, at(0));
+            for before in (0..100).map(|g| g * group) {
+                // The last that is shown of a group comes first.
+                for n in std::iter::once(group).chain(1..group) {
+                    let picture = before + n;
+                    shown.push(t.unit(0, picture * 3600, at(i64::from(picture) * 40_000)).pts);
+                }
+            }
+            shown.sort_unstable();
+            let steps: Vec<_> = shown.windows(2).map(|w| w[1] - w[0] - 3600).collect();
+            let moved = 18 * i64::from(group);
+            for (n, step) in (0..group).cycle().zip(&steps) {
+                assert_eq!(*step, if n == 0 { moved } else { 0 }, "{group}: {steps:?}");
+            }
+        }
+    }
+
+    #[test]
     fn an_implausible_clock_is_told_and_not_used() {
         for (ntp, words) in [
             (0, "has no clock"),
