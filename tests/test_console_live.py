@@ -166,6 +166,7 @@ def test_addresses_for_other_programs(browser, world, artifacts, theme, width):
         of = lambda label: page.get_by_label(label, exact=True).inner_text()
         playlist = of("HLS address")
         assert sorted(s["codec_name"] for s in probe(playlist)["streams"]) == ["aac", "h264"]
+        assert of("lasting HLS address") == f"{world.url}/v1/streams/hall/live.m3u8".replace("://", "://ACCESS_KEY_ID:SECRET@")
         assert of("WHEP address") == world.url + "/whep/hall"
         offered = requests.post(of("WHEP address"), "nothing", headers={"Authorization": f"Bearer {of('token')}", "Content-Type": "application/sdp"}, timeout=20)
         assert offered.status_code == 400, "it is let in, and is no offer"

@@ -3,6 +3,7 @@
 import datetime
 import re
 import subprocess
+import urllib.parse
 
 import pytest
 
@@ -139,6 +140,18 @@ def test_a_page_elsewhere_may_play(recorded):
     r = recorded.http.get(fetch(recorded.http, url).segments[0].uri, headers={"Range": "bytes=0-9"})
     exposed = r.headers.get("Access-Control-Expose-Headers", "").lower()
     assert "content-range" in exposed or exposed == "*", "hls.js cannot read the range"
+
+
+def test_an_address_for_what_keeps_one_is_played(recorded):
+    """FFmpeg, which knows of neither sessions nor tokens: it is asked who it is, and led to a session."""
+    user, password = (urllib.parse.quote(x, safe="") for x in (recorded.key, recorded.secret))
+    url = f"{recorded.url}/v1/streams/door/live.m3u8"
+    address = url.replace("://", f"://{user}:{password}@")
+    for kind, least in [("v", 100), ("a", 180)]:
+        played = media.ffmpeg("-xerror", "-live_start_index", 0, "-i", address, "-t", 4, "-map", f"0:{kind}", "-c", "copy", "-f", "framecrc", "-")
+        assert sum(not l.startswith(b"#") for l in played.splitlines()) >= least
+    sessions = {recorded.http.get(url, allow_redirects=False).headers["Location"] for _ in range(2)}
+    assert len(sessions) == 2 and all(s.startswith("/hls/") for s in sessions), "each has one of its own"
 
 
 def test_tokens_are_authentic_and_expire(recorded):

@@ -44,6 +44,7 @@ pub fn router(video: Arc<Video>) -> Router {
         .route("/v1/streams/{name}", get(describe).delete(delete))
         .route("/v1/streams/{name}/timeline", get(timeline))
         .route("/v1/streams/{name}/sessions", post(session))
+        .route("/v1/streams/{name}/live.m3u8", get(live))
         .route("/v1/streams/{name}/still.jpg", get(still))
         .route("/v1/streams/{name}/fragments", get(fragments))
         .route("/v1/streams/{name}/export", get(crate::export::handler))
@@ -262,6 +263,44 @@ async fn session(
     let p = v.hls_session(permit, &name, ask).await?;
     Ok((StatusCode::CREATED, Json(json!({"url": p.path, "expires": wire::time::format(p.expires)})))
         .into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LiveAsk {
+    audio: Option<Audio>,
+}
+
+/// An address that does not end, for what keeps one for years: it leads whoever asks to a live session of its own. Players are told
+/// how to say who they are, as many say nothing until they are asked.
+async fn live(
+    State(v): Shared,
+    caller: Caller,
+    Path(name): Path<String>,
+    Query(q): Query<LiveAsk>,
+) -> Response {
+    let session = async {
+        let permit = v.admit(&caller, actions::GET_HLS_STREAMING_SESSION_URL, &name).await?;
+        let audio = q.audio.unwrap_or(Audio::Aac);
+        let ask = Ask { audio, lasts: Some(v.config.max_session), ..Ask::default() };
+        Ok::<_, ApiError>(v.hls_session(permit, &name, ask).await?)
+    };
+    match session.await {
+        Ok(p) => {
+            let mut r = StatusCode::FOUND.into_response();
+            set(&mut r, header::LOCATION, &p.path);
+            set(&mut r, header::CACHE_CONTROL, "no-store");
+            r
+        }
+        Err(e) => {
+            let asked = e.status == StatusCode::UNAUTHORIZED;
+            let mut r = e.into_response();
+            if asked {
+                set(&mut r, header::WWW_AUTHENTICATE, "Basic realm=\"Rushes\"");
+            }
+            r
+        }
+    }
 }
 
 #[derive(Deserialize)]

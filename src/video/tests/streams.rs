@@ -294,6 +294,34 @@ async fn root_rig(stills: Option<Arc<dyn Stills>>) -> (Rig, String) {
 }
 
 #[tokio::test]
+async fn an_address_that_outlasts_every_session() {
+    let (rig, secret) = root_rig(None).await;
+    let path = "/v1/streams/yard/live.m3u8";
+    let session = async || {
+        let (status, r) = rig.send(rig.signed("GET", path, &secret, None)).await;
+        let to = r.headers().get("location").map(|l| l.to_str().unwrap().to_owned());
+        (status, to.unwrap_or_default(), r.headers()["cache-control"].clone())
+    };
+    assert_eq!(session().await.0, StatusCode::NOT_FOUND);
+    for _ in 0..2 {
+        record(&rig, "yard", rig.now(), 200).await;
+        let (status, to, kept) = session().await;
+        assert_eq!((status, kept.to_str().ok()), (StatusCode::FOUND, Some("no-store")));
+        assert!(rig.text(&to).await.contains("1.m3u8"));
+        rig.set(rig.now() + Config::default().max_session - secs(1));
+        assert_eq!(rig.get(&to).await.0, StatusCode::OK);
+        rig.set(rig.now() + secs(1));
+        assert_eq!(rig.get(&to).await.0, StatusCode::FORBIDDEN);
+    }
+    // Who has not said who it is, is asked.
+    let (status, r) = rig.get(path).await;
+    let asked = r.headers()["www-authenticate"].to_str().ok();
+    assert_eq!((status, asked), (StatusCode::UNAUTHORIZED, Some("Basic realm=\"Rushes\"")));
+    let (status, r) = rig.send(rig.signed("GET", &format!("{path}?audio=loud"), &secret, None)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{:?}", r.body());
+}
+
+#[tokio::test]
 async fn the_api() {
     let (rig, secret) = root_rig(Some(Arc::new(Fake::default()))).await;
     let call = async |method: &str, path: &str, body: Option<Value>| {
@@ -306,6 +334,7 @@ async fn the_api() {
         "/v1/streams/x",
         "/v1/streams/x/timeline",
         "/v1/streams/x/still.jpg",
+        "/v1/streams/x/live.m3u8",
         "/v1/streams/x/fragments",
     ] {
         assert_eq!(rig.get(path).await.0, StatusCode::UNAUTHORIZED, "{path}");
