@@ -235,8 +235,10 @@ mod tests {
         let some = || prop::collection::vec(inner(), 0..4);
         let flat = (prop::option::of(inner()), inner(), some(), some(), some());
         let flat = flat.prop_map(|(one, bare, many, plain, named)| {
-            let mut all = one.iter().chain([&bare]).chain(&many).chain(&plain).chain(&named);
-            let right = all.all(|i| i.1);
+            let right = {
+                let mut all = one.iter().chain([&bare]).chain(&many).chain(&plain).chain(&named);
+                all.all(|i| i.1)
+            };
             let list = |of: Vec<(Value, bool)>| Value::from_iter(of.into_iter().map(|i| i.0));
             let names = named.into_iter().enumerate().map(|(n, i)| (n.to_string(), i.0));
             let named: Map<String, Value> = names.collect();
