@@ -46,7 +46,6 @@ pub fn service(streams: &DataStreams) -> Service {
         "ListTagsForStream" LIST_TAGS_FOR_STREAM SMALL list_tags_for_stream;
         "MergeShards" MERGE_SHARDS SMALL merge_shards;
         "PutRecord" PUT_RECORD RECORDS put_record;
-        "PutRecords" PUT_RECORDS RECORDS put_records;
         "PutResourcePolicy" PUT_RESOURCE_POLICY SMALL put_resource_policy;
         "RegisterStreamConsumer" REGISTER_STREAM_CONSUMER SMALL register_consumer;
         "RemoveTagsFromStream" REMOVE_TAGS_FROM_STREAM SMALL remove_tags_from_stream;
@@ -66,6 +65,11 @@ pub fn service(streams: &DataStreams) -> Service {
     service = service.written("GetRecords", GET_RECORDS, SMALL, move |_, permit, input| {
         let s = s.clone();
         async move { s.get_records(permit, input).await }
+    });
+    let s = streams.clone();
+    service = service.written("PutRecords", PUT_RECORDS, RECORDS, move |_, permit, input| {
+        let s = s.clone();
+        async move { s.put_records(permit, input).await }
     });
     let s = streams.clone();
     service.event_stream("SubscribeToShard", SUBSCRIBE_TO_SHARD, SMALL, move |_, permit, input| {

@@ -40,6 +40,7 @@ mod settings;
 mod shards;
 mod stream;
 mod tags;
+mod taken;
 mod token;
 mod upkeep;
 

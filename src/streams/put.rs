@@ -22,6 +22,7 @@ use crate::{
     sequence::{Digits, SequenceNumber},
     service::DataStreams,
     stream::Stream,
+    taken::{Outcome, PutRecordsOutput},
 };
 
 /// Bytes a second that a shard takes, and records (API_CreateStream).
@@ -44,30 +45,6 @@ pub struct PutRecordOutput {
     encryption_type: Option<&'static str>,
 }
 
-/// API_PutRecords
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct PutRecordsOutput {
-    failed_record_count: u32,
-    records: Vec<PutRecordsResultEntry>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encryption_type: Option<&'static str>,
-}
-
-/// API_PutRecordsResultEntry
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct PutRecordsResultEntry {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sequence_number: Option<Digits>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shard_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<String>,
-}
-
 /// A record on its way.
 struct Placed {
     hash: u128,
@@ -75,7 +52,7 @@ struct Placed {
     stored: Bytes,
     /// Counted: data and key.
     len: usize,
-    outcome: Option<Result<(Shard, u64, world::Timestamp), AwsError>>,
+    outcome: Option<Outcome>,
 }
 
 /// What is asked of a stream's document for each request.
@@ -161,27 +138,8 @@ impl DataStreams {
             return Err(error::dry_run());
         }
         self.append(&stream, &mut placed).await;
-        let mut failed = 0;
-        let records = placed
-            .into_iter()
-            .map(|p| match p.outcome.unwrap_or_else(|| Err(moving(&stream))) {
-                Ok((shard, position, arrival)) => PutRecordsResultEntry {
-                    sequence_number: Some(shard.number(position, arrival).digits()),
-                    shard_id: Some(shard.id()),
-                    ..PutRecordsResultEntry::default()
-                },
-                Err(e) => {
-                    failed += 1;
-                    // Only throughput and internal failures are told by record (API_PutRecords).
-                    PutRecordsResultEntry {
-                        error_code: Some(e.code),
-                        error_message: Some(e.message),
-                        ..PutRecordsResultEntry::default()
-                    }
-                }
-            })
-            .collect();
-        Ok(PutRecordsOutput { failed_record_count: failed, records, encryption_type: t.kms.then_some("KMS") })
+        let outcomes = placed.into_iter().map(|p| p.outcome.unwrap_or_else(|| Err(moving(&stream))));
+        Ok(PutRecordsOutput::new(outcomes, t.kms))
     }
 
     /// A number that a record is to come after. It does in any case, so that all there is to be said of it is that it is none.
