@@ -26,6 +26,8 @@ const STALLED: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(TIMEOUT_S);
 /// A client must read our answers.
 const WRITE: Duration = Duration::from_secs(10);
+/// How long it may take to close its side after the last answer.
+const CLOSE: Duration = Duration::from_secs(5);
 const READ: usize = 64 << 10;
 /// Datagrams taken at once before looking at anything else.
 const BATCH: usize = 64;
@@ -87,7 +89,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
 
     /// Until it ends; what was received is then with the sink.
     pub(super) async fn run(mut self, stop: watch::Receiver<bool>) {
-        let end = match self.receive(stop).await {
+        let end = match self.receive(stop.clone()).await {
             Ok(end) | Err(end) => end,
         };
         if matches!(end, End::Teardown(_) | End::Closed) && !self.ports.is_empty() {
@@ -116,6 +118,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
         } else if let End::Because(why) = &end {
             tracing::debug!(peer = %self.peer, why, "a connection was closed");
         }
+        let gone = matches!(end, End::Closed);
         match end {
             End::Teardown(request) => {
                 let _ = self.answer(&answer, &request).await;
@@ -131,6 +134,29 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
             End::Closed => {}
         }
         let _ = self.io.shutdown().await;
+        if !gone {
+            self.discard(stop).await;
+        }
+    }
+
+    /// Reads what the client still sends until it closes, too. A socket that is closed over unread data resets the connection
+    /// (RFC 1122 §4.2.2.13): the client could not read its answer any more, and its own writes would fail.
+    async fn discard(&mut self, mut stop: watch::Receiver<bool>) {
+        let clock = self.shared.world.clock.clone();
+        let rest = async {
+            loop {
+                self.buf.clear();
+                self.buf.reserve(READ);
+                if !matches!(self.io.read_buf(&mut self.buf).await, Ok(1..)) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            () = clock.sleep(CLOSE) => {}
+            () = until(&mut stop) => {}
+        }
     }
 
     async fn receive(&mut self, mut stop: watch::Receiver<bool>) -> Result<End, End> {

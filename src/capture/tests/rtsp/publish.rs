@@ -329,6 +329,34 @@ async fn a_slow_sink_costs_a_udp_publisher_what_does_not_fit_and_it_is_counted()
     assert!(discontinuities(&events)[0].contains("packets lost"), "{:?}", discontinuities(&events));
 }
 
+/// As rtspclientsink does, whose RTCP may come after its TEARDOWN.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_still_sends_after_teardown_has_its_answer() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let site = Site::new().await;
+    let server = site.server().await;
+    let (tcp, udp) = by_hand(server.local_addr(), "late").await;
+    udp.send(&[&[0x80, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0x55; 160]].concat()).await.unwrap();
+    site.sink.wait("late", "a unit", |e| matches!(e.last(), Some(Event::Unit(..)))).await;
+    let (mut from, mut to) = tcp.into_split();
+    let mut sent = b"TEARDOWN rtsp://h/late RTSP/1.0\r\nCSeq: 4\r\n\r\n".to_vec();
+    for _ in 0..2000 {
+        sent.extend(b"$\x01\x04\x00");
+        sent.extend([0; 1024]);
+    }
+    let sending = tokio::spawn(async move {
+        to.write_all(&sent).await.unwrap();
+        to
+    });
+    let mut answer = Vec::new();
+    from.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("RTSP/1.0 200 OK\r\nCSeq: 4\r\n"), "{answer}");
+    let mut to = tokio::time::timeout(PATIENCE, sending).await.unwrap().unwrap();
+    to.write_all(b"$").await.unwrap();
+    site.sink.ended("late").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_udp_publisher_is_given_up_when_its_connection_is() {
     let site = Site::new().await;
