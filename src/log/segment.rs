@@ -333,7 +333,10 @@ pub(crate) fn parse_page(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Extent, Large};
+    use crate::{
+        entry::{Extent, Large},
+        segment::writing::Footer,
+    };
     use bytes::Bytes;
     use proptest::prelude::*;
     use world::{
