@@ -50,7 +50,7 @@ fn a_certificate_that_could_not_be_known_is_refused_and_what_is_accepted_is_said
     // Likewise where it is the server that offers.
     let (ground, now) = (ground(), instants().now());
     let (mut peer, offered) = publish::propose(&ground, &[server_at()], now).unwrap();
-    let mut rtc = ground.config().enable_h264(true).build(now);
+    let mut rtc = ground.config().enable_h264(true).enable_opus(true, false).build(now);
     let offered = str0m::change::SdpOffer::from_sdp_string(&offered).unwrap();
     let answer = rtc.sdp_api().accept_offer(offered).unwrap().to_sdp_string();
     let sha1 = answer.replace("a=fingerprint:sha-256", "a=fingerprint:sha-1");
