@@ -121,8 +121,8 @@ pub const MAX_INDEX: usize = 4 * 1024;
 pub enum Item {
     /// A record.
     Record(Record),
-    /// A large payload; its bytes by [`Log::read_payload`].
-    Payload(Payload),
+    /// A large payload; its bytes by [`Log::read_payload`]. Boxed, as pages of many records are handed around.
+    Payload(Box<Payload>),
 }
 
 /// A page of a shard.
@@ -205,6 +205,9 @@ pub trait Log: Send + Sync + 'static {
     async fn shards(&self, stream: StreamUid) -> Result<Vec<(ShardId, Vec<u32>)>, LogError>;
     /// Since when a shard is there, and whether it is closed.
     async fn life(&self, shard: ShardId) -> Result<Life, LogError>;
+    /// When the catalog was last put back from a snapshot that is older than the log, if it ever was: documents in it may
+    /// not know what was done here since.
+    async fn restored(&self) -> Result<Option<Timestamp>, LogError>;
 
     /// Takes shards of a stream out entirely that are closed and of which nothing is left, as all of it was trimmed or
     /// removed by retention: durable when it returns. Children keep their numbers as their parents', and nobody is told

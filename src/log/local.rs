@@ -24,6 +24,7 @@ use crate::{
     journal::JOURNAL,
     keys::lock,
     opening::{LEASE_TTL, OpenError, Parts, io},
+    orphans::Older,
     payload::{LocalPayload, first16},
     shared::Shared,
 };
@@ -322,6 +323,10 @@ impl Log for LocalLog {
         let shard = self.shared.shard(shard)?;
         let st = shard.state();
         Ok(Life { opened: st.opened, closed: st.closed })
+    }
+
+    async fn restored(&self) -> Result<Option<Timestamp>, LogError> {
+        Ok(Older::load(&*self.shared.catalog).await?.map(|o| o.restored))
     }
 
     async fn forget_shards(&self, stream: StreamUid, shards: &[u32]) -> Result<Vec<u32>, LogError> {

@@ -69,6 +69,7 @@ struct State {
     shards: BTreeMap<ShardId, MemoryShard>,
     forgotten: BTreeMap<StreamUid, Numbers>,
     stats: Stats,
+    restored: Option<Timestamp>,
     down: bool,
 }
 
@@ -121,6 +122,10 @@ impl MemoryLog {
     /// An empty log that tells time by `world`'s clock.
     pub fn new(world: World, limits: Limits) -> Arc<MemoryLog> {
         Arc::new(MemoryLog { world, limits, state: Arc::default() })
+    }
+    /// From now on it says that an older catalog was put back at this time.
+    pub fn note_restored(&self, at: Timestamp) {
+        self.state().restored = Some(at);
     }
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
@@ -205,6 +210,9 @@ impl Log for MemoryLog {
         let mut s = self.state();
         let s = s.shard(shard)?;
         Ok(Life { opened: s.opened, closed: s.closed })
+    }
+    async fn restored(&self) -> Result<Option<Timestamp>, LogError> {
+        Ok(self.state().restored)
     }
     async fn forget_shards(&self, stream: StreamUid, shards: &[u32]) -> Result<Vec<u32>, LogError> {
         let mut s = self.state();
@@ -294,7 +302,7 @@ impl Log for MemoryLog {
                 }
                 Stored::Payload(p, _) => {
                     bytes += p.index.len() + 64;
-                    Item::Payload(p.clone())
+                    Item::Payload(Box::new(p.clone()))
                 }
             });
         }

@@ -60,7 +60,7 @@ impl Gather {
     }
     fn large(&mut self, shard: ShardId, l: &Large) {
         if l.position >= self.from.max(self.next) && !self.full() {
-            self.push(l.position, l.index.len() + 64, Item::Payload(l.payload(shard)));
+            self.push(l.position, l.index.len() + 64, Item::Payload(Box::new(l.payload(shard))));
         }
     }
     fn page(self) -> Page {

@@ -187,6 +187,9 @@ pub struct Body {
     /// When it was left without, in the last 24 hours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unkeyed: Vec<Timestamp>,
+    /// The restore of the catalog after which its shards were brought together with the log's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Timestamp>,
 }
 
 impl Body {
@@ -243,6 +246,7 @@ impl Body {
             switched: Vec::new(),
             rekeyed: Vec::new(),
             unkeyed: Vec::new(),
+            joined: None,
         }
     }
 }

@@ -100,18 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn fresh(count: u32) -> ShardMap {
-        let shard = |(n, range)| Shard {
-            index: n,
-            range,
-            parents: [None; 2],
-            created: 100,
-            opened: Timestamp(0),
-            closed: None,
-        };
-        ShardMap::new((0..).zip(uniform(count)).map(shard).collect(), 0)
-    }
+    use crate::map::tests::fresh;
 
     fn covers(map: &ShardMap) -> bool {
         let ranges: Vec<_> = map.open().map(|s| s.range).collect();

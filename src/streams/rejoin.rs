@@ -143,19 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{hashing::uniform, plan};
-
-    fn fresh(count: u32) -> ShardMap {
-        let shard = |(index, range)| Shard {
-            index,
-            range,
-            parents: [None; 2],
-            created: 100,
-            opened: Timestamp(0),
-            closed: None,
-        };
-        ShardMap::new((0..).zip(uniform(count)).map(shard).collect(), 0)
-    }
+    use crate::{map::tests::fresh, plan};
 
     /// Everybody before a shard.
     fn ancestors(map: &ShardMap, index: u32) -> HashSet<u32> {

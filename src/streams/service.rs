@@ -122,7 +122,8 @@ impl DataStreams {
         let consumers = Consumers::open(&*catalog, config.limits).await?;
         let account = Account::open(&*catalog, config.limits).await?;
         let keys = Keys::new(keys, world.clock.clone());
-        let tools = Tools { world, catalog, log };
+        let restored = log.restored().await.map_err(error::log)?;
+        let tools = Tools { world, catalog, log, restored };
         let s = DataStreams {
             inner: Arc::new(Inner {
                 metered: Mutex::new(tools.world.clock.monotonic()),
@@ -260,6 +261,7 @@ impl DataStreams {
         let uid = StreamUid(i.tools.world.random16());
         let mut new = Body::new(uid.to_string(), self.now());
         body(&mut new);
+        new.joined = i.tools.restored;
         new.work = Some(Work::Create(shards));
         new.ready = Some(self.now() + i.config.transition);
         let stream = Stream::new(&i.usage, name.into(), uid, stream_arn(&i.home, name), new);

@@ -61,8 +61,6 @@ pub(crate) struct Stream {
     dealt: std::sync::atomic::AtomicUsize,
     /// The log may have shards that are forgotten here.
     leftovers: AtomicBool,
-    /// The documents were read at a start, and may be older than the log.
-    astray: AtomicBool,
 }
 
 /// What changing a stream takes.
@@ -71,22 +69,17 @@ pub(crate) struct Tools {
     pub world: World,
     pub catalog: Arc<dyn Catalog>,
     pub log: SharedLog,
+    /// When an older catalog was put back, if ever ([`log::Log::restored`]).
+    pub restored: Option<Timestamp>,
 }
 
 impl Stream {
     pub fn new(usage: &Usage, name: String, uid: StreamUid, arn: Arn, body: Body) -> Arc<Stream> {
         let map = ShardMap::new(Vec::new(), body.next_shard);
-        Stream::with(usage, name, uid, arn, State { body, map, version: 0, chunks: Vec::new() }, false)
+        Stream::with(usage, name, uid, arn, State { body, map, version: 0, chunks: Vec::new() })
     }
 
-    fn with(
-        usage: &Usage,
-        name: String,
-        uid: StreamUid,
-        arn: Arn,
-        state: State,
-        astray: bool,
-    ) -> Arc<Stream> {
+    fn with(usage: &Usage, name: String, uid: StreamUid, arn: Arn, state: State) -> Arc<Stream> {
         Arc::new(Stream {
             meter: Meter::new(usage, &name, uid),
             name,
@@ -98,7 +91,6 @@ impl Stream {
             load: Load::default(),
             dealt: <_>::default(),
             leftovers: AtomicBool::new(true),
-            astray: AtomicBool::new(astray),
         })
     }
 
@@ -129,7 +121,7 @@ impl Stream {
         }
         let map = ShardMap::new(all, body.next_shard);
         let state = State { body, map, version: doc.version, chunks };
-        Ok(Stream::with(usage, doc.id.clone(), uid, arn, state, true))
+        Ok(Stream::with(usage, doc.id.clone(), uid, arn, state))
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -233,8 +225,8 @@ impl Stream {
         Ok(out)
     }
 
-    /// Does what the document says is to be done, and says that it is done. May be begun again at any point. After a start
-    /// it also sees to it that the documents and the log are of one mind.
+    /// Does what the document says is to be done, and says that it is done. May be begun again at any point. After an
+    /// older catalog was put back, it also sees to it that the documents and the log are of one mind.
     pub async fn work(self: &Arc<Self>, tools: &Tools) -> Result<(), AwsError> {
         let turn = self.turn.lock().await;
         self.reopen(tools).await?;
@@ -366,12 +358,16 @@ impl Stream {
         .await
     }
 
-    async fn open_in_log(&self, tools: &Tools, mut shards: Vec<(u32, Vec<u32>)>) -> Result<(), AwsError> {
-        // What is open stays so. With an older catalog the log may have lost whose children they are.
-        let there = self.in_log(tools).await?;
-        shards.retain(|(n, _)| !there.contains_key(n));
+    async fn open_in_log(&self, tools: &Tools, shards: Vec<(u32, Vec<u32>)>) -> Result<(), AwsError> {
         for some in shards.chunks(AT_ONCE) {
-            let open = some.iter().map(|(n, parents)| tools.log.open_shard(self.log_shard(*n), parents));
+            let open = some.iter().map(|(n, parents)| async {
+                // What is open stays so. With an older catalog the log may have lost whose children they are.
+                match tools.log.life(self.log_shard(*n)).await {
+                    Ok(_) => Ok(()),
+                    Err(LogError::NoShard(_)) => tools.log.open_shard(self.log_shard(*n), parents).await,
+                    Err(e) => Err(e),
+                }
+            });
             futures_util::future::try_join_all(open).await.map_err(error::log)?;
         }
         Ok(())
@@ -384,34 +380,38 @@ impl Stream {
     }
 
     /// Whether there may be a difference between documents and log that is to be settled.
-    fn is_astray(&self) -> bool {
-        let going = matches!(self.read().body.work, Some(Work::Delete));
-        self.astray.load(Ordering::Acquire) && !going
+    fn is_astray(&self, tools: &Tools) -> bool {
+        let s = self.read();
+        s.body.joined != tools.restored && !matches!(s.body.work, Some(Work::Delete))
     }
 
-    /// Opens and closes in the log what the documents have: it may have lost that, if an older catalog was put back and the
-    /// journal is not whole.
+    /// Sees to it that a shard is in the log, and closed there if it is so here. `there`: what the log has, to which it is
+    /// added. Returns whether it had to be opened.
+    async fn settle(&self, tools: &Tools, there: &mut HashSet<u32>, s: &Shard) -> Result<bool, AwsError> {
+        let id = self.log_shard(s.index);
+        let anew = there.insert(s.index);
+        if anew {
+            let parents: Vec<u32> = s.parents.into_iter().flatten().filter(|p| there.contains(p)).collect();
+            tools.log.open_shard(id, &parents).await.map_err(error::log)?;
+        }
+        if s.closed.is_some() && !tools.log.life(id).await.map_err(error::log)?.closed {
+            tools.log.close_shard(id).await.map_err(error::log)?;
+        }
+        Ok(anew)
+    }
+
+    /// Opens and closes in the log what the documents have: it may have lost that, if the journal is not whole.
     async fn reopen(&self, tools: &Tools) -> Result<(), AwsError> {
-        if !self.is_astray() {
+        if !self.is_astray(tools) {
             return Ok(());
         }
         let mut there: HashSet<u32> = self.in_log(tools).await?.into_keys().collect();
         // Parents come before their children.
         let shards = self.read().map.all().to_vec();
-        for s in shards {
-            let id = self.log_shard(s.index);
-            if there.insert(s.index) {
-                tracing::warn!(
-                    stream = self.name,
-                    shard = s.index,
-                    "the log had lost a shard: it is opened anew"
-                );
-                let parents: Vec<u32> =
-                    s.parents.into_iter().flatten().filter(|p| there.contains(p)).collect();
-                tools.log.open_shard(id, &parents).await.map_err(error::log)?;
-            }
-            if s.closed.is_some() && !tools.log.life(id).await.map_err(error::log)?.closed {
-                tools.log.close_shard(id).await.map_err(error::log)?;
+        for s in &shards {
+            if self.settle(tools, &mut there, s).await? {
+                let (stream, shard) = (&self.name, s.index);
+                tracing::warn!(stream, shard, "the log had lost a shard: it is opened anew");
             }
         }
         Ok(())
@@ -419,7 +419,7 @@ impl Stream {
 
     /// Takes up what the log did after these documents were written: see [`crate::rejoin`].
     async fn rejoin(&self, tools: &Tools) -> Result<(), AwsError> {
-        if !self.is_astray() {
+        if !self.is_astray(tools) {
             return Ok(());
         }
         let there = self.in_log(tools).await?;
@@ -446,20 +446,16 @@ impl Stream {
                 "shards of a data stream were changed since its documents were written: what was opened is taken up, and \
                  the ranges of hash keys are again those of the documents"
             );
+            let mut there: HashSet<u32> = there.into_keys().collect();
             for s in &shards {
-                let id = self.log_shard(s.index);
-                if !there.contains_key(&s.index) {
-                    let parents: Vec<u32> = s.parents.into_iter().flatten().collect();
-                    tools.log.open_shard(id, &parents).await.map_err(error::log)?;
-                }
-                if s.closed.is_some() && !tools.log.life(id).await.map_err(error::log)?.closed {
-                    tools.log.close_shard(id).await.map_err(error::log)?;
-                }
+                self.settle(tools, &mut there, s).await?;
             }
-            self.change_in_turn(tools, &shards, &[], |_, _| Ok(())).await?;
         }
-        self.astray.store(false, Ordering::Release);
-        Ok(())
+        self.change_in_turn(tools, &shards, &[], |b, _| {
+            b.joined = tools.restored;
+            Ok(())
+        })
+        .await
     }
 
     /// The records first: then nothing says that there were any.

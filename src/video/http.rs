@@ -293,6 +293,7 @@ async fn live(
             r
         }
         Err(e) => {
+            // Here alone: elsewhere browsers would ask the console's users in a dialog of their own.
             let asked = e.status == StatusCode::UNAUTHORIZED;
             let mut r = e.into_response();
             if asked {

@@ -239,9 +239,11 @@ impl Streams {
         for doc in s.catalog.list(Filter::kind(KIND)).await.map_err(VideoError::catalog("*"))? {
             let (info, own) = parse(&doc)?;
             // A snapshot of the catalog that was put back may be older than the log's row of a new stream's shard.
-            if s.log.shards(info.uid).await.map_err(VideoError::log(&info.name))?.is_empty() {
-                s.log.create_stream(info.uid).await.map_err(VideoError::log(&info.name))?;
+            match s.log.life(ShardId { stream: info.uid, shard: 0 }).await {
+                Err(LogError::NoShard(_)) => s.log.create_stream(info.uid).await.map(drop),
+                there => there.map(drop),
             }
+            .map_err(VideoError::log(&info.name))?;
             let stream = Stream::new(info, &s.config, &s.usage);
             s.settle_retention(&stream, &own).await?;
             open.insert(stream.name().to_owned(), Arc::new(stream));

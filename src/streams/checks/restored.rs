@@ -104,6 +104,8 @@ async fn history(seed: u64, at: i64, journal: bool) {
     let catalog = Arc::new(MemoryCatalog::new(site.world.clone()));
     site.catalog = catalog.clone();
     site.config.patience = Duration::from_millis(10);
+    let memory = log::MemoryLog::new(site.world.clone(), Limits::default());
+    site.log = memory.clone();
     let mut place = None;
     if !journal {
         let p = Place::open(&site.world, &catalog).await;
@@ -144,7 +146,10 @@ async fn history(seed: u64, at: i64, journal: bool) {
             let p = p.put_back(old).await;
             (site.catalog, site.log) = (p.catalog.clone(), p.log.clone() as SharedLog);
         }
-        None => site.catalog = Arc::new(old),
+        None => {
+            site.catalog = Arc::new(old);
+            memory.note_restored(site.world.clock.now());
+        }
     }
     let s = site.open().await;
     settled(&s, &case).await;
