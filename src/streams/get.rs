@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use access::{Gate, Permit};
 use log::{Head, Item, LogError};
 use serde::Serialize;
-use wire::aws::{AwsError, Blob, Input as _, Time};
+use wire::aws::{AwsError, Input as _, Time};
 use world::{Arn, Home, Timestamp};
 
 use crate::{
@@ -261,25 +261,20 @@ impl DataStreams {
         let mut numbers = InOrder::default();
         for item in page.items {
             let Item::Record(r) = item else { continue };
-            let d = record::decode(&r.data)
+            let record = record::decode(r.data)
                 .map_err(|e| error::internal(format!("record {} of shard {id}: {e}", r.position)))?;
             let number = shard.number(r.position, r.arrival);
-            if d.kms
+            if record.kms()
                 && let Some(key) = stream.read().body.key_at(r.arrival)
                 && !keys.iter().any(|k| k == key)
             {
                 keys.push(key.to_owned());
             }
-            out.bytes += d.data.len() + d.partition_key.bytes().len();
+            out.bytes += record.data().len() + record.key().len();
             out.last = Some(number);
             last_arrival = Some(r.arrival);
-            out.records.push(RecordOutput {
-                sequence_number: numbers.digits(number),
-                approximate_arrival_timestamp: Time(r.arrival),
-                data: Blob(d.data),
-                partition_key: d.partition_key,
-                encryption_type: d.kms.then_some("KMS"),
-            });
+            let number = numbers.digits(number);
+            out.records.push(RecordOutput { number, arrived: Time(r.arrival), record });
         }
         for key in &keys {
             self.inner.keys.usable(key).await?;

@@ -2,30 +2,55 @@
 
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use wire::aws::{
-    Blob, Time,
+    Time,
     written::{self, Written},
 };
 
 use crate::{
     map::Shard,
-    record::Key,
+    record::DataRecord,
     sequence::{Digits, SequenceNumber},
 };
 
 /// API_Record
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug)]
 pub struct RecordOutput {
-    pub(crate) sequence_number: Digits,
-    pub(crate) approximate_arrival_timestamp: Time,
-    pub(crate) data: Blob,
-    /// None if it was put without one, to a stream that needs none.
-    #[serde(skip_serializing_if = "Key::is_empty")]
-    pub(crate) partition_key: Key,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) encryption_type: Option<&'static str>,
+    pub(crate) number: Digits,
+    pub(crate) arrived: Time,
+    pub(crate) record: DataRecord,
+}
+
+/// Of a record that was put while a key of the user's choice was in force.
+const ENCRYPTION: &str = "KMS";
+
+/// Bytes, which [`wire::aws::Protocol`] writes in base64 into JSON.
+struct Raw<'a>(&'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(self.0)
+    }
+}
+
+impl Serialize for RecordOutput {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let r = &self.record;
+        let members = 3 + usize::from(!r.key().is_empty()) + usize::from(r.kms());
+        let mut s = s.serialize_struct("Record", members)?;
+        s.serialize_field("SequenceNumber", &self.number)?;
+        s.serialize_field("ApproximateArrivalTimestamp", &self.arrived)?;
+        s.serialize_field("Data", &Raw(r.data()))?;
+        // None if it was put without one, to a stream that needs none.
+        if !r.key().is_empty() {
+            s.serialize_field("PartitionKey", r.key_text())?;
+        }
+        if r.kms() {
+            s.serialize_field("EncryptionType", ENCRYPTION)?;
+        }
+        s.end()
+    }
 }
 
 /// Of a record's JSON besides its data and key: names, number, time.
@@ -33,15 +58,15 @@ const AROUND: usize = 192;
 
 impl RecordOutput {
     fn bytes(&self) -> usize {
-        self.data.len().div_ceil(3) * 4 + self.partition_key.bytes().len() + AROUND
+        self.record.data().len().div_ceil(3) * 4 + self.record.key().len() + AROUND
     }
 
     /// Those that arrived together say the same time, which lies in `out` already: `said`, and where.
     fn write(&self, out: &mut Vec<u8>, said: &mut Option<(Time, Range<usize>)>) {
         out.extend_from_slice(b"{\"SequenceNumber\":\"");
-        out.extend_from_slice(self.sequence_number.ascii());
+        out.extend_from_slice(self.number.ascii());
         out.extend_from_slice(b"\",\"ApproximateArrivalTimestamp\":");
-        let time = self.approximate_arrival_timestamp;
+        let time = self.arrived;
         match said {
             Some((t, at)) if *t == time => out.extend_from_within(at.clone()),
             _ => {
@@ -51,14 +76,15 @@ impl RecordOutput {
             }
         }
         out.extend_from_slice(b",\"Data\":");
-        written::blob(out, &self.data);
-        if !self.partition_key.is_empty() {
+        written::blob(out, self.record.data());
+        let key = self.record.key();
+        if !key.is_empty() {
             out.extend_from_slice(b",\"PartitionKey\":");
-            written::utf8(out, self.partition_key.bytes());
+            written::utf8(out, key);
         }
-        if let Some(t) = self.encryption_type {
+        if self.record.kms() {
             out.extend_from_slice(b",\"EncryptionType\":");
-            written::text(out, t);
+            written::text(out, ENCRYPTION);
         }
         out.push(b'}');
     }
@@ -147,6 +173,7 @@ mod tests {
     use world::Timestamp;
 
     use super::*;
+    use crate::record;
 
     fn record() -> impl Strategy<Value = RecordOutput> {
         (
@@ -156,11 +183,9 @@ mod tests {
             "\\PC{0,20}|[a-z]{0,20}",
         )
             .prop_map(|((shard, position, kms), ms, data, key)| RecordOutput {
-                sequence_number: SequenceNumber::of(7, shard, position, 9).digits(),
-                approximate_arrival_timestamp: Time(Timestamp::from_millis(ms)),
-                data: data.into(),
-                partition_key: key.into(),
-                encryption_type: kms.then_some("KMS"),
+                number: SequenceNumber::of(7, shard, position, 9).digits(),
+                arrived: Time(Timestamp::from_millis(ms)),
+                record: record::decode(record::encode(&key, &data, kms)).unwrap(),
             })
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use access::Permit;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use log::{Committed, LogError};
 use serde::Serialize;
 use wire::aws::{AwsError, Violations};
@@ -65,7 +65,14 @@ struct Taking {
     auto: bool,
 }
 
-fn place(key: &str, explicit: Option<&str>, data: &[u8], t: &Taking) -> Result<Placed, AwsError> {
+/// `room`: where the record is written, behind those of the same request.
+fn place(
+    key: &str,
+    explicit: Option<&str>,
+    data: &[u8],
+    t: &Taking,
+    room: &mut BytesMut,
+) -> Result<Placed, AwsError> {
     let hash = match explicit {
         // Keys are not looked at.
         _ if t.auto => 0,
@@ -76,7 +83,8 @@ fn place(key: &str, explicit: Option<&str>, data: &[u8], t: &Taking) -> Result<P
             ))
         })?,
     };
-    Ok(Placed { hash, stored: record::encode(key, data, t.kms), len: key.len() + data.len(), outcome: None })
+    record::encode_into(room, key, data, t.kms);
+    Ok(Placed { hash, stored: room.split().freeze(), len: key.len() + data.len(), outcome: None })
 }
 
 impl DataStreams {
@@ -94,7 +102,7 @@ impl DataStreams {
             self.check_ordering(&stream, text)?;
         }
         let (key, data) = (i.partition_key.unwrap_or_default(), i.data.unwrap_or_default());
-        let placed = place(&key, i.explicit_hash_key.as_deref(), &data, &t)?;
+        let placed = place(&key, i.explicit_hash_key.as_deref(), &data, &t, &mut BytesMut::new())?;
         check_size(&stream, placed.len, t.limit)?;
         if i.dry_run == Some(true) {
             return Err(error::dry_run());
@@ -124,9 +132,14 @@ impl DataStreams {
         }
         let entries = i.records.unwrap_or_default();
         let (mut placed, mut total) = (Vec::with_capacity(entries.len()), 0);
+        let bytes = entries.iter().map(|e| {
+            let key = e.partition_key.as_ref().map_or(0, String::len);
+            record::encoded_len(key, e.data.as_ref().map_or(0, |d| d.len()))
+        });
+        let mut room = BytesMut::with_capacity(bytes.sum());
         for e in entries {
             let (key, data) = (e.partition_key.unwrap_or_default(), e.data.unwrap_or_default());
-            let p = place(&key, e.explicit_hash_key.as_deref(), &data, &t)?;
+            let p = place(&key, e.explicit_hash_key.as_deref(), &data, &t, &mut room)?;
             check_size(&stream, p.len, t.limit)?;
             total += p.len;
             placed.push(p);

@@ -102,7 +102,6 @@ const DIGITS: usize = 56;
 impl SequenceNumber {
     /// As it is shown.
     pub fn digits(&self) -> Digits {
-        const E8: u64 = 100_000_000;
         let (high, low) = self.bits();
         let mut limbs =
             [high >> 32, high, (low >> 96) as u64, (low >> 64) as u64, (low >> 32) as u64, low as u64]
@@ -115,55 +114,73 @@ impl SequenceNumber {
                 let n = rest << 32 | *limb;
                 (*limb, rest) = (n / E8, n % E8);
             }
-            let mut rest = rest as u32;
-            for pair in eight.rchunks_exact_mut(2) {
-                let two = (rest % 100) as u8;
-                pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
-                rest /= 100;
-            }
+            eight.copy_from_slice(&eight_digits(rest));
         }
         Digits(out)
     }
 }
 
-/// One step of the sequence index: 2⁸⁰, in digits.
-const STEP: &[u8; 25] = b"1208925819614629174706176";
+const E8: u64 = 100_000_000;
+const E16: u64 = E8 * E8;
+/// One step of the sequence index, 2⁸⁰: its last 16 digits, and those before.
+const STEP: (u64, u64) = (9_614_629_174_706_176, 120_892_581);
+
+/// Of a number below 10⁸. Four digits, two and one are split off side by side in one word.
+fn eight_digits(n: u64) -> [u8; 8] {
+    let fours = n / 10_000 | n % 10_000 << 32;
+    let hundreds = (fours * 5243) >> 19 & 0x0000_007f_0000_007f;
+    let twos = hundreds | (fours - hundreds * 100) << 16;
+    let tens = (twos * 103) >> 10 & 0x000f_000f_000f_000f;
+    let ones = tens | (twos - tens * 10) << 8;
+    (ones | 0x3030_3030_3030_3030).to_le_bytes()
+}
 
 impl Digits {
-    /// Those of the number whose sequence index is one higher.
-    fn next(mut self) -> Digits {
-        let mut carry = 0;
-        let mut step = STEP.iter().rev();
-        for digit in self.0.iter_mut().rev() {
-            let Some(d) = step.next().map(|s| s - b'0').or((carry > 0).then_some(0)) else { break };
-            let sum = *digit + d + carry;
-            carry = u8::from(sum > b'9');
-            *digit = sum - 10 * carry;
-        }
-        self
-    }
     /// In ASCII.
     pub fn ascii(&self) -> &[u8; DIGITS] {
         &self.0
     }
+    /// The 16 digits that end `end` before the last.
+    fn sixteen(&self, end: usize) -> u64 {
+        let its = self.0.iter().rev().skip(end).take(16).rev();
+        its.fold(0, |n, d| n * 10 + u64::from(d - b'0'))
+    }
+}
+
+/// The last number that was shown.
+struct Shown {
+    number: SequenceNumber,
+    digits: Digits,
+    /// Its last 16 digits, and the 16 before.
+    last: u64,
+    before: u64,
 }
 
 /// Numbers one after the other, as records are read: the digits of most are had from those of the one before.
 #[derive(Default)]
-pub struct InOrder(Option<(SequenceNumber, Digits)>);
+pub struct InOrder(Option<Shown>);
 
 impl InOrder {
     /// Those of any number.
     pub fn digits(&mut self, n: SequenceNumber) -> Digits {
-        let digits = match self.0 {
-            Some((last, digits))
-                if last.index < END && (SequenceNumber { index: last.index + 1, ..last }) == n =>
-            {
-                digits.next()
+        if let Some(s) = &mut self.0
+            && s.number.index < END
+            && (SequenceNumber { index: s.number.index + 1, ..s.number }) == n
+        {
+            let (last, before) = (s.last + STEP.0, s.before + STEP.1);
+            let (last, before) = if last < E16 { (last, before) } else { (last - E16, before + 1) };
+            // Or else the upper 24 digits change: once in eighty million.
+            if before < E16 {
+                (s.number, s.last, s.before) = (n, last, before);
+                let parts = [before / E8, before % E8, last / E8, last % E8];
+                for (eight, part) in s.digits.0.rchunks_exact_mut(8).zip(parts.into_iter().rev()) {
+                    eight.copy_from_slice(&eight_digits(part));
+                }
+                return s.digits;
             }
-            _ => n.digits(),
-        };
-        self.0 = Some((n, digits));
+        }
+        let digits = n.digits();
+        self.0 = Some(Shown { number: n, digits, last: digits.sixteen(0), before: digits.sixteen(16) });
         digits
     }
 }
@@ -226,6 +243,20 @@ mod tests {
                 n.arrived = (n.arrived + later).min(SECONDS);
                 prop_assert_eq!(&in_order.digits(n), &n.digits());
             }
+        }
+        /// The upper digits change, too.
+        #[test]
+        fn digits_in_order_carry_over(n in number()) {
+            let ahead = (E16 - n.digits().sixteen(16)) / (STEP.1 + 1);
+            let from = n.index.saturating_add(ahead.saturating_sub(2)).min(END - 9);
+            let (mut in_order, mut upper) = (InOrder::default(), std::collections::BTreeSet::new());
+            for index in from..from + 9 {
+                let n = SequenceNumber { index, ..n };
+                let digits = in_order.digits(n);
+                prop_assert_eq!(&digits, &n.digits());
+                upper.insert(digits[..24].to_owned());
+            }
+            prop_assert_eq!(upper.len(), if from > n.index { 2 } else { upper.len() });
         }
         #[test]
         fn any_text_is_a_number_or_none(s in "[0-9]{0,60}|\\PC{0,60}") {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Blob, Time, value::Compact};
+use super::{Time, value::Compact};
 
 /// An answer that writes its own JSON.
 pub trait Written: Serialize {
@@ -14,9 +14,9 @@ pub trait Written: Serialize {
 }
 
 /// Bytes in Base64.
-pub fn blob(out: &mut Vec<u8>, b: &Blob) {
+pub fn blob(out: &mut Vec<u8>, b: &[u8]) {
     out.push(b'"');
-    base64_simd::STANDARD.encode_append(&b.0, out);
+    base64_simd::STANDARD.encode_append(b, out);
     out.push(b'"');
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use world::Timestamp;
 
     use super::*;
-    use crate::aws::Protocol;
+    use crate::aws::{Blob, Protocol};
 
     fn same<T: Serialize>(value: &T, write: impl FnOnce(&mut Vec<u8>)) {
         let mut out = b"[".to_vec();
