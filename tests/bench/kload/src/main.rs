@@ -352,19 +352,26 @@ impl Scan {
 
     /// Of objects that are whole, or begun with what is not a record.
     fn whole(&mut self, text: &[u8]) {
-        for at in memmem::find_iter(text, b"\"Data\":") {
-            let mut rest = &text[at + 7..];
-            if rest.first() == Some(&b' ') {
-                rest = &rest[1..];
+        let find = memmem::Finder::new(b"\"Data\":");
+        // What is not of records is before them or behind.
+        let (begin, mut text) = (&text[..find.find(text).unwrap_or(0)], text);
+        while let Some(at) = find.find(text) {
+            text = &text[at + 7..];
+            if text.first() == Some(&b' ') {
+                text = &text[1..];
             }
-            let Some(rest) = rest.strip_prefix(b"\"") else { continue };
+            let Some(rest) = text.strip_prefix(b"\"") else { continue };
             let Some(len) = memchr::memchr(b'"', rest) else { continue };
+            // On behind the data, which are not looked through for a name.
+            text = &rest[len..];
             let pad = rest[..len].iter().rev().take_while(|b| **b == b'=').count();
             self.bytes += (len / 4 * 3 - pad.min(2)) as u64;
             self.records += 1;
         }
         if self.next.is_none() {
-            self.next = scalar(text, "NextShardIterator")
+            let name = "NextShardIterator";
+            self.next = scalar(begin, name)
+                .or_else(|| scalar(text, name))
                 // Some servers' iterators hold escapes (moto: `\\n`).
                 .and_then(|s| serde_json::from_str(&format!("\"{s}\"")).ok());
         }
