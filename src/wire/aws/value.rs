@@ -42,7 +42,7 @@ impl Serialize for Blob {
 
 impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        if d.is_human_readable() { d.deserialize_str(Base64) } else { d.deserialize_byte_buf(Raw) }
+        if d.is_human_readable() { d.deserialize_bytes(Base64) } else { d.deserialize_byte_buf(Raw) }
     }
 }
 
@@ -79,6 +79,10 @@ impl de::Visitor<'_> for Base64 {
         f.write_str("a Blob")
     }
     fn visit_str<E: de::Error>(self, s: &str) -> Result<Blob, E> {
+        self.visit_bytes(s.as_bytes())
+    }
+    /// A text's bytes, of which nobody has to know whether they are UTF-8.
+    fn visit_bytes<E: de::Error>(self, s: &[u8]) -> Result<Blob, E> {
         // Straight from the request's buffer into the record.
         match base64_simd::STANDARD.decode_to_vec(s) {
             Ok(v) => Ok(v.into()),
