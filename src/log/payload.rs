@@ -1,4 +1,4 @@
-//! A large payload on its way in: sealed and written chunk by chunk, off the runtime; in memory up to one chunk.
+//! A large payload on its way in: sealed and written chunk by chunk, off the runtime; in memory up to two chunks.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use crate::{
     index::Shard,
     keys::{Sealer, lock},
     open_segment::OpenSegment,
-    shared::Shared,
+    shared::{Running, Shared},
 };
 
 /// What a chunk has room for at first.
@@ -43,14 +43,29 @@ struct Written {
     last_tag: [u8; TAG],
 }
 
+/// The chunk before the one that is being filled may still be on its way.
+enum Progress {
+    Here(Box<Written>),
+    Going(Running<Result<Box<Written>, LogError>>),
+}
+
+impl Progress {
+    async fn here(self) -> Result<Box<Written>, LogError> {
+        match self {
+            Progress::Here(w) => Ok(w),
+            Progress::Going(g) => g.end().await?,
+        }
+    }
+}
+
 pub(crate) struct LocalPayload {
     shared: Arc<Shared>,
     shard: Arc<Shard>,
     /// The chunk that is being filled. Sealed only once more follows or nothing will: the last one is marked.
     buf: Vec<u8>,
     len: u64,
-    /// `None` after a failure, or while a call that was given up is still running.
-    written: Option<Written>,
+    /// `None` after a failure, and of a call that was given up.
+    written: Option<Progress>,
     /// Plain chunks for the tail, while there are few enough.
     plain: Option<Vec<Bytes>>,
 }
@@ -80,7 +95,7 @@ impl LocalPayload {
             shard,
             buf: Vec::new(),
             len: 0,
-            written: Some(written),
+            written: Some(Progress::Here(Box::new(written))),
             plain: Some(Vec::new()),
         }
     }
@@ -100,11 +115,12 @@ impl LocalPayload {
         }
     }
 
-    /// Seals and writes the chunk in `buf`.
+    /// Seals and writes the chunk in `buf`, once the one before is written: what follows is taken meanwhile. What fails
+    /// then is said by the next call.
     async fn flush(&mut self, last: bool) -> Result<(), LogError> {
         self.shared.admit_bytes(self.buf.len()).await?;
         self.shared.rules.admit(self.shard.id.stream, self.buf.len() as u64)?;
-        let mut w = self.written.take().ok_or_else(abandoned)?;
+        let mut w = self.written.take().ok_or_else(abandoned)?.here().await?;
         let chunk = Bytes::from(std::mem::take(&mut self.buf));
         if let Some(p) = &mut self.plain {
             // A payload that would push most others out of the tail is not kept there.
@@ -116,16 +132,17 @@ impl LocalPayload {
         }
         let bytes = chunk.len().clamp(1, self.shared.limits.inflight_bytes);
         let room = self.shared.room.clone().acquire_many_owned(bytes as u32).await;
-        let _room = room.map_err(|_| LogError::Down)?;
+        let room = room.map_err(|_| LogError::Down)?;
         let (shared, shard) = (self.shared.clone(), self.shard.clone());
-        let w = self
-            .shared
-            .blocking(move || -> Result<Written, LogError> {
-                w.chunk(&shared, &shard, &chunk, last)?;
-                Ok(w)
-            })
-            .await??;
-        self.written = Some(w);
+        let going = self.shared.begin(move || {
+            let _room = room;
+            w.chunk(&shared, &shard, &chunk, last)?;
+            Ok(w)
+        });
+        self.written = Some(match going {
+            Running::Done(w) => Progress::Here(w?),
+            going => Progress::Going(going),
+        });
         Ok(())
     }
 }
@@ -309,7 +326,7 @@ impl PayloadWriter for LocalPayload {
             return Err(LogError::Refused("the producer's end is before its start".into()));
         }
         self.flush(true).await?;
-        let mut w = self.written.take().ok_or_else(abandoned)?;
+        let mut w = self.written.take().ok_or_else(abandoned)?.here().await?;
         let plain: Option<Arc<[Bytes]>> = self.plain.take().map(Into::into);
         loop {
             let (shared, shard) = (self.shared.clone(), self.shard.clone());

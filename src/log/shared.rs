@@ -11,7 +11,10 @@ use std::{
 
 use catalog::Catalog;
 use seal::DataKey;
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+};
 use world::{ShardId, StreamUid, World};
 
 use crate::{
@@ -64,6 +67,22 @@ struct Waiting {
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     ready: Condvar,
+}
+
+/// Work that may block, under way.
+pub(crate) enum Running<T> {
+    Done(T),
+    Task(JoinHandle<T>),
+}
+
+impl<T> Running<T> {
+    /// What comes of it. Dropped while it waits, it loses that.
+    pub async fn end(self) -> Result<T, LogError> {
+        match self {
+            Running::Done(t) => Ok(t),
+            Running::Task(t) => t.await.map_err(|e| LogError::Io(format!("a disk task failed: {e}"))),
+        }
+    }
 }
 
 impl Queue {
@@ -301,10 +320,12 @@ impl Shared {
         &self,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, LogError> {
-        if self.inline {
-            return Ok(f());
-        }
-        tokio::task::spawn_blocking(f).await.map_err(|e| LogError::Io(format!("a disk task failed: {e}")))
+        self.begin(f).end().await
+    }
+
+    /// The same, which is under way already when this returns.
+    pub fn begin<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> Running<T> {
+        if self.inline { Running::Done(f()) } else { Running::Task(tokio::task::spawn_blocking(f)) }
     }
 
     /// A frame's directory. `None` if its file has been released meanwhile.
