@@ -1,10 +1,10 @@
-//! How many requests are answered at once, over all connections. Each takes a place until its answer has been taken by the
-//! connection: a client of HTTP/2 that opens no window (RFC 9113 §5.2) keeps each of its answers in memory.
+//! How many requests are answered at once, over all connections. Each takes a place until the last byte of its answer was
+//! sent: a client of HTTP/2 that opens no window (RFC 9113 §5.2), or one of a byte, keeps each of its answers in memory.
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::{
@@ -25,6 +25,13 @@ impl Answers {
         Answers(Arc::new(Semaphore::new(most)))
     }
 
+    /// Waits until so many places are free; whether one more is.
+    #[cfg(test)]
+    pub(crate) async fn free(&self, places: u32) -> bool {
+        let free = self.0.acquire_many(places).await;
+        free.is_ok() && self.0.try_acquire().is_ok()
+    }
+
     /// Gives what answers a request a place, or refuses it where there is none.
     pub(crate) async fn one<F>(&self, answer: impl FnOnce() -> F) -> Response
     where
@@ -39,14 +46,26 @@ impl Answers {
         if answer.body().is_end_stream() {
             return answer;
         }
-        answer.map(|body| Body::new(Placed { body, _place: place }))
+        answer.map(|body| Body::new(Placed { body, place: Arc::new(place) }))
     }
 }
 
-/// A body with its place.
+/// A body with its place. HTTP/2 takes a whole frame of it as soon as it may send a byte, and then keeps what it may not
+/// send yet: so the bytes have the place, too.
 struct Placed {
     body: Body,
-    _place: OwnedSemaphorePermit,
+    place: Arc<OwnedSemaphorePermit>,
+}
+
+struct Kept {
+    bytes: Bytes,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl HttpBody for Placed {
@@ -57,7 +76,9 @@ impl HttpBody for Placed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let kept = |bytes| Bytes::from_owner(Kept { bytes, _place: self.place.clone() });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(kept))))
     }
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
@@ -82,7 +103,11 @@ mod tests {
         let second = answers.one(|| async { panic!("there is no place for it") }).await;
         assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(second.headers()[RETRY_AFTER], "1");
-        assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), "x");
+        let taken = first.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(taken, "x");
+        let second = answers.one(|| async { panic!("its bytes are still there") }).await;
+        assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(taken);
         for _ in 0..2 {
             assert!(answers.one(|| of("")).await.status().is_success(), "what is empty keeps none");
         }

@@ -150,10 +150,19 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     app: impl App,
+    stop: watch::Receiver<bool>,
+) {
+    accept(world, listener, tls, Placed { app, answers: Answers::new(ANSWERS) }, stop).await;
+}
+
+async fn accept(
+    world: World,
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    app: impl App,
     mut stop: watch::Receiver<bool>,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let app = Placed { app, answers: Answers::new(ANSWERS) };
     let tls = tls.map(TlsAcceptor::from);
     let mut connections = JoinSet::new();
     loop {
@@ -310,3 +319,6 @@ fn redirect() -> Router {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
