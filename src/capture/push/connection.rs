@@ -26,7 +26,7 @@ const STALLED: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(TIMEOUT_S);
 /// A client must read our answers.
 const WRITE: Duration = Duration::from_secs(10);
-/// How long it may take to close its side after the last answer.
+/// How long it may take to close both sides after the last answer.
 const CLOSE: Duration = Duration::from_secs(5);
 const READ: usize = 64 << 10;
 /// Datagrams taken at once before looking at anything else.
@@ -47,6 +47,8 @@ enum End {
     Closed,
     /// Something else, in words.
     Because(String),
+    /// The same, and the client has been told in an answer.
+    Refused(String),
 }
 
 pub(super) struct Connection<'a, S> {
@@ -107,7 +109,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
                 (_, Err(e)) => {
                     tracing::warn!(stream, %peer, error = %e, "what was published could not be stored")
                 }
-                (End::Because(why), _) => {
+                (End::Because(why) | End::Refused(why), _) => {
                     tracing::warn!(stream, %peer, why, "a publisher's session was ended")
                 }
                 _ => tracing::info!(stream, %peer, "a publisher has gone"),
@@ -115,10 +117,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
             if let Err(e) = ended {
                 answer = Response::refuse(500, e.message);
             }
-        } else if let End::Because(why) = &end {
+        } else if let End::Because(why) | End::Refused(why) = &end {
             tracing::debug!(peer = %self.peer, why, "a connection was closed");
         }
-        let gone = matches!(end, End::Closed);
         match end {
             End::Teardown(request) => {
                 let _ = self.answer(&answer, &request).await;
@@ -127,22 +128,24 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
                 // A client that is still there may show it.
                 let mut out = Vec::new();
                 Response::refuse(400, why).write(None, &mut out);
-                if self.recording.is_none() {
-                    let _ = self.write(&out).await;
-                }
+                let _ = self.write(&out).await;
             }
-            End::Closed => {}
+            End::Refused(_) | End::Closed => {}
         }
-        let _ = self.io.shutdown().await;
-        if !gone {
-            self.discard(stop).await;
-        }
+        self.close(stop).await;
     }
 
-    /// Reads what the client still sends until it closes, too. A socket that is closed over unread data resets the connection
-    /// (RFC 1122 §4.2.2.13): the client could not read its answer any more, and its own writes would fail.
-    async fn discard(&mut self, mut stop: watch::Receiver<bool>) {
-        let clock = self.shared.world.clock.clone();
+    /// Closes our side, and reads what the client still sends until it closes its own. A socket that is closed over unread data
+    /// resets the connection (RFC 1122 §4.2.2.13): the client could not read its answer any more, and its own writes would
+    /// fail. All of it is bounded in time, TLS's last word too, which waits for a client that reads nothing.
+    async fn close(&mut self, mut stop: watch::Receiver<bool>) {
+        let mut late = self.shared.world.clock.sleep(CLOSE);
+        tokio::select! {
+            biased;
+            _ = self.io.shutdown() => {}
+            () = &mut late => return,
+            () = until(&mut stop) => return,
+        }
         let rest = async {
             loop {
                 self.buf.clear();
@@ -154,7 +157,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
         };
         tokio::select! {
             () = rest => {}
-            () = clock.sleep(CLOSE) => {}
+            () = late => {}
             () = until(&mut stop) => {}
         }
     }
@@ -352,7 +355,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
                 // Nothing can be stored: the client is told why, and goes.
                 Err(words) => {
                     self.answer(&Response::refuse(503, words.clone()), &request).await?;
-                    return Err(End::Because(words));
+                    return Err(End::Refused(words));
                 }
             },
         };
@@ -416,3 +419,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send> Connection<'a, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

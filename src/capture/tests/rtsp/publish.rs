@@ -4,7 +4,9 @@ use std::time::Duration;
 use capture::State;
 use media::{Codec, Kind};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
+use tokio::sync::watch;
 
 use crate::support::*;
 
@@ -242,17 +244,12 @@ async fn a_stop_stores_what_came_and_frees_the_port() {
     capture::push::Server::start(site.world.clone(), at, site.admit(), site.sink.clone()).await.unwrap();
 }
 
-/// A publisher by hand: as much as it takes to have UDP ports to send to.
-async fn by_hand(server: SocketAddr, stream: &str) -> (tokio::net::TcpStream, tokio::net::UdpSocket) {
+/// What a publisher asks for that will send packets from this UDP port.
+fn asked(stream: &str, port: u16) -> [String; 3] {
     use base64::Engine as _;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut tcp = tokio::net::TcpStream::connect(server).await.unwrap();
-    let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", KEY.0, KEY.1));
     let sdp = "v=0\r\nm=audio 0 RTP/AVP 8\r\na=control:a\r\n";
-    let port = udp.local_addr().unwrap().port();
-    let mut to = 0;
-    for request in [
+    [
         format!(
             "ANNOUNCE rtsp://h/{stream} RTSP/1.0\r\nCSeq: 1\r\nAuthorization: Basic {auth}\r\nContent-Length: {}\r\n\r\n{sdp}",
             sdp.len()
@@ -262,7 +259,15 @@ async fn by_hand(server: SocketAddr, stream: &str) -> (tokio::net::TcpStream, to
             port + 1
         ),
         format!("RECORD rtsp://h/{stream} RTSP/1.0\r\nCSeq: 3\r\n\r\n"),
-    ] {
+    ]
+}
+
+/// A publisher by hand: as much as it takes to have UDP ports to send to.
+async fn by_hand(server: SocketAddr, stream: &str) -> (tokio::net::TcpStream, tokio::net::UdpSocket) {
+    let mut tcp = tokio::net::TcpStream::connect(server).await.unwrap();
+    let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut to = 0;
+    for request in asked(stream, udp.local_addr().unwrap().port()) {
         tcp.write_all(request.as_bytes()).await.unwrap();
         let mut answer = vec![0; 2000];
         let n = tcp.read(&mut answer).await.unwrap();
@@ -274,6 +279,11 @@ async fn by_hand(server: SocketAddr, stream: &str) -> (tokio::net::TcpStream, to
     }
     udp.connect((server.ip(), to)).await.unwrap();
     (tcp, udp)
+}
+
+/// The first of those that it sends.
+fn packet() -> Vec<u8> {
+    [&[0x80, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0x55; 160]].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -332,11 +342,10 @@ async fn a_slow_sink_costs_a_udp_publisher_what_does_not_fit_and_it_is_counted()
 /// As rtspclientsink does, whose RTCP may come after its TEARDOWN.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_still_sends_after_teardown_has_its_answer() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let site = Site::new().await;
     let server = site.server().await;
     let (tcp, udp) = by_hand(server.local_addr(), "late").await;
-    udp.send(&[&[0x80, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0x55; 160]].concat()).await.unwrap();
+    udp.send(&packet()).await.unwrap();
     site.sink.wait("late", "a unit", |e| matches!(e.last(), Some(Event::Unit(..)))).await;
     let (mut from, mut to) = tcp.into_split();
     let mut sent = b"TEARDOWN rtsp://h/late RTSP/1.0\r\nCSeq: 4\r\n\r\n".to_vec();
@@ -358,11 +367,54 @@ async fn who_still_sends_after_teardown_has_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_in_mid_stream_has_its_answer_though_it_still_sends() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    for (stream, words) in [("full", "nothing more is taken"), ("ended", "ended by the server")] {
+        let (tcp, udp) = by_hand(server.local_addr(), stream).await;
+        let (mut from, mut to) = tcp.into_split();
+        let (answered, until) = watch::channel(false);
+        let sending = tokio::spawn(async move {
+            let frames = [&b"$\x01\x04\x00"[..], &[0; 1024]].concat().repeat(64);
+            while !*until.borrow() {
+                to.write_all(&frames).await.unwrap();
+            }
+        });
+        udp.send(&packet()).await.unwrap();
+        if stream == "ended" {
+            site.sink.wait(stream, "a unit", |e| matches!(e.last(), Some(Event::Unit(..)))).await;
+            server.end(stream);
+        }
+        let mut answer = String::new();
+        let read = tokio::time::timeout(PATIENCE, from.read_to_string(&mut answer));
+        read.await.expect("an answer and an end").unwrap();
+        assert!(answer.starts_with(&format!("RTSP/1.0 400 {words}\r\n")), "{answer}");
+        answered.send_replace(true);
+        tokio::time::timeout(PATIENCE, sending).await.unwrap().unwrap();
+        site.sink.ended(stream).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_record_is_told_once() {
+    let site = Site::new().await;
+    let server = site.server().await;
+    let mut tcp = tokio::net::TcpStream::connect(server.local_addr()).await.unwrap();
+    for request in asked("refused", 40_000) {
+        tcp.write_all(request.as_bytes()).await.unwrap();
+    }
+    let mut answers = String::new();
+    tokio::time::timeout(PATIENCE, tcp.read_to_string(&mut answers)).await.expect("an end").unwrap();
+    let lines: Vec<_> = answers.lines().filter(|l| l.starts_with("RTSP/")).collect();
+    assert_eq!(lines, ["RTSP/1.0 200 OK", "RTSP/1.0 200 OK", "RTSP/1.0 503 this stream takes nothing"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_udp_publisher_is_given_up_when_its_connection_is() {
     let site = Site::new().await;
     let server = site.server().await;
     let (tcp, udp) = by_hand(server.local_addr(), "gone").await;
-    udp.send(&[&[0x80, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0x55; 160]].concat()).await.unwrap();
+    udp.send(&packet()).await.unwrap();
     site.sink.wait("gone", "a unit", |e| matches!(e.last(), Some(Event::Unit(..)))).await;
     drop(tcp);
     site.sink.ended("gone").await;

@@ -184,6 +184,9 @@ impl Session for Recording {
     async fn write(&mut self, unit: AccessUnit, received: Timestamp) -> Result<(), SinkError> {
         let mut open = self.to.0.open.subscribe();
         drop(open.wait_for(|o| *o).await.unwrap());
+        if self.stream == "full" {
+            return Err(SinkError { message: "nothing more is taken".into(), retry: false });
+        }
         self.to.push(&self.stream, Event::Unit(unit, received));
         Ok(())
     }
