@@ -20,13 +20,56 @@ JSON = "application/x-amz-json-1.1"
 MIB = 1 << 20
 
 
-def head(server, operation, body, **headers):
-    """A request's bytes up to its body, signed."""
-    where = urlsplit(server.url)
-    request = AWSRequest("POST", f"{server.url}/", data=body, headers={"content-type": JSON, "x-amz-target": f"Kinesis_20131202.{operation}", **headers})
+def signed(server, operation, body):
+    """A request's header fields."""
+    request = AWSRequest("POST", f"{server.url}/", data=body, headers={"content-type": JSON, "x-amz-target": f"Kinesis_20131202.{operation}"})
     SigV4Auth(Credentials(server.key, server.secret), "kinesis", "us-east-1").add_auth(request)
-    lines = "".join(f"{k}: {v}\r\n" for k, v in request.headers.items())
-    return f"POST / HTTP/1.1\r\nHost: {where.netloc}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode()
+    return request.headers.items()
+
+
+def head(server, operation, body):
+    """A request's bytes up to its body, signed."""
+    lines = "".join(f"{k}: {v}\r\n" for k, v in signed(server, operation, body))
+    return f"POST / HTTP/1.1\r\nHost: {urlsplit(server.url).netloc}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode()
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
+
+
+def frame(kind, flags, stream, payload=b""):
+    """Of HTTP/2 (RFC 9113 §4.1)."""
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+def text(value):
+    """A string of HPACK's (RFC 7541 §5.2), its length in seven bits and what they do not hold."""
+    n, rest = min(len(value), 127), b""
+    if n == 127:
+        left = len(value) - 127
+        while left >= 128:
+            rest += bytes([left % 128 | 128])
+            left //= 128
+        rest += bytes([left])
+    return bytes([n]) + rest + value
+
+
+def field(name, value, how=0):
+    """A header field by its name."""
+    return bytes([how]) + text(name) + text(value)
+
+
+def begin(authority):
+    """`POST /`"""
+    return bytes([0x83, 0x86, 0x84, 0x01]) + text(authority)
+
+
+def frames(s):
+    """What comes: type, flags, stream, payload."""
+    with s.makefile("rb") as f:
+        while h := f.read(9):
+            yield h[3], h[4], int.from_bytes(h[5:]), f.read(int.from_bytes(h[:3]))
 
 
 def connect(server, seconds=60):
@@ -95,21 +138,15 @@ def test_heads_that_do_not_end_fill_no_memory(server):
 
 def test_header_fields_that_take_a_byte_each_fill_no_memory(server):
     """HPACK's table (RFC 7541): a field is sent once, and then told by its number."""
-    def frame(kind, flags, stream, payload=b""):
-        return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
-
-    def field(name, value, how=0):
-        return bytes([how, len(name)]) + name + bytes([len(value)]) + value
-
     meant = field(b"x-amz-target", b"Kinesis_20131202.PutRecord") + field(b"content-type", JSON.encode())
-    begin = bytes([0x83, 0x86, 0x84, 0x01, 1]) + b"x" + meant
+    request = begin(b"x") + meant
     fields = bytes([0x80 | 62]) * 1500
     before, connections = resident(server), []
     for _ in range(20):
         s = connect(server)
         # A field becomes number 62; the bodies of these requests never come.
-        s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 4, 1, begin + field(b"a", b"", 0x40) + fields)
-                  + b"".join(frame(1, 4, 2 * n + 1, begin + fields) for n in range(1, 256)))
+        s.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, 1, request + field(b"a", b"", 0x40) + fields)
+                  + b"".join(frame(HEADERS, END_HEADERS, 2 * n + 1, request + fields) for n in range(1, 256)))
         connections.append(s)
     assert client(server).list_streams()["StreamNames"] == []
     time.sleep(1)
@@ -164,14 +201,20 @@ def test_lists_of_nothing_fill_no_memory(serve):
         watching.join()
 
 
-def test_clients_that_never_read_do_not_fill_the_memory(serve):
-    server = serve("data", *OFF)
-    kinesis = client(server)
+def megabytes(kinesis):
+    """An iterator of a new stream: what it gives is an answer of 14 MB."""
     make(kinesis, "s")
     for n in range(12):
         kinesis.put_record(StreamName="s", PartitionKey="k", Data=bytes([n]) * (MIB - 1))
     it = kinesis.get_shard_iterator(StreamName="s", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
     assert len(kinesis.get_records(ShardIterator=it)["Records"]) >= 9, "an answer of megabytes"
+    return it
+
+
+def test_clients_that_never_read_do_not_fill_the_memory(serve):
+    server = serve("data", *OFF)
+    kinesis = client(server)
+    it = megabytes(kinesis)
     before = resident(server)
     body = json.dumps({"ShardIterator": it}).encode()
     asked = head(server, "GetRecords", body) + body
@@ -198,6 +241,35 @@ def test_clients_that_never_read_do_not_fill_the_memory(serve):
         s.close()
     again = lambda: code_or_none(kinesis, it) is None
     wait_until("room again", again)
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_nor_does_one_that_opens_no_window(serve, window):
+    """HTTP/2's (RFC 9113 §5.2): the answers of one connection wait in the server. With a window of a byte they are with what sends them."""
+    server = serve("data", *OFF)
+    kinesis = client(server)
+    it = megabytes(kinesis)
+    before, body = resident(server), json.dumps({"ShardIterator": it}).encode()
+    request = begin(urlsplit(server.url).netloc.encode()) + b"".join(field(k.lower().encode(), v.encode()) for k, v in signed(server, "GetRecords", body))
+    s, streams, heads = connect(server), range(1, 160, 2), {}
+    s.sendall(PREFACE + frame(SETTINGS, 0, 0, b"\0\x04" + window.to_bytes(4)))
+    for n in streams:
+        s.sendall(frame(HEADERS, END_HEADERS, n, request) + frame(DATA, END_STREAM, n, body))
+    for kind, flags, stream, payload in frames(s):
+        if kind == PING and not flags & ACK:
+            s.sendall(frame(PING, ACK, 0, payload))
+        if kind == HEADERS:
+            # 200 is number 8 of the static table; whatever else there is is a refusal.
+            heads[stream] = payload[0] == 0x88
+        if len(heads) == len(streams):
+            break
+    assert set(heads) == set(streams)
+    assert 0 < sum(heads.values()) < len(streams), heads
+    assert resident(server) - before < 700 * MIB
+    assert kinesis.put_record(StreamName="s", PartitionKey="k", Data=b"x")["SequenceNumber"]
+    assert code(kinesis.get_records, ShardIterator=it) == "ServiceUnavailable"
+    s.close()
+    wait_until("room again", lambda: code_or_none(kinesis, it) is None)
 
 
 def code_or_none(kinesis, it):
