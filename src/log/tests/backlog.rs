@@ -1,6 +1,6 @@
 //! Writers that are faster than what moves their bytes on: slowed, and refused only if that does not help.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
-#![allow(clippy::disallowed_methods, reason = "the store is slow in real time, in threads that block")]
+#![allow(clippy::disallowed_methods, reason = "what is refused is refused in real time")]
 
 mod common;
 
@@ -17,23 +17,27 @@ use catalog::MemoryCatalog;
 use common::{collect, payload, records, stream};
 use log::{Limits, LocalLog, Log, LogError, SharedLog, StorePolicy};
 use seal::{DataKey, LocalKey};
+use tokio::task::JoinSet;
 use world::{Body, DiskStore, Object, ShardId, Store, StreamUid, World};
 
 const S: ShardId = ShardId { stream: StreamUid([1; 16]), shard: 0 };
 
-/// A store whose puts take their time, or hang until told otherwise.
+/// A store whose puts hang unless they may pass.
 struct Slow {
     to: Arc<dyn Store>,
-    pause: Duration,
-    hangs: Mutex<bool>,
+    /// So many; `None` for all.
+    pass: Mutex<Option<u64>>,
     told: Condvar,
     puts: AtomicU64,
 }
 
 impl Slow {
-    fn hang(&self, on: bool) {
-        *self.hangs.lock().unwrap() = on;
+    fn pass(&self, puts: Option<u64>) {
+        *self.pass.lock().unwrap() = puts;
         self.told.notify_all();
+    }
+    fn hang(&self, on: bool) {
+        self.pass(if on { Some(0) } else { None });
     }
 }
 
@@ -42,8 +46,11 @@ impl Store for Slow {
         self.to.url()
     }
     fn put(&self, key: &str, body: Body<'_>) -> io::Result<()> {
-        drop(self.told.wait_while(self.hangs.lock().unwrap(), |h| *h).unwrap());
-        std::thread::sleep(self.pause);
+        let mut pass = self.told.wait_while(self.pass.lock().unwrap(), |p| *p == Some(0)).unwrap();
+        if let Some(puts) = &mut *pass {
+            *puts -= 1;
+        }
+        drop(pass);
         self.puts.fetch_add(1, Ordering::Relaxed);
         self.to.put(key, body)
     }
@@ -64,7 +71,7 @@ impl Store for Slow {
     }
 }
 
-async fn open(pause: Duration, limits: Limits) -> (tempfile::TempDir, Arc<Slow>, Arc<LocalLog>) {
+async fn open(limits: Limits) -> (tempfile::TempDir, Arc<Slow>, Arc<LocalLog>) {
     let dir = tempfile::tempdir().unwrap();
     for d in ["data", "store"] {
         std::fs::create_dir(dir.path().join(d)).unwrap();
@@ -72,8 +79,8 @@ async fn open(pause: Duration, limits: Limits) -> (tempfile::TempDir, Arc<Slow>,
     let mut world = World::real(dir.path().join("data"));
     let folder = World::real(dir.path().join("store"));
     let to = Arc::new(DiskStore::new(folder.disk, "store").unwrap());
-    let (hangs, told, puts) = Default::default();
-    let store = Arc::new(Slow { to, pause, hangs, told, puts });
+    let (pass, told, puts) = Default::default();
+    let store = Arc::new(Slow { to, pass, told, puts });
     world.store = Some(store.clone());
     let catalog = Arc::new(MemoryCatalog::new(world.clone()));
     let keys = Arc::new(LocalKey::new(DataKey::new([7; 32])));
@@ -96,26 +103,52 @@ fn limits() -> Limits {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_store_slows_its_writers_and_refuses_none() {
-    let (_dir, store, log) = open(Duration::from_millis(300), limits()).await;
+    let limits = Limits { backlog_wait: Duration::from_secs(60), ..limits() };
+    let bound = limits.upload_backlog;
+    let (_dir, store, log) = open(limits).await;
+    store.hang(true);
     let shared: SharedLog = log.clone();
     let n = 60u64;
-    let writers: Vec<_> = (0..4u64)
+    let mut writers: JoinSet<()> = (0..4u64)
         .map(|w| {
             let log = shared.clone();
-            tokio::spawn(async move {
+            async move {
                 for i in 0..n / 4 {
                     let content = common::bytes(w << 8 | i, 100_000);
                     payload(&log, S, &content, 30_000, (1, 2), b"").await.unwrap();
                     let waits = log.stats().upload_backlog;
                     assert!(waits < 3 << 20, "{waits} bytes wait for the store");
                 }
-            })
+            }
         })
         .collect();
-    for w in writers {
-        w.await.unwrap();
+    // Once somebody waits it takes one at a time, and only what has to go for others to come.
+    let slowly = async {
+        while log.stats().slowed == 0 {
+            tokio::task::yield_now().await;
+        }
+        loop {
+            let before = log.stats();
+            if before.upload_backlog > bound {
+                store.pass(Some(1));
+                while log.stats().uploads == before.uploads {
+                    tokio::task::yield_now().await;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let written = async {
+        while let Some(w) = writers.join_next().await {
+            w.unwrap();
+        }
+    };
+    tokio::select! {
+        () = written => {}
+        () = slowly => {}
     }
-    assert!(log.stats().slowed > 0, "the store was fast enough: {:?}", log.stats());
+    store.hang(false);
+    assert!(log.stats().slowed > 0, "nobody had to wait: {:?}", log.stats());
     // All are there.
     let mut all = log.payloads(S, log::Query::Positions(0, u64::MAX), 1000, false).await.unwrap();
     all.dedup_by_key(|p| p.position);
@@ -142,7 +175,7 @@ async fn fill(log: &SharedLog, seed: u64) -> (u64, Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_hangs_refuses_after_a_wait_and_then_at_once() {
     let wait = Duration::from_millis(700);
-    let (_dir, store, log) = open(Duration::ZERO, Limits { backlog_wait: wait, ..limits() }).await;
+    let (_dir, store, log) = open(Limits { backlog_wait: wait, ..limits() }).await;
     let shared: SharedLog = log.clone();
     store.hang(true);
     let (taken, took) = fill(&shared, 0).await;
@@ -181,7 +214,7 @@ async fn fill_some(log: &SharedLog) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_that_wait_are_bounded_and_let_go_when_the_log_stops() {
     let limits = Limits { backlog_wait: Duration::from_secs(600), ..limits() };
-    let (_dir, store, log) = open(Duration::ZERO, limits).await;
+    let (_dir, store, log) = open(limits).await;
     let shared: SharedLog = log.clone();
     store.hang(true);
     // Fills it without waiting: the last of them does.
@@ -193,7 +226,7 @@ async fn those_that_wait_are_bounded_and_let_go_when_the_log_stops() {
         tokio::task::yield_now().await;
     }
     // A MiB may wait, in records of a quarter each.
-    let mut all = tokio::task::JoinSet::new();
+    let mut all = JoinSet::new();
     for n in 0..12 {
         let log = shared.clone();
         all.spawn(async move { log.append(S, records(n, 1, 256 << 10)).await });
@@ -219,8 +252,8 @@ async fn those_that_wait_are_bounded_and_let_go_when_the_log_stops() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_that_is_moved_on_in_time_refuses_nobody() {
     let limits = Limits { journal_backlog: 300_000, upload_backlog: u64::MAX, ..limits() };
-    let (_dir, _store, log) = open(Duration::ZERO, limits).await;
-    let mut all = tokio::task::JoinSet::new();
+    let (_dir, _store, log) = open(limits).await;
+    let mut all = JoinSet::new();
     for w in 0..4u64 {
         let log = log.clone();
         all.spawn(async move {

@@ -5,7 +5,7 @@
 
 use std::{
     io::ErrorKind,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -40,27 +40,29 @@ fn start(binary: &str) -> (Server, String) {
         .spawn()
         .unwrap();
     let server = Server { process, _folder: folder };
-    let listens = (0..200).any(|_| {
-        #[allow(clippy::disallowed_methods, reason = "another process is waited for")]
-        std::thread::sleep(Duration::from_millis(50));
-        TcpStream::connect(&address).is_ok()
-    });
-    assert!(listens, "the server does not listen");
-    (server, format!("http://{address}"))
+    let endpoint = format!("http://{address}");
+    // Asked until it answers, as often as that takes.
+    let o = Options { retries: 1000, ..options(&endpoint) };
+    let there = store::open("s3://bucket", &o).unwrap().len("x");
+    assert!(matches!(there, Ok(None)), "the server does not answer: {there:?}");
+    (server, endpoint)
+}
+
+fn options(endpoint: &str) -> Options {
+    let access_key = Some((KEY.to_owned(), "test-secret".to_owned()));
+    Options { endpoint: Some(endpoint.to_owned()), access_key, ..Options::default() }
 }
 
 #[test]
 fn a_server_conforms() {
     let env = |name| std::env::var(name).ok();
-    let access_key = |id: &str| Some((id.to_owned(), "test-secret".to_owned()));
     let (url, options, _server) = match (env("RUSHES_TEST_STORE"), env("RUSHES_S3")) {
         (Some(url), _) => {
             (url, Options { endpoint: env("RUSHES_TEST_ENDPOINT"), ..Options::default() }, None)
         }
         (None, Some(binary)) => {
             let (server, endpoint) = start(&binary);
-            let o = Options { endpoint: Some(endpoint), access_key: access_key(KEY), ..Options::default() };
-            ("s3://bucket/prefix".to_owned(), o, Some(server))
+            ("s3://bucket/prefix".to_owned(), options(&endpoint), Some(server))
         }
         (None, None) => return,
     };
@@ -180,10 +182,7 @@ fn refusals(url: &str, options: &Options) {
 fn memory_of_a_large_put() {
     let Ok(binary) = std::env::var("RUSHES_S3") else { return };
     let (_server, endpoint) = start(&binary);
-    let access_key = Some((KEY.to_owned(), "test-secret".to_owned()));
-    let s =
-        store::open("s3://bucket/x", &Options { endpoint: Some(endpoint), access_key, ..Options::default() });
-    let s = s.unwrap();
+    let s = store::open("s3://bucket/x", &options(&endpoint)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = Folder::new(dir.path()).open("segment", Mode::CreateNew).unwrap();
     for n in 0..256 {
