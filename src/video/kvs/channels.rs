@@ -8,15 +8,19 @@ use std::collections::BTreeMap;
 use access::Permit;
 use catalog::{CatalogError, Change, Document, Filter};
 use serde::{Deserialize, Serialize};
-use wire::aws::{AwsError, Call, Empty, Shown, Time, Violations};
+use wire::aws::{AwsError, Call, Empty, Time};
 use world::{Arn, Home, Timestamp};
 
-use super::{
-    Kvs, error,
-    input::{ARN, NAME, NameCondition, Tag, input, next_token, parts, required_version, tag_list, version},
-    tags,
+use super::{Kvs, error, input::parts, tags};
+use crate::{VideoError, streams::version};
+
+mod shapes;
+
+use shapes::{
+    ChannelInfo, CreateChannel, Created, DeleteChannel, DescribeChannel, DescribeMediaStorage, Described,
+    EndpointItem, Endpoints, GetChannelEndpoint, ListChannels, Listed, MediaStorage, MediaStorageOutput,
+    SingleMaster, UpdateChannel, UpdateMediaStorage,
 };
-use crate::{VideoError, streams::version as version_of};
 
 const KIND: &str = "kvs-channel";
 /// Channels of an account (with [`super::Config::limits`]).
@@ -59,34 +63,6 @@ struct Body {
     media: Option<MediaStorage>,
 }
 
-/// API_MediaStorageConfiguration
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct MediaStorage {
-    #[serde(rename = "StreamARN", skip_serializing_if = "Option::is_none")]
-    stream_arn: Option<String>,
-    status: Option<String>,
-}
-impl Shown for MediaStorage {}
-
-/// API_SingleMasterConfiguration
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct SingleMaster {
-    message_ttl_seconds: Option<i64>,
-}
-impl Shown for SingleMaster {}
-
-/// API_SingleMasterChannelEndpointConfiguration
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct EndpointConfig {
-    #[serde(deserialize_with = "wire::aws::few")]
-    protocols: Option<Vec<String>>,
-    role: Option<String>,
-}
-impl Shown for EndpointConfig {}
-
 /// The channel that an input names; the ARN's creation time, if it was named so.
 fn named(name: Option<&str>, arn: Option<&str>) -> Result<(String, Option<i64>), AwsError> {
     match (name, arn) {
@@ -105,164 +81,6 @@ fn named(name: Option<&str>, arn: Option<&str>) -> Result<(String, Option<i64>),
 /// What the gate is asked about.
 pub(super) fn resource(home: &Home, name: &str) -> Arn {
     home.arn("kinesisvideo", &format!("channel/{name}/*"))
-}
-
-fn ttl(v: &mut Violations, x: &Option<SingleMaster>) {
-    v.any("singleMasterConfiguration", x).nested(|s, v| {
-        v.number("messageTtlSeconds", &s.message_ttl_seconds).range(5, 120);
-    });
-}
-fn arn(v: &mut Violations, x: &Option<String>) {
-    v.text("channelARN", x).required().pattern(&ARN).length(1, 1024);
-}
-
-input! {
-    /// API_CreateSignalingChannel
-    other CreateChannel {
-        name: String = "ChannelName" => |v, x| { v.text("channelName", x).required().pattern(&NAME).length(1, 256); };
-        kind: String = "ChannelType" => |v, x| { v.text("channelType", x).one_of(&["SINGLE_MASTER", "FULL_MESH"]); };
-        single: SingleMaster = "SingleMasterConfiguration" => ttl;
-        tags: Vec<Tag> = "Tags" ["wire::aws::few"] => |v, x| tag_list(v, x, 0);
-    }
-    |i, home| Ok(resource(home, i.name.as_deref().unwrap_or_default()))
-}
-
-macro_rules! by_either {
-    ($(#[$doc:meta])* $name:ident) => {
-        input! {
-            $(#[$doc])*
-            other $name {
-                name: String = "ChannelName" => |v, x| { v.text("channelName", x).pattern(&NAME).length(1, 256); };
-                arn: String = "ChannelARN" => |v, x| { v.text("channelARN", x).pattern(&ARN).length(1, 1024); };
-            }
-            |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(i.name.as_deref(), i.arn.as_deref())?.0))
-        }
-    };
-}
-by_either! {
-    /// API_DescribeSignalingChannel
-    DescribeChannel
-}
-by_either! {
-    /// API_DescribeMediaStorageConfiguration
-    DescribeMediaStorage
-}
-input! {
-    /// API_ListSignalingChannels
-    other ListChannels {
-        max_results: i64 = "MaxResults" => |v, x| { v.number("maxResults", x).range(1, 10_000); };
-        next_token: String = "NextToken" => next_token;
-        condition: NameCondition = "ChannelNameCondition" => |v, x| {
-            v.any("channelNameCondition", x).nested(|c, v| {
-                v.text("comparisonOperator", &c.comparison_operator).one_of(&["BEGINS_WITH"]);
-                v.text("comparisonValue", &c.comparison_value).pattern(&NAME).length(1, 256);
-            });
-        };
-    }
-    |_, home| Ok(resource(home, "*"))
-}
-input! {
-    /// API_UpdateSignalingChannel
-    other UpdateChannel {
-        arn: String = "ChannelARN" => arn;
-        current_version: String = "CurrentVersion" => required_version;
-        single: SingleMaster = "SingleMasterConfiguration" => ttl;
-    }
-    |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(None, i.arn.as_deref())?.0))
-}
-input! {
-    /// API_DeleteSignalingChannel
-    other DeleteChannel {
-        arn: String = "ChannelARN" => arn;
-        current_version: String = "CurrentVersion" => version;
-    }
-    |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(None, i.arn.as_deref())?.0))
-}
-input! {
-    /// API_GetSignalingChannelEndpoint
-    other GetChannelEndpoint {
-        arn: String = "ChannelARN" => arn;
-        config: EndpointConfig = "SingleMasterChannelEndpointConfiguration" => |v, x| {
-            v.any("singleMasterChannelEndpointConfiguration", x).nested(|c, v| {
-                v.list("protocols", &c.protocols).count(1, 5);
-                v.text("role", &c.role).one_of(&["MASTER", "VIEWER"]);
-            });
-        };
-    }
-    |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(None, i.arn.as_deref())?.0))
-}
-input! {
-    /// API_UpdateMediaStorageConfiguration
-    other UpdateMediaStorage {
-        arn: String = "ChannelARN" => arn;
-        media: MediaStorage = "MediaStorageConfiguration" => |v, x| {
-            v.any("mediaStorageConfiguration", x).required().nested(|m, v| {
-                v.text("streamARN", &m.stream_arn).pattern(&ARN).length(1, 1024);
-                v.text("status", &m.status).required().one_of(&["ENABLED", "DISABLED"]);
-            });
-        };
-    }
-    |i, home| Ok(resource(&home.of(i.arn.as_deref()), &named(None, i.arn.as_deref())?.0))
-}
-
-/// API_CreateSignalingChannel
-#[derive(Debug, Serialize)]
-pub struct Created {
-    #[serde(rename = "ChannelARN")]
-    arn: String,
-}
-
-/// API_ChannelInfo
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ChannelInfo {
-    channel_name: String,
-    #[serde(rename = "ChannelARN")]
-    arn: String,
-    channel_type: &'static str,
-    channel_status: &'static str,
-    creation_time: Time,
-    single_master_configuration: SingleMaster,
-    version: String,
-}
-
-/// API_DescribeSignalingChannel
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Described {
-    channel_info: ChannelInfo,
-}
-
-/// API_ListSignalingChannels
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Listed {
-    channel_info_list: Vec<ChannelInfo>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_token: Option<String>,
-}
-
-/// API_ResourceEndpointListItem
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct EndpointItem {
-    protocol: String,
-    resource_endpoint: String,
-}
-
-/// API_GetSignalingChannelEndpoint
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Endpoints {
-    resource_endpoint_list: Vec<EndpointItem>,
-}
-
-/// API_DescribeMediaStorageConfiguration
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MediaStorageOutput {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    media_storage_configuration: Option<MediaStorage>,
 }
 
 /// Where the next page begins.
@@ -301,7 +119,7 @@ fn info(doc: &Document) -> Result<ChannelInfo, AwsError> {
         channel_status: "ACTIVE",
         creation_time: Time(b.created),
         single_master_configuration: SingleMaster { message_ttl_seconds: Some(b.ttl) },
-        version: version_of(doc),
+        version: version(doc),
     })
 }
 
@@ -338,7 +156,7 @@ impl Kvs {
     ) -> Result<Empty, AwsError> {
         for left in (0..CHANGES).rev() {
             let mut doc = self.document(&channel).await?;
-            if wanted.is_some_and(|v| v != version_of(&doc)) {
+            if wanted.is_some_and(|v| v != version(&doc)) {
                 return Err(error::version());
             }
             let mut body = parse(&doc)?;
@@ -467,7 +285,7 @@ impl Kvs {
     ) -> Result<Empty, AwsError> {
         drop(permit);
         let doc = self.document(&named(None, i.arn.as_deref())?).await?;
-        if i.current_version.is_some_and(|v| v != version_of(&doc)) {
+        if i.current_version.is_some_and(|v| v != version(&doc)) {
             return Err(error::version());
         }
         let gone = Change::Delete { kind: KIND.into(), id: doc.id, expect: doc.version };
