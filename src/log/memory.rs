@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use world::{ShardId, StreamUid, Timestamp, World};
 
 use crate::{
-    Committed, Head, Item, Life, Limits, Log, LogError, MAX_INDEX, OnFull, Page, Payload, PayloadWriter, Pin,
-    Place, Query, Record, Retention, Stats,
+    Committed, Head, Item, Life, Limits, Log, LogError, OnFull, Page, Payload, PayloadWriter, Pin, Place,
+    Query, Record, Retention, Stats,
     forgotten::Numbers,
     keys::lock,
+    payload::check_commit,
     rules::{Rule, check_pin, new_pin_id},
 };
 
@@ -481,13 +482,7 @@ impl PayloadWriter for MemoryPayload {
         producer: (Timestamp, Timestamp),
         index: Bytes,
     ) -> Result<Committed, LogError> {
-        if index.len() > MAX_INDEX {
-            let (len, limit) = (index.len() as u64, MAX_INDEX as u64);
-            return Err(LogError::TooLarge { what: "an index entry", len, limit });
-        }
-        if producer.0 > producer.1 {
-            return Err(LogError::Refused("the producer's end is before its start".into()));
-        }
+        check_commit(producer, &index)?;
         let now = self.world.clock.now();
         let mut s = lock(&self.state);
         let sh = s.open(self.shard)?;

@@ -288,6 +288,18 @@ pub(crate) fn first16(d: &[u8]) -> [u8; 16] {
     out
 }
 
+/// What a payload is committed with, in every engine.
+pub(crate) fn check_commit((start, end): (Timestamp, Timestamp), index: &[u8]) -> Result<(), LogError> {
+    if index.len() > MAX_INDEX {
+        let (len, limit) = (index.len() as u64, MAX_INDEX as u64);
+        return Err(LogError::TooLarge { what: "an index entry", len, limit });
+    }
+    if start > end {
+        return Err(LogError::Refused("the producer's end is before its start".into()));
+    }
+    Ok(())
+}
+
 #[async_trait::async_trait]
 impl PayloadWriter for LocalPayload {
     async fn write(&mut self, mut data: &[u8]) -> Result<(), LogError> {
@@ -318,13 +330,7 @@ impl PayloadWriter for LocalPayload {
         producer: (Timestamp, Timestamp),
         index: Bytes,
     ) -> Result<Committed, LogError> {
-        if index.len() > MAX_INDEX {
-            let (len, limit) = (index.len() as u64, MAX_INDEX as u64);
-            return Err(LogError::TooLarge { what: "an index entry", len, limit });
-        }
-        if producer.0 > producer.1 {
-            return Err(LogError::Refused("the producer's end is before its start".into()));
-        }
+        check_commit(producer, &index)?;
         self.flush(true).await?;
         let mut w = self.written.take().ok_or_else(abandoned)?.here().await?;
         let plain: Option<Arc<[Bytes]>> = self.plain.take().map(Into::into);

@@ -36,7 +36,7 @@ use crate::{
     opening::{OpenError, Parts},
     shared::Shared,
 };
-use flaky::FlakyCatalog;
+use flaky::Flaky;
 use model::Model;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -116,7 +116,7 @@ fn history(seed: u64, keep: bool) -> Told {
     }
     let stored = world.store.is_some();
     let inner = Arc::new(MemoryCatalog::new(sim.world.clone()));
-    let catalog = Arc::new(FlakyCatalog::new(inner, sim.disk.clone(), seed));
+    let catalog = Arc::new(Flaky::catalog(inner, sim.disk.clone(), seed));
     let model = Arc::new(Mutex::new(Model::default()));
     let mut told = Told::default();
     let began = sim.world.clock.now();
@@ -205,7 +205,7 @@ fn history(seed: u64, keep: bool) -> Told {
                 names: if pick == 2 { often / 4 } else { 0 },
             });
         }
-        catalog.fail(if dice.once_in(2) { 6 } else { 0 });
+        catalog.steps.fail(if dice.once_in(2) { 6 } else { 0 });
         if dice.once_in(3) {
             sim.disk.cut_after(20 + dice.below(600) as u64);
         }
@@ -271,7 +271,7 @@ fn history(seed: u64, keep: bool) -> Told {
         log.die();
         drop((log, committer, shared, ops));
         sim.disk.set_faults(Faults::default());
-        catalog.fail(0);
+        catalog.steps.fail(0);
         if sim.disk.is_off() || dice.once_in(2) {
             sim.disk.restart();
         } else {

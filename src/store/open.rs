@@ -272,6 +272,17 @@ fn remote(
     let never = RetryConfig { max_retries: 0, ..retry.clone() };
     let failed = |e: object_store::Error| OpenError::Options { url: url.clone(), why: e.to_string() };
     let plain = |e: &Option<String>| e.as_deref().is_some_and(|e| e.starts_with("http://"));
+    // The services' builders have no trait in common.
+    macro_rules! built {
+        ($builder:ident, $endpoint:expr) => {{
+            let c = client(&url, o, plain($endpoint))?;
+            let alone = c.clone().with_pool_max_idle_per_host(0);
+            let once = $builder.clone().with_client_options(alone).with_retry(never).build();
+            let store = Arc::new($builder.with_client_options(c).with_retry(retry).build().map_err(failed)?);
+            let once = Arc::new(once.map_err(failed)?);
+            Remote::new(service, url.clone(), prefix, store.clone(), store, once, o)
+        }};
+    }
     match service {
         Service::S3 => {
             let mut b = AmazonS3Builder::from_env().with_bucket_name(bucket);
@@ -297,36 +308,21 @@ fn remote(
             if !o.conditional_writes {
                 b = b.with_conditional_put(S3ConditionalPut::Disabled);
             }
-            let c = client(&url, o, plain(&endpoint))?;
-            let once =
-                b.clone().with_client_options(c.clone().with_pool_max_idle_per_host(0)).with_retry(never);
-            let store = Arc::new(b.with_client_options(c).with_retry(retry).build().map_err(failed)?);
-            let once = Arc::new(once.build().map_err(failed)?);
-            Remote::new(service, url.clone(), prefix, store.clone(), store, once, o)
+            built!(b, &endpoint)
         }
         Service::Google => {
             let mut b = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
             if let Some(e) = &o.endpoint {
                 b = b.with_base_url(e);
             }
-            let c = client(&url, o, plain(&o.endpoint))?;
-            let once =
-                b.clone().with_client_options(c.clone().with_pool_max_idle_per_host(0)).with_retry(never);
-            let store = Arc::new(b.with_client_options(c).with_retry(retry).build().map_err(failed)?);
-            let once = Arc::new(once.build().map_err(failed)?);
-            Remote::new(service, url.clone(), prefix, store.clone(), store, once, o)
+            built!(b, &o.endpoint)
         }
         Service::Azure => {
             let mut b = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
             if let Some(e) = &o.endpoint {
                 b = b.with_endpoint(e.clone());
             }
-            let c = client(&url, o, plain(&o.endpoint))?;
-            let once =
-                b.clone().with_client_options(c.clone().with_pool_max_idle_per_host(0)).with_retry(never);
-            let store = Arc::new(b.with_client_options(c).with_retry(retry).build().map_err(failed)?);
-            let once = Arc::new(once.build().map_err(failed)?);
-            Remote::new(service, url.clone(), prefix, store.clone(), store, once, o)
+            built!(b, &o.endpoint)
         }
     }
 }

@@ -224,6 +224,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::hashing::uniform;
 
+    /// Shards that share all keys evenly.
     pub fn fresh(count: u32) -> ShardMap {
         let shard = |(n, range)| Shard {
             index: n,

@@ -4,12 +4,10 @@ use std::sync::{
 };
 
 use catalog::{
-    Catalog, CatalogError, Change, KeyRow, Lease, LogUpdate, Mark, MemoryCatalog, RunQuery, RunRow,
-    SegmentRow, SegmentState, ShardRow,
-    testing::{self, TestClock},
+    CatalogError, MemoryCatalog,
+    testing::{self, Between, Call, Steps},
 };
-
-use world::{ShardId, StreamUid};
+use world::sim::SimClock;
 
 use super::*;
 
@@ -26,14 +24,15 @@ fn stream(name: &str) -> Resource {
 
 struct Site {
     world: World,
-    clock: Arc<TestClock>,
-    catalog: Arc<Unsteady>,
+    clock: Arc<SimClock>,
+    catalog: Arc<Between<Unsteady>>,
 }
 
 impl Site {
     fn new() -> Site {
         let (world, clock) = testing::world(1);
-        let catalog = Arc::new(Unsteady { inner: MemoryCatalog::new(world.clone()), how: AtomicU8::new(0) });
+        let inner = Arc::new(MemoryCatalog::new(world.clone()));
+        let catalog = Arc::new(Between { inner, steps: Unsteady(AtomicU8::new(0)) });
         Site { world, clock, catalog }
     }
     fn open(&self) -> Usage {
@@ -115,7 +114,7 @@ async fn what_the_catalog_cannot_say_is_counted_once() {
         a.add(Quantity::BytesIn, n);
         b.add(Quantity::BytesIn, 10 * n);
         sums = (sums.0 + n, sums.1 + 10 * n);
-        site.catalog.how.store(how, SeqCst);
+        site.catalog.steps.0.store(how, SeqCst);
         assert_eq!(usage.flush().await.is_ok(), how == 0, "{n}");
         if n.is_multiple_of(3) {
             site.clock.advance(HOUR_LONG);
@@ -128,79 +127,21 @@ const REFUSES: u8 = 1;
 const TAKES: u8 = 2;
 
 /// Its commits fail: before they are done, or after.
-struct Unsteady {
-    inner: MemoryCatalog,
-    how: AtomicU8,
-}
+struct Unsteady(AtomicU8);
 
 #[async_trait::async_trait]
-impl Catalog for Unsteady {
-    async fn commit(&self, changes: Vec<Change>) -> Result<(), CatalogError> {
-        let how = self.how.load(SeqCst);
-        if how == REFUSES {
-            return Err(CatalogError::Engine("refused".into()));
+impl Steps for Unsteady {
+    async fn before(&self, call: Call) -> Result<(), CatalogError> {
+        match (call, self.0.load(SeqCst)) {
+            (Call::Write, REFUSES) => Err(CatalogError::Engine("refused".into())),
+            _ => Ok(()),
         }
-        self.inner.commit(changes).await?;
-        if how == TAKES { Err(CatalogError::Engine("taken".into())) } else { Ok(()) }
     }
-    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>, CatalogError> {
-        self.inner.get(kind, id).await
-    }
-    async fn list(&self, filter: Filter) -> Result<Vec<Document>, CatalogError> {
-        self.inner.list(filter).await
-    }
-    async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, CatalogError> {
-        self.inner.acquire(name, holder, ttl).await
-    }
-    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Lease, CatalogError> {
-        self.inner.renew(lease, ttl).await
-    }
-    async fn release(&self, lease: Lease) -> Result<(), CatalogError> {
-        self.inner.release(lease).await
-    }
-    async fn put_key(&self, key: KeyRow) -> Result<(), CatalogError> {
-        self.inner.put_key(key).await
-    }
-    async fn keys(&self, stream: StreamUid) -> Result<Vec<KeyRow>, CatalogError> {
-        self.inner.keys(stream).await
-    }
-    async fn all_keys(&self) -> Result<Vec<KeyRow>, CatalogError> {
-        self.inner.all_keys().await
-    }
-    async fn rewrap(&self, keys: Vec<KeyRow>) -> Result<(), CatalogError> {
-        self.inner.rewrap(keys).await
-    }
-    async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError> {
-        self.inner.forget_stream(stream).await
-    }
-    async fn log_update(&self, update: LogUpdate) -> Result<(), CatalogError> {
-        self.inner.log_update(update).await
-    }
-    async fn mark(&self) -> Result<Mark, CatalogError> {
-        self.inner.mark().await
-    }
-    async fn shards(&self, stream: Option<StreamUid>) -> Result<Vec<ShardRow>, CatalogError> {
-        self.inner.shards(stream).await
-    }
-    async fn runs(&self, shard: ShardId, query: RunQuery) -> Result<Vec<RunRow>, CatalogError> {
-        self.inner.runs(shard, query).await
-    }
-    async fn segment(&self, id: [u8; 16]) -> Result<Option<SegmentRow>, CatalogError> {
-        self.inner.segment(id).await
-    }
-    async fn segments(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<SegmentRow>, CatalogError> {
-        self.inner.segments(after, limit).await
-    }
-    async fn segments_in(
-        &self,
-        state: SegmentState,
-        after: Option<[u8; 16]>,
-        limit: usize,
-    ) -> Result<Vec<SegmentRow>, CatalogError> {
-        self.inner.segments_in(state, after, limit).await
-    }
-    async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, CatalogError> {
-        self.inner.stored_bytes(stream).await
+    async fn written(&self) -> Result<(), CatalogError> {
+        match self.0.load(SeqCst) {
+            TAKES => Err(CatalogError::Engine("taken".into())),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -10,12 +10,9 @@ use std::{
     time::Duration,
 };
 
-use catalog::{
-    Catalog,
-    testing::{self, TestClock},
-};
+use catalog::{Catalog, testing};
 use seal::{DataKey, LocalKey};
-use world::{Arn, Home, World};
+use world::{Arn, Home, World, sim::SimClock};
 
 use crate::{Credentials, Denied, Gate, Permit, RootKey, actions};
 
@@ -24,7 +21,7 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// A catalog and what is needed to open gates on it.
 pub(crate) struct Site {
     pub(crate) world: World,
-    pub(crate) clock: Arc<TestClock>,
+    pub(crate) clock: Arc<SimClock>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) home: Home,
     /// Whether the catalog is out of order.
@@ -35,7 +32,7 @@ impl Site {
     pub(crate) fn new() -> Site {
         let (world, clock) = testing::world(7);
         let home = Home { account: "111122223333".into(), region: "eu-west-1".into() };
-        let (catalog, fails) = unsteady::Unsteady::new(world.clone());
+        let (catalog, fails) = unsteady::Unsteady::catalog(world.clone());
         Site { catalog: Arc::new(catalog), world, clock, home, fails }
     }
     /// Opens a gate, as each start and each node does.

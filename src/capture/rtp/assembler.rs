@@ -153,6 +153,19 @@ impl<F: Family> Assembler<F> {
         self.finish()
     }
 
+    /// NAL units in one packet, whole, each behind its length in two bytes.
+    pub(super) fn aggregated(&mut self, mut rest: &[u8]) -> Result<(), Broken> {
+        while let [a, b, more @ ..] = rest {
+            let len = usize::from(u16::from_be_bytes([*a, *b]));
+            let Some((nal, more)) = more.split_at_checked(len) else {
+                return self.spoil("an aggregation packet ends within a NAL unit");
+            };
+            self.whole(nal)?;
+            rest = more;
+        }
+        Ok(())
+    }
+
     /// A NAL unit that comes in fragments begins with these bytes.
     pub(super) fn start(&mut self, head: &[u8]) -> Result<(), Broken> {
         if self.open.is_some() {

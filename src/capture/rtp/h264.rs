@@ -59,17 +59,7 @@ impl Depacketizer {
         match p.payload {
             [] => {}
             // STAP-A (§5.7.1)
-            [head, rest @ ..] if head & 0x1f == 24 => {
-                let mut rest = rest;
-                while let [a, b, more @ ..] = rest {
-                    let len = usize::from(u16::from_be_bytes([*a, *b]));
-                    let Some((nal, more)) = more.split_at_checked(len) else {
-                        return au.spoil("an aggregation packet ends within a NAL unit");
-                    };
-                    au.whole(nal)?;
-                    rest = more;
-                }
-            }
+            [head, rest @ ..] if head & 0x1f == 24 => au.aggregated(rest)?,
             // FU-A (§5.8)
             [indicator, fu, part @ ..] if indicator & 0x1f == 28 => {
                 if fu & 0x80 != 0 {

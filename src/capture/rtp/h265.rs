@@ -61,17 +61,7 @@ impl Depacketizer {
         match p.payload {
             [] => {}
             // Aggregation packet (§4.4.2)
-            [head, _, rest @ ..] if head >> 1 & 0x3f == 48 => {
-                let mut rest = rest;
-                while let [a, b, more @ ..] = rest {
-                    let len = usize::from(u16::from_be_bytes([*a, *b]));
-                    let Some((nal, more)) = more.split_at_checked(len) else {
-                        return au.spoil("an aggregation packet ends within a NAL unit");
-                    };
-                    au.whole(nal)?;
-                    rest = more;
-                }
-            }
+            [head, _, rest @ ..] if head >> 1 & 0x3f == 48 => au.aggregated(rest)?,
             // Fragmentation unit (§4.4.3)
             [head, layer, fu, part @ ..] if head >> 1 & 0x3f == 49 => {
                 if fu & 0x80 != 0 {

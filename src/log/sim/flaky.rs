@@ -4,20 +4,15 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use catalog::{
-    Catalog, CatalogError, Change, Document, Filter, KeyRow, Lease, LogUpdate, Mark, MemoryCatalog, RunQuery,
-    RunRow, SegmentRow, SegmentState, ShardRow,
+    CatalogError, MemoryCatalog,
+    testing::{Between, Call, Steps},
 };
-use world::{
-    ShardId, StreamUid,
-    sim::{Dice, SimDisk},
-};
+use world::sim::{Dice, SimDisk};
 
-pub struct FlakyCatalog {
-    inner: Arc<MemoryCatalog>,
+pub struct Flaky {
     disk: Arc<SimDisk>,
     dice: Mutex<Dice>,
     once_in: Mutex<u32>,
@@ -33,9 +28,10 @@ impl Future for Pause {
     }
 }
 
-impl FlakyCatalog {
-    pub fn new(inner: Arc<MemoryCatalog>, disk: Arc<SimDisk>, seed: u64) -> Self {
-        FlakyCatalog { inner, disk, dice: Mutex::new(Dice::new(seed ^ 0xca7)), once_in: Mutex::new(0) }
+impl Flaky {
+    pub fn catalog(inner: Arc<MemoryCatalog>, disk: Arc<SimDisk>, seed: u64) -> Between<Flaky> {
+        let dice = Mutex::new(Dice::new(seed ^ 0xca7));
+        Between { inner, steps: Flaky { disk, dice, once_in: Mutex::new(0) } }
     }
     /// Once in so many commits fails; 0 for none.
     pub fn fail(&self, once_in: u32) {
@@ -48,93 +44,23 @@ impl FlakyCatalog {
         }
         Ok(())
     }
-    async fn read(&self) -> Result<(), CatalogError> {
-        Pause(false).await;
-        if self.disk.is_off() { Err(CatalogError::Engine("the power is off".into())) } else { Ok(()) }
-    }
-    /// A commit may fail before it took effect, or be reported as failed after it did.
-    async fn write<T>(&self, f: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
-        self.read().await?;
-        self.broken()?;
-        let done = f.await;
-        Pause(false).await;
-        self.broken()?;
-        done
-    }
 }
 
+/// A commit may fail before it took effect, or be reported as failed after it did.
 #[async_trait::async_trait]
-impl Catalog for FlakyCatalog {
-    async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>, CatalogError> {
-        self.read().await?;
-        self.inner.get(kind, id).await
+impl Steps for Flaky {
+    async fn before(&self, call: Call) -> Result<(), CatalogError> {
+        if call == Call::Lease {
+            return Ok(());
+        }
+        Pause(false).await;
+        if self.disk.is_off() {
+            return Err(CatalogError::Engine("the power is off".into()));
+        }
+        if call == Call::Write { self.broken() } else { Ok(()) }
     }
-    async fn list(&self, filter: Filter) -> Result<Vec<Document>, CatalogError> {
-        self.read().await?;
-        self.inner.list(filter).await
-    }
-    async fn commit(&self, changes: Vec<Change>) -> Result<(), CatalogError> {
-        self.write(self.inner.commit(changes)).await
-    }
-    async fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, CatalogError> {
-        self.inner.acquire(name, holder, ttl).await
-    }
-    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Lease, CatalogError> {
-        self.inner.renew(lease, ttl).await
-    }
-    async fn release(&self, lease: Lease) -> Result<(), CatalogError> {
-        self.inner.release(lease).await
-    }
-    async fn put_key(&self, key: KeyRow) -> Result<(), CatalogError> {
-        self.write(self.inner.put_key(key)).await
-    }
-    async fn keys(&self, stream: StreamUid) -> Result<Vec<KeyRow>, CatalogError> {
-        self.read().await?;
-        self.inner.keys(stream).await
-    }
-    async fn all_keys(&self) -> Result<Vec<KeyRow>, CatalogError> {
-        self.read().await?;
-        self.inner.all_keys().await
-    }
-    async fn rewrap(&self, keys: Vec<KeyRow>) -> Result<(), CatalogError> {
-        self.write(self.inner.rewrap(keys)).await
-    }
-    async fn forget_stream(&self, stream: StreamUid) -> Result<(), CatalogError> {
-        self.write(self.inner.forget_stream(stream)).await
-    }
-    async fn log_update(&self, update: LogUpdate) -> Result<(), CatalogError> {
-        self.write(self.inner.log_update(update)).await
-    }
-    async fn mark(&self) -> Result<Mark, CatalogError> {
-        self.read().await?;
-        self.inner.mark().await
-    }
-    async fn shards(&self, stream: Option<StreamUid>) -> Result<Vec<ShardRow>, CatalogError> {
-        self.read().await?;
-        self.inner.shards(stream).await
-    }
-    async fn runs(&self, shard: ShardId, query: RunQuery) -> Result<Vec<RunRow>, CatalogError> {
-        self.read().await?;
-        self.inner.runs(shard, query).await
-    }
-    async fn segment(&self, id: [u8; 16]) -> Result<Option<SegmentRow>, CatalogError> {
-        self.read().await?;
-        self.inner.segment(id).await
-    }
-    async fn segments(&self, after: Option<[u8; 16]>, limit: usize) -> Result<Vec<SegmentRow>, CatalogError> {
-        self.read().await?;
-        self.inner.segments(after, limit).await
-    }
-    async fn segments_in(
-        &self,
-        state: SegmentState,
-        after: Option<[u8; 16]>,
-        limit: usize,
-    ) -> Result<Vec<SegmentRow>, CatalogError> {
-        self.read().await?;
-        self.inner.segments_in(state, after, limit).await
-    }
-    async fn stored_bytes(&self, stream: Option<StreamUid>) -> Result<u64, CatalogError> {
-        self.inner.stored_bytes(stream).await
+    async fn written(&self) -> Result<(), CatalogError> {
+        Pause(false).await;
+        self.broken()
     }
 }

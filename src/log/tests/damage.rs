@@ -4,16 +4,11 @@
 
 mod common;
 
-use std::{
-    fs,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use catalog::{Catalog, MemoryCatalog};
-use common::{Engine, Local, bytes, collect, payload, records, small_limits, stream};
+use common::{Engine, Local, bytes, collect, files, flip, payload, records, small_limits, stream};
 use log::{Limits, LocalLog, Log, LogError, OpenError, Query, SharedLog, StorePolicy};
 use seal::{DataKey, LocalKey};
 use world::{
@@ -22,23 +17,6 @@ use world::{
 };
 
 const S: ShardId = ShardId { stream: world::StreamUid([1; 16]), shard: 0 };
-
-fn files(e: &Local, dir: &str, ext: &str) -> Vec<PathBuf> {
-    let mut v: Vec<PathBuf> = fs::read_dir(e.dir.path().join(dir))
-        .unwrap()
-        .map(|f| f.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|x| x == ext))
-        .collect();
-    v.sort();
-    v
-}
-
-fn flip(path: &Path, at: u64) {
-    let f = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut b = [0];
-    f.read_exact_at(&mut b, at).unwrap();
-    f.write_all_at(&[b[0] ^ 8], at).unwrap();
-}
 
 /// Where the frames of a journal file begin, found by the mark that starts each.
 fn frames(path: &Path) -> Vec<u64> {

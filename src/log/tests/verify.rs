@@ -4,14 +4,9 @@
 
 mod common;
 
-use std::{
-    fs,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, sync::Arc};
 
-use common::{Engine, Local, bytes, payload, records, small_limits, stream};
+use common::{Engine, Local, bytes, files, flip, payload, records, small_limits, stream};
 use log::{Archive, Finding, Report, Seen, Severity, Verify};
 use seal::{DataKey, LocalKey};
 use world::ShardId;
@@ -33,23 +28,6 @@ async fn verify(e: &Local, what: Verify) -> (Report, Vec<Finding>) {
 
 fn alone() -> Verify {
     Verify { alone: true, resume: false }
-}
-
-fn files(e: &Local, dir: &str, ext: &str) -> Vec<PathBuf> {
-    let mut v: Vec<PathBuf> = fs::read_dir(e.dir.path().join(dir))
-        .unwrap()
-        .map(|f| f.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|x| x == ext))
-        .collect();
-    v.sort();
-    v
-}
-
-fn flip(path: &Path, at: u64) {
-    let f = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut b = [0];
-    f.read_exact_at(&mut b, at).unwrap();
-    f.write_all_at(&[b[0] ^ 8], at).unwrap();
 }
 
 /// Records and payloads in segments, and some of both still in the journal and an open segment.

@@ -3,6 +3,7 @@ use bytes::Bytes;
 use crate::bits::Cursor;
 use crate::boxes::{find, next};
 use crate::error::invalid;
+use crate::mp4read::decoder;
 use crate::{Codec, Framing, Kind, MediaError, RandomAccess, Sample, Track, opus};
 
 const INIT: &str = "MP4 initialisation segment";
@@ -80,35 +81,13 @@ fn read_track(trak: &[u8]) -> Result<Track, MediaError> {
     let config = match codec {
         Codec::H264 => Bytes::copy_from_slice(find(INIT, c.rest, b"avcC")?),
         Codec::H265 => Bytes::copy_from_slice(find(INIT, c.rest, b"hvcC")?),
-        Codec::Aac => Bytes::copy_from_slice(decoder_specific(find(INIT, c.rest, b"esds")?)?),
+        Codec::Aac => Bytes::copy_from_slice(decoder(find(INIT, c.rest, b"esds")?)?.1),
         Codec::Opus => opus::Head::parse_dops(find(INIT, c.rest, b"dOps")?)?.build(),
         Codec::VP9 => Bytes::copy_from_slice(find(INIT, c.rest, b"vpcC")?),
         Codec::AV1 => Bytes::copy_from_slice(find(INIT, c.rest, b"av1C")?),
         _ => Bytes::new(),
     };
     Ok(Track { id, codec, kind, timescale, framing, config })
-}
-
-/// The `DecoderSpecificInfo` of an `esds`.
-fn decoder_specific(esds: &[u8]) -> Result<&[u8], MediaError> {
-    let mut c = Cursor::new(INIT, esds);
-    c.take(4)?;
-    for (tag, skip) in [(3, 3), (4, 13), (5, 0)] {
-        if c.u8()? != tag {
-            return invalid(INIT, "an unexpected descriptor");
-        }
-        let mut len = 0usize;
-        for _ in 0..4 {
-            let b = c.u8()?;
-            len = len << 7 | usize::from(b & 0x7f);
-            if b < 0x80 {
-                break;
-            }
-        }
-        c = Cursor::new(INIT, c.take(len)?);
-        c.take(skip)?;
-    }
-    Ok(c.rest)
 }
 
 /// Reads a media segment such as [`segment`](super::segment) writes: one `moof` first, offsets from its start, one

@@ -130,7 +130,7 @@ fn must<'a>(content: &'a [u8], kind: &[u8; 4]) -> Result<&'a [u8], MediaError> {
 }
 
 /// Object type and `DecoderSpecificInfo` of an `esds` (ISO/IEC 14496-1 §7.2.6).
-fn decoder(esds: &[u8]) -> Result<(u8, &[u8]), MediaError> {
+pub(crate) fn decoder(esds: &[u8]) -> Result<(u8, &[u8]), MediaError> {
     let mut c = Cursor::new(WHAT, esds);
     c.take(4)?;
     let mut object_type = 0;

@@ -19,6 +19,7 @@ mod moof;
 mod movie;
 mod samples;
 
+pub(crate) use description::decoder;
 pub use moof::MovieRun;
 pub use movie::{Movie, MovieTrack, TopBox, next_box};
 pub use samples::{MAX_SAMPLES, MovieSample, Samples};

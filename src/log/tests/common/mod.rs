@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -59,7 +61,7 @@ pub trait Engine {
     }
 }
 
-fn world(dir: &std::path::Path) -> (World, Arc<TestClock>) {
+fn world(dir: &Path) -> (World, Arc<TestClock>) {
     let mut w = World::real(dir);
     let clock = Arc::new(TestClock { real: w.clock.clone(), now: AtomicI64::new(w.clock.now().0) });
     w.clock = clock.clone();
@@ -216,4 +218,23 @@ pub async fn payload(
         w.write(c).await?;
     }
     w.commit((Timestamp(producer.0), Timestamp(producer.1)), Bytes::copy_from_slice(index)).await
+}
+
+/// The files of a folder with an extension, sorted.
+pub fn files(e: &Local, dir: &str, ext: &str) -> Vec<PathBuf> {
+    let mut v: Vec<PathBuf> = std::fs::read_dir(e.dir.path().join(dir))
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|x| x == ext))
+        .collect();
+    v.sort();
+    v
+}
+
+/// Flips a bit of a byte.
+pub fn flip(path: &Path, at: u64) {
+    let f = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut b = [0];
+    f.read_exact_at(&mut b, at).unwrap();
+    f.write_all_at(&[b[0] ^ 8], at).unwrap();
 }

@@ -131,7 +131,7 @@ fn toy() -> Service {
 
 struct Site {
     world: World,
-    clock: Arc<testing::TestClock>,
+    clock: Arc<world::sim::SimClock>,
     router: Router,
 }
 
