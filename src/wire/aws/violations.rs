@@ -1,6 +1,6 @@
 //! What violates a service's model, in AWS's words.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
 use regex::Regex;
 
@@ -42,11 +42,27 @@ impl Pattern {
 /// Collects what violates the model. [`crate::aws::Input::check`] fills it.
 #[derive(Default)]
 pub struct Violations {
-    /// Of the structure that is looked at: empty, or with a dot behind it.
-    path: String,
+    /// The way to the structure that is looked at. In words only once something is wrong: records come by the hundred.
+    path: Vec<Step>,
     found: Vec<String>,
     /// Beyond [`MOST`].
     more: bool,
+}
+
+/// From a structure to one within it.
+enum Step {
+    Member(&'static str),
+    /// Counted from zero.
+    Element(&'static str, usize),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Member(name) => write!(f, "{name}."),
+            Step::Element(name, i) => write!(f, "{name}.{}.member.", i + 1),
+        }
+    }
 }
 
 /// How a value is shown.
@@ -172,22 +188,21 @@ impl Violations {
         self.member(name, value.as_ref())
     }
 
-    fn add(&mut self, name: &str, value: &dyn Fn() -> Option<String>, constraint: std::fmt::Arguments<'_>) {
+    fn add(&mut self, name: &str, value: &dyn Fn() -> Option<String>, constraint: fmt::Arguments<'_>) {
         if self.found.len() >= MOST {
             self.more = true;
             return;
         }
         let value = value().map_or_else(|| "null".into(), |v| format!("'{}'", cut(v)));
-        let path = &self.path;
+        let path: String = self.path.iter().map(Step::to_string).collect();
         self.found
             .push(format!("Value {value} at '{path}{name}' failed to satisfy constraint: {constraint}"));
     }
 
-    fn within(&mut self, step: std::fmt::Arguments<'_>, f: impl FnOnce(&mut Violations)) {
-        let before = self.path.len();
-        self.path.push_str(&format!("{step}."));
+    fn within(&mut self, step: Step, f: impl FnOnce(&mut Violations)) {
+        self.path.push(step);
         f(self);
-        self.path.truncate(before);
+        self.path.pop();
     }
 
     /// `ValidationException` if there were any.
@@ -217,14 +232,14 @@ impl<'a, T: ?Sized> Member<'_, 'a, T> {
     /// The members of a structure.
     pub fn nested(self, f: impl FnOnce(&'a T, &mut Violations)) -> Self {
         if let Some(t) = self.value {
-            self.v.within(format_args!("{}", self.name), |v| f(t, v));
+            self.v.within(Step::Member(self.name), |v| f(t, v));
         }
         self
     }
 }
 
 impl<T: Shown + ?Sized> Member<'_, '_, T> {
-    fn hold(self, f: impl Fn(&T) -> bool, constraint: std::fmt::Arguments<'_>) -> Self {
+    fn hold(self, f: impl Fn(&T) -> bool, constraint: fmt::Arguments<'_>) -> Self {
         if let Some(t) = self.value
             && !f(t)
         {
@@ -295,7 +310,7 @@ impl<'a, T> Member<'_, 'a, [T]> {
             if self.v.more {
                 break;
             }
-            self.v.within(format_args!("{}.{}.member", self.name, i + 1), |v| f(t, v));
+            self.v.within(Step::Element(self.name, i), |v| f(t, v));
         }
         self
     }
