@@ -4,15 +4,20 @@
 //! [`Frames`] keeps a few *worker processes* of the same binary (the binary calls [`worker_main`] when it is told
 //! to) and hands each one [`Job`] at a time. A worker is bounded in memory and time, runs at low priority, cannot
 //! write files, leaves no core dump, and knows no keys; a picture that kills one fails with words and the next job
-//! finds a new one. Idle workers end after a while, so that a server at which nobody looks carries no decoder.
+//! finds a new one. Idle workers end after a while, so that a server at which nobody looks carries no decoder. A [`Mixer`] is
+//! a worker of its own, for sounds that are mixed as they come.
 //!
 //! What this room promises: nothing of a job is written to disk; every call returns, with a picture or an error,
 //! within a bounded time; no job is seen by a worker that has broken the protocol.
 //!
 //! Without the feature `ffmpeg` it builds and answers [`FramesError::Unsupported`].
 
+mod blend;
 #[cfg(feature = "ffmpeg")]
 mod decode;
+#[cfg(feature = "ffmpeg")]
+mod desk;
+mod mixer;
 #[cfg(feature = "ffmpeg")]
 mod pictures;
 mod pool;
@@ -26,6 +31,8 @@ use std::{ffi::OsString, time::Duration};
 
 use bytes::Bytes;
 
+pub use blend::{Blend, NOBODY, Part};
+pub use mixer::Mixer;
 pub use pool::Frames;
 pub use worker::worker_main;
 
@@ -91,6 +98,8 @@ pub enum Format {
         /// 1 or 2.
         channels: u8,
     },
+    /// Sounds mixed: see [`Mixer::blend`]. The data are a [`Blend`]'s.
+    Blend,
 }
 
 /// A packet of sound; what it is of, [`Frames::aac`], [`Frames::opus`] and [`Frames::pcm`] say.
@@ -128,10 +137,12 @@ pub struct Options {
     pub idle: Duration,
     /// How many jobs may wait; beyond that they are refused.
     pub queue: usize,
+    /// How many [`Mixer`]s there may be at once, each a worker beside the others.
+    pub mixers: usize,
 }
 
 impl Options {
-    /// Two workers of 512 MiB, 5 s a job, 64 waiting, ending after 30 s idle.
+    /// Two workers of 512 MiB, 5 s a job, 64 waiting, ending after 30 s idle; four mixers.
     pub fn new(command: impl IntoIterator<Item = impl Into<OsString>>) -> Options {
         Options {
             command: command.into_iter().map(Into::into).collect(),
@@ -140,6 +151,7 @@ impl Options {
             timeout: Duration::from_secs(5),
             idle: Duration::from_secs(30),
             queue: 64,
+            mixers: 4,
         }
     }
 }
@@ -193,6 +205,8 @@ pub struct Stats {
     pub busy: u64,
     /// Workers that ended in the middle of a job, or were killed because they took too long.
     pub lost: u64,
+    /// Stretches of sound that mixers made.
+    pub mixed: u64,
 }
 
 impl Job {
@@ -219,6 +233,7 @@ impl Job {
             Format::Aac { rate, channels }
             | Format::Opus { rate, channels }
             | Format::Pcm { rate, channels } => return self.check_sound(rate, channels),
+            Format::Blend => return Blend::read(self.data.clone()).map(|_| ()),
         };
         if !(1..=100).contains(&quality) {
             return Err(FramesError::Invalid(format!(

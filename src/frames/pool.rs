@@ -25,13 +25,15 @@ const START: Duration = Duration::from_secs(10);
 
 /// Makes pictures in worker processes. To be used within a Tokio runtime with time and I/O.
 pub struct Frames {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    world: World,
+pub(crate) struct Inner {
+    pub(crate) world: World,
     options: Options,
     turns: Arc<Semaphore>,
+    /// One for each [`Mixer`](crate::Mixer) that may be.
+    pub(crate) mixers: Arc<Semaphore>,
     state: Mutex<State>,
     closed: AtomicBool,
     waiting: AtomicUsize,
@@ -40,6 +42,7 @@ struct Inner {
     failed: AtomicU64,
     busy: AtomicU64,
     lost: AtomicU64,
+    pub(crate) mixed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -58,6 +61,7 @@ impl Frames {
         Arc::new(Frames {
             inner: Arc::new(Inner {
                 turns: Arc::new(Semaphore::new(options.workers)),
+                mixers: Arc::new(Semaphore::new(options.mixers)),
                 world,
                 options,
                 state: Mutex::default(),
@@ -68,6 +72,7 @@ impl Frames {
                 failed: AtomicU64::new(0),
                 busy: AtomicU64::new(0),
                 lost: AtomicU64::new(0),
+                mixed: AtomicU64::new(0),
             }),
         })
     }
@@ -168,6 +173,7 @@ impl Frames {
         // Fails only if it was shut down before.
         let turns = inner.turns.acquire_many(all).await;
         inner.turns.close();
+        inner.mixers.close();
         drop(turns);
         let idle = std::mem::take(&mut inner.state().idle);
         for (worker, _) in idle {
@@ -187,6 +193,7 @@ impl Frames {
             failed: count(&inner.failed),
             busy: count(&inner.busy),
             lost: count(&inner.lost),
+            mixed: count(&inner.mixed),
         }
     }
 }
@@ -261,6 +268,10 @@ impl Inner {
             let pid = worker.pid;
             self.forget(pid);
         }
+        self.start().await
+    }
+
+    pub(crate) async fn start(&self) -> Result<Worker, FramesError> {
         match within(&*self.world.clock, START, Worker::start(&self.options)).await {
             Some(Ok(worker)) => {
                 self.started.fetch_add(1, Ordering::Relaxed);
@@ -287,7 +298,7 @@ impl Inner {
         self.forget(pid);
     }
 
-    fn forget(&self, pid: u32) {
+    pub(crate) fn forget(&self, pid: u32) {
         self.state().pids.remove(&pid);
     }
 }

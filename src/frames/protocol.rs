@@ -4,7 +4,7 @@
 //! [`HELLO`]; then each job is answered by one answer, in order. Both ends are of the same binary, so that there is
 //! nothing to negotiate; the greeting finds a binary that was replaced under a running server.
 //!
-//! Job: codec (5 bytes), framing (1), width or 0 (2), quality or channels (1), 0 or the rate of sound (4), what is made (1: 0 JPEG, 1 AAC, 2 Opus, 3 plain sound, 4 PNG),
+//! Job: codec (5 bytes), framing (1), width or 0 (2), quality or channels (1), 0 or the rate of sound (4), what is made (1: 0 JPEG, 1 AAC, 2 Opus, 3 plain sound, 4 PNG, 5 a [`Blend`](crate::Blend)),
 //! height or 0 (2), length of the configuration (4), configuration, data. Answer: kind (1), then a picture's width (2), height (2) and
 //! bytes, or an error's words. Of sound the bytes are packets, each its number (4), its length (4), itself; width and
 //! height are 1.
@@ -15,7 +15,7 @@ use media::{Codec, Framing};
 use crate::{Format, FramesError, Job, MAX_CONFIG, MAX_INPUT, MAX_OUTPUT, Packet, Picture};
 
 /// The worker's first message.
-pub(crate) const HELLO: &[u8] = b"rushes frames 4";
+pub(crate) const HELLO: &[u8] = b"rushes frames 5";
 /// Longest message to a worker.
 pub(crate) const MAX_JOB: usize = MAX_INPUT + HEAD;
 /// Longest message from a worker.
@@ -62,6 +62,7 @@ pub(crate) fn job_head(job: &Job) -> Vec<u8> {
         Format::Opus { rate, channels } => (channels, rate, 2),
         Format::Pcm { rate, channels } => (channels, rate, 3),
         Format::Png => (0, 0, 4),
+        Format::Blend => (0, 0, 5),
     };
     out.put_u8(small);
     out.put_u32_le(rate);
@@ -100,6 +101,7 @@ pub(crate) fn read_job(message: Bytes) -> Result<Job, Malformed> {
         2 => Format::Opus { rate, channels },
         3 => Format::Pcm { rate, channels },
         4 => Format::Png,
+        5 => Format::Blend,
         _ => return Err(Malformed("an unknown form")),
     };
     if config > MAX_CONFIG || HEAD + config > message.len() {

@@ -28,7 +28,7 @@ fn memory() -> FramesError {
     FramesError::TooLarge("the sound needs more memory than a worker is given".into())
 }
 
-struct Encoder {
+pub(crate) struct Encoder {
     encoder: encoder::audio::Encoder,
     what: &'static str,
     rate: u32,
@@ -44,6 +44,7 @@ impl Encoder {
         what: &'static str,
         (rate, channels): (u32, u8),
         frame: usize,
+        bits: usize,
         options: Dictionary<'_>,
     ) -> Result<Encoder, FramesError> {
         let bad = failed(what);
@@ -53,9 +54,35 @@ impl Encoder {
         audio.set_channels(i32::from(channels));
         audio.set_format(Encoder::format(what));
         audio.set_time_base(Rational(1, rate as i32));
-        audio.set_bit_rate(bits(rate, channels));
+        audio.set_bit_rate(bits);
         let encoder = audio.open_as_with(found, options).map_err(&bad)?;
         Ok(Encoder { encoder, what, rate, channels, frame, next: 0 })
+    }
+
+    /// Of packets of so many samples, which last 10, 20, 40 or 60 ms.
+    pub(crate) fn opus(rate: u32, channels: u8, frame: usize, bits: usize) -> Result<Encoder, FramesError> {
+        let Some(found) = encoder::find_by_name("libopus") else {
+            return Err(FramesError::Unsupported("this FFmpeg cannot write Opus".into()));
+        };
+        let mut options = Dictionary::new();
+        // The transform coder alone: it carries little from packet to packet, so that separately encoded stretches join.
+        options.set("application", "lowdelay");
+        options.set("vbr", "on");
+        options.set("frame_duration", &(frame * 1_000 / rate.max(1) as usize).to_string());
+        Encoder::new(found, "Opus", (rate, channels), frame, bits, options)
+    }
+
+    pub(crate) fn frame(&self) -> usize {
+        self.frame
+    }
+
+    /// One packet of as many samples as it has.
+    pub(crate) fn next(&mut self, block: &[u8]) -> Result<Bytes, FramesError> {
+        let mut out = Vec::new();
+        self.push(block)?;
+        self.take(&mut out);
+        let none = || FramesError::Unsupported(format!("encoding {} gave no packet", self.what));
+        out.pop().map(|(_, data)| data).ok_or_else(none)
     }
 
     fn format(what: &str) -> Sample {
@@ -132,7 +159,8 @@ pub(crate) fn aac(data: &Bytes, rate: u32, channels: u8) -> Result<Vec<Packet>, 
     let Some(found) = encoder::find(codec::Id::AAC) else {
         return Err(FramesError::Unsupported("this FFmpeg cannot write AAC".into()));
     };
-    let encoder = Encoder::new(found, "AAC", (rate, channels), AAC_FRAME, Dictionary::new())?;
+    let encoder =
+        Encoder::new(found, "AAC", (rate, channels), AAC_FRAME, bits(rate, channels), Dictionary::new())?;
     Ok(numbered(encoder.all(data)?, AAC_FRAME))
 }
 
@@ -140,17 +168,8 @@ pub(crate) fn aac(data: &Bytes, rate: u32, channels: u8) -> Result<Vec<Packet>, 
 /// input of, once it has had some before; so the last packet lacks the end of its sound.
 pub(crate) fn opus(data: &Bytes, rate: u32, channels: u8) -> Result<Vec<Packet>, FramesError> {
     ffmpeg::log::set_level(ffmpeg::log::Level::Error);
-    let Some(found) = encoder::find_by_name("libopus") else {
-        return Err(FramesError::Unsupported("this FFmpeg cannot write Opus".into()));
-    };
     let frame = (rate / OPUS_PACKETS) as usize;
-    let open = || {
-        let mut options = Dictionary::new();
-        // The transform coder alone: it carries little from packet to packet, so that separately encoded stretches join.
-        options.set("application", "lowdelay");
-        options.set("vbr", "on");
-        Encoder::new(found, "Opus", (rate, channels), frame, options)
-    };
+    let open = || Encoder::opus(rate, channels, frame, bits(rate, channels));
     // How long the delay is, its first packet's time says.
     let mut first = Vec::new();
     let mut probe = open()?;
@@ -164,26 +183,63 @@ pub(crate) fn opus(data: &Bytes, rate: u32, channels: u8) -> Result<Vec<Packet>,
     Ok(numbered(all, frame))
 }
 
+/// Makes 16-bit samples of packets.
+pub(crate) struct Decoder(decoder::Audio);
+
+impl Decoder {
+    /// Of Opus, MP3, AC-3 or E-AC-3.
+    pub(crate) fn new(codec: Codec) -> Result<Decoder, FramesError> {
+        let (name, id) = match codec {
+            Codec::Opus => ("libopus", codec::Id::OPUS),
+            Codec::Other(four) => match &four {
+                b".mp3" => ("mp3", codec::Id::MP3),
+                b"ac-3" => ("ac3", codec::Id::AC3),
+                b"ec-3" => ("eac3", codec::Id::EAC3),
+                _ => return Err(unsupported(codec)),
+            },
+            other => return Err(unsupported(other)),
+        };
+        let Some(found) = decoder::find_by_name(name).or_else(|| decoder::find(id)) else {
+            return Err(unsupported(codec));
+        };
+        let undecodable = |e: ffmpeg::Error| FramesError::Undecodable(e.to_string());
+        let opened = codec::Context::new().decoder().open_as(found).map_err(undecodable)?;
+        Ok(Decoder(opened.audio().map_err(undecodable)?))
+    }
+
+    /// Decodes one, if it can be, to little-endian samples, channels interleaved. The error is for what is not `rate`, or of too
+    /// many channels.
+    pub(crate) fn push(
+        &mut self,
+        data: &[u8],
+        number: Option<i64>,
+        rate: u32,
+        channels: u8,
+        out: &mut BytesMut,
+    ) -> Result<(), FramesError> {
+        let mut packet = Encoded::copy(data);
+        packet.set_pts(number);
+        // One broken packet does not spoil those after it.
+        let _ = self.0.send_packet(&packet);
+        let mut f = frame::Audio::empty();
+        while self.0.receive_frame(&mut f).is_ok() {
+            if f.rate() != rate {
+                return Err(FramesError::Unsupported(format!(
+                    "sound of {} Hz said to be of {rate}",
+                    f.rate()
+                )));
+            }
+            put(&f, channels, out)?;
+        }
+        Ok(())
+    }
+}
+
 /// Decodes packets, each preceded by its length (`u32`, little endian), to 16-bit samples, channels interleaved: for
 /// each packet that gives some, its number and they.
 pub(crate) fn pcm(job: &Job, rate: u32, channels: u8) -> Result<Vec<Packet>, FramesError> {
     ffmpeg::log::set_level(ffmpeg::log::Level::Error);
-    let (name, id) = match job.codec {
-        Codec::Opus => ("libopus", codec::Id::OPUS),
-        Codec::Other(four) => match &four {
-            b".mp3" => ("mp3", codec::Id::MP3),
-            b"ac-3" => ("ac3", codec::Id::AC3),
-            b"ec-3" => ("eac3", codec::Id::EAC3),
-            _ => return Err(unsupported(job.codec)),
-        },
-        other => return Err(unsupported(other)),
-    };
-    let Some(found) = decoder::find_by_name(name).or_else(|| decoder::find(id)) else {
-        return Err(unsupported(job.codec));
-    };
-    let undecodable = |e: ffmpeg::Error| FramesError::Undecodable(e.to_string());
-    let opened = codec::Context::new().decoder().open_as(found).map_err(undecodable)?;
-    let mut decoder = opened.audio().map_err(undecodable)?;
+    let mut decoder = Decoder::new(job.codec)?;
     let mut out: Vec<Packet> = Vec::new();
     let mut total = 0;
     let mut data = job.data.clone();
@@ -193,21 +249,8 @@ pub(crate) fn pcm(job: &Job, rate: u32, channels: u8) -> Result<Vec<Packet>, Fra
         if len > rest {
             return Err(FramesError::Invalid("a packet that is longer than the job".into()));
         }
-        let mut packet = Encoded::copy(&data.split_to(len));
-        packet.set_pts(Some(number.into()));
-        // One broken packet does not spoil those after it.
-        let _ = decoder.send_packet(&packet);
         let mut samples = BytesMut::new();
-        let mut f = frame::Audio::empty();
-        while decoder.receive_frame(&mut f).is_ok() {
-            if f.rate() != rate {
-                return Err(FramesError::Unsupported(format!(
-                    "sound of {} Hz said to be of {rate}",
-                    f.rate()
-                )));
-            }
-            put(&f, channels, &mut samples)?;
-        }
+        decoder.push(&data.split_to(len), Some(number.into()), rate, channels, &mut samples)?;
         total += samples.len();
         if total > crate::MAX_SOUND {
             return Err(FramesError::TooLarge("more sound than is decoded at once".into()));

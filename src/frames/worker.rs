@@ -55,9 +55,10 @@ fn serve(next: mpsc::Receiver<Bytes>) -> io::Result<()> {
     limits::apply(std::env::var(MEMORY).ok().and_then(|m| m.parse().ok()));
     let mut out = io::stdout().lock();
     write_message(&mut out, HELLO, &[])?;
+    let mut desks = Desks::default();
     for message in next {
         let job = protocol::read_job(message).map_err(io::Error::other)?;
-        let answer = make(&job);
+        let answer = make(&job, &mut desks);
         // A picture's memory is given back before the next is asked for.
         drop(job);
         let (head, rest) = protocol::answer_head(&answer);
@@ -69,13 +70,19 @@ fn serve(next: mpsc::Receiver<Bytes>) -> io::Result<()> {
 }
 
 #[cfg(feature = "ffmpeg")]
-fn make(job: &crate::Job) -> Answer {
+use crate::desk::Desks;
+#[cfg(not(feature = "ffmpeg"))]
+type Desks = ();
+
+#[cfg(feature = "ffmpeg")]
+fn make(job: &crate::Job, desks: &mut Desks) -> Answer {
     use crate::{Format, Picture, sound};
     let packets = match job.format {
         Format::Jpeg { .. } | Format::Png => None,
         Format::Aac { rate, channels } => Some(sound::aac(&job.data, rate, channels)),
         Format::Opus { rate, channels } => Some(sound::opus(&job.data, rate, channels)),
         Format::Pcm { rate, channels } => Some(sound::pcm(job, rate, channels)),
+        Format::Blend => Some(desks.blend(&job.data)),
     };
     let made = match packets {
         None => crate::decode::picture(job),
@@ -90,7 +97,7 @@ fn make(job: &crate::Job) -> Answer {
 }
 
 #[cfg(not(feature = "ffmpeg"))]
-fn make(_: &crate::Job) -> Answer {
+fn make(_: &crate::Job, _: &mut Desks) -> Answer {
     Err(FramesError::Unsupported("this build of Rushes has no FFmpeg".into()))
 }
 

@@ -42,7 +42,7 @@ pub fn frames(options: Options) -> Arc<Frames> {
 /// Workers run by a shell script; `$W` is the real one, `$HELLO` prints the greeting.
 pub fn script(text: &str) -> Vec<OsString> {
     let start =
-        format!("W='{}'; HELLO() {{ printf '\\017\\000\\000\\000rushes frames 4'; }}; ", worker().display());
+        format!("W='{}'; HELLO() {{ printf '\\017\\000\\000\\000rushes frames 5'; }}; ", worker().display());
     vec!["sh".into(), "-c".into(), (start + text).into()]
 }
 
