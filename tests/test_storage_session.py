@@ -1,7 +1,13 @@
 """WebRTC in, fragments out: the JavaScript SDK's master in Chromium, whose media the server stores, and a viewer of them."""
 
+import array
+import contextlib
 import json
+import math
+import os
+import pathlib
 import re
+import signal
 
 import pytest
 import requests
@@ -22,7 +28,7 @@ def storing(server, of=client, stream="recordings", **how):
     return arn
 
 
-def recording(serve, context):  # noqa: F811
+def recording(serve, context, says=True):  # noqa: F811
     """A page that is the master of a storage session: the server, the channel's ARN, the page, a client to join by."""
     server = serve("tls", "--tls-self-signed")
     verify = server.data / "self-signed.pem"
@@ -30,7 +36,7 @@ def recording(serve, context):  # noqa: F811
     arn = storing(server, client_of, verify=verify)
     camera = signaling.page(context, server)
     found = signaling.where(server, arn, client_of, "MASTER")
-    signaling.master(camera, server, found)
+    signaling.master(camera, server, found, says=says)
     storage = client_of(server, "kinesis-video-webrtc-storage", endpoint=found[0]["WEBRTC"], verify=verify)
     storage.join_storage_session(channelArn=arn)
     return server, arn, camera, storage
@@ -122,6 +128,110 @@ def test_what_viewers_say_is_heard_by_the_master(serve, context):  # noqa: F811
     storage.join_storage_session(channelArn=arn)
     wait_until("the server offers again", lambda: signaling.log(camera).count("offer") == 2)
     wait_until("two is heard again", lambda: camera.evaluate(HEARS)[1] > 0.001)
+
+
+#: What is said, in hertz: by the master and two viewers.
+TONES = {"master": 400, "one": 900, "two": 1600}
+
+
+def hears(page):
+    """Whose tones a page hears now."""
+    loud = page.evaluate("(all) => window.tones(all)", list(TONES.values()))
+    return {who for who, db in zip(TONES, loud) if db is not None and db > -50}
+
+
+def workers(server):
+    """The processes that decode for a server."""
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == server.process.pid and b"frames-worker" in (stat.parent / "cmdline").read_bytes():
+                found.append(int(stat.parent.name))
+    return found
+
+
+def loud(samples, hz, rate=48_000):
+    """A tone's amplitude (Goertzel)."""
+    k = 2 * math.cos(2 * math.pi * hz / rate)
+    a = b = 0.0
+    for s in samples:
+        a, b = s + k * a - b, a
+    return 2 * math.sqrt(max(a * a + b * b - k * a * b, 0.0)) / len(samples)
+
+
+def stored_tones(file):
+    """Whose tones are in a file's sound, each quarter of a second."""
+    samples = array.array("h", media.ffmpeg("-i", file, "-map", "0:a:0", "-ac", "1", "-ar", "48000", "-f", "s16le", "pipe:1"))
+    steps = [samples[n : n + 4800] for n in range(0, len(samples) - 4800, 12_000)]
+    return [{who for who, hz in TONES.items() if loud(step, hz) > 800} for step in steps]
+
+
+def test_viewers_hear_each_other_and_all_is_stored(serve, context):  # noqa: F811
+    server, arn, camera, storage = recording(serve, context, says=TONES["master"])
+    wait_until("it is recorded", lambda: server.fragments("recordings"))
+    pages = {name: signaling.page(context, server) for name in ("one", "two", "mute")}
+    for name, page in pages.items():
+        signaling.viewer(page, server, signaling.where(server, arn, client_of, "VIEWER"), name, offers=False, speaks=TONES.get(name))
+        if name in TONES:
+            page.evaluate(SAYS, False)
+        storage.join_storage_session_as_viewer(channelArn=arn, clientId=name)
+    pages["master"] = camera
+
+    def heard(**wanted):
+        """Waits until each page hears what it should; the rest hear the master."""
+        for name, page in pages.items():
+            whose = set(wanted.get(name, "" if name == "master" else "master").split())
+            wait_until(f"{name} hears {whose}", lambda: hears(page) == whose)
+
+    mixed = lambda: server.metric("rushes_frames_mixed_total")
+    def goes_on():
+        """A hundred packets more are mixed."""
+        enough = mixed() + 100
+        wait_until("it goes on", lambda: mixed() >= enough)
+
+    heard()
+    assert mixed() == 0 and not workers(server), "while nobody speaks nothing is decoded"
+    # One alone.
+    pages["one"].evaluate(SAYS, True)
+    heard(master="one", two="master one", mute="master one")
+    goes_on()
+    # Both.
+    pages["two"].evaluate(SAYS, True)
+    both = dict(master="one two", one="master two", two="master one", mute="master one two")
+    heard(**both)
+    goes_on()
+    heard(**both)
+    # The mixer dies: all goes on without it, until there is another.
+    [worker] = workers(server)
+    os.kill(worker, signal.SIGKILL)
+    wait_until("it is as if nobody mixed", lambda: len(hears(camera)) == 1 and hears(pages["mute"]) == {"master"})
+    heard(**both)
+    # Silence: nothing is mixed any more.
+    for name in ("one", "two"):
+        pages[name].evaluate(SAYS, False)
+    heard()
+    counts = [None]
+    wait_until("nothing is mixed any more", lambda: counts.append(mixed()) or counts[-1] == counts[-2], every=1)
+    heard()
+    assert mixed() == counts[-1]
+
+    # What is stored: all of that, in packets of 20 ms, one after another.
+    camera.evaluate("window.peers.forEach((p) => p.close())")
+    wait_until("it is over", lambda: server.metric("rushes_webrtc_sessions", way="in") == 0)
+    archived = client_of(server, "kinesis-video-archived-media", verify=server.data / "self-signed.pem")
+    stored = sorted(archived.list_fragments(StreamName="recordings")["Fragments"], key=lambda f: f["ProducerTimestamp"])
+    span = {"StartTimestamp": stored[0]["ProducerTimestamp"], "EndTimestamp": stored[-1]["ProducerTimestamp"]}
+    clip = archived.get_clip(StreamName="recordings", ClipFragmentSelector={"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": span})
+    file = server.data.parent / "clip.mp4"
+    file.write_bytes(clip["Payload"].read())
+    tones = stored_tones(file)
+    for whose in ({"master"}, {"master", "one"}, set(TONES)):
+        assert tones.count(whose) >= 4, tones
+    assert all("master" in t for t in tones[4:-2]), tones
+    times = media.sound_times(file)
+    steps = [b - a for a, b in zip(times, times[1:])]
+    assert len(times) > 500 and all(abs(s - 0.02) < 0.002 for s in steps), [s for s in steps if abs(s - 0.02) >= 0.002]
 
 
 def test_what_is_refused(server):

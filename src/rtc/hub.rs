@@ -17,8 +17,9 @@ use wire::v1::ApiError;
 use world::{Home, World};
 
 use crate::{
-    Publish, Source,
+    Mixers, Publish, Source,
     clock::Instants,
+    desk::Desk,
     peer::{Ground, Peer, Refused},
     play, publish, sdp,
     session::{Role, Session},
@@ -58,6 +59,8 @@ pub struct Parts {
     pub source: Arc<dyn Source>,
     /// Who takes them.
     pub publish: Arc<dyn Publish>,
+    /// Who mixes what viewers of storage sessions say.
+    pub mixers: Arc<dyn Mixers>,
     /// The UDP port.
     pub udp: UdpSocket,
     /// The TCP port, of the same number.
@@ -73,6 +76,7 @@ pub struct Hub {
     pub(crate) home: Home,
     pub(crate) source: Arc<dyn Source>,
     publish: Arc<dyn Publish>,
+    mixers: Arc<dyn Mixers>,
     pub(crate) config: Config,
     pub(crate) udp: UdpSocket,
     local: SocketAddr,
@@ -99,7 +103,7 @@ pub(crate) struct Agreed {
 impl Hub {
     /// Begins to serve.
     pub fn open(parts: Parts, config: Config) -> Result<Arc<Hub>, String> {
-        let Parts { world, gate, home, source, publish, udp, tcp, turn } = parts;
+        let Parts { world, gate, home, source, publish, mixers, udp, tcp, turn } = parts;
         let local = udp.local_addr().map_err(|e| e.to_string())?;
         sockets::widen(&udp);
         let most = config.sessions.saturating_mul(2);
@@ -111,6 +115,7 @@ impl Hub {
             home,
             source,
             publish,
+            mixers,
             config,
             udp,
             local,
@@ -266,8 +271,9 @@ impl Hub {
         let now = self.instants.now();
         let (publishing, description) = publish::agreed(&mut peer, answer, now).map_err(refused)?;
         let feed = self.publish.open(permit, stream, &description)?;
-        let ear = Ear::of(&peer, || self.talks.listen(stream));
-        self.begin(Way::In, stream, answer, peer, |_| Role::publish(publishing, feed, ear))
+        let (hears, clock) = (self.talks.listen(stream), self.world.clock.clone());
+        let desk = Desk::new(stream, hears, Ear::of(&peer), self.mixers.clone(), clock);
+        self.begin(Way::In, stream, answer, peer, |_| Role::publish(publishing, feed, Some(desk)))
     }
 
     /// Offers to send what is published to a stream.

@@ -6,7 +6,7 @@
 //!
 //! **Promises.** Nothing that a peer sends makes this room panic, hang, or hold more than a bounded amount of memory: so
 //! many sessions, so many packets waiting for each, and who does not connect, or goes silent, is forgotten. Payloads go
-//! through as they came; what a peer cannot take is refused in words, before anything is sent. Slow peers lose packets of
+//! through as they came (but what is said in storage sessions while viewers speak, which is mixed by a [`Mixers`]); what a peer cannot take is refused in words, before anything is sent. Slow peers lose packets of
 //! their own, never another's.
 
 mod burst;
@@ -14,16 +14,19 @@ mod burst;
 mod checks;
 mod clock;
 mod crypto;
+mod desk;
 mod early;
 pub mod hostile;
 mod http;
 mod hub;
 mod link;
+mod order;
 mod out;
 mod pace;
 mod peer;
 mod play;
 mod publish;
+mod room;
 mod sdp;
 mod session;
 pub mod signaling;
@@ -35,4 +38,4 @@ pub mod turn;
 
 pub use http::router;
 pub use hub::{Config, Hub, Parts};
-pub use source::{Feed, Follow, Next, Publish, Source, Unit};
+pub use source::{Blend, Feed, Follow, Mixer, Mixers, Next, Part, Publish, Source, Unit};

@@ -144,6 +144,11 @@ impl Publishing {
         self.media.iter().position(|m| m.0 == mid)
     }
 
+    /// Whether the medium of a place is sound.
+    pub(crate) fn is_sound(&self, place: usize) -> bool {
+        self.media.get(place).is_some_and(|m| m.1 == Some(MediaKind::Audio))
+    }
+
     /// Asks for a key frame. A peer that cannot be asked sends one when it likes.
     pub(crate) fn ask_key_frame(&self, peer: &mut Peer) {
         for (mid, _) in self.media.iter().filter(|m| m.1 == Some(MediaKind::Video)) {

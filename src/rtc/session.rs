@@ -9,6 +9,7 @@ use std::{
 
 use access::Permit;
 use bytes::Bytes;
+use media::Codec;
 use str0m::{Event, net::Protocol, rtp::RtpHeader};
 use tokio::sync::mpsc;
 use world::Timestamp;
@@ -16,13 +17,13 @@ use world::Timestamp;
 use crate::{
     Feed, Follow, Next, Unit,
     burst::Burst,
+    desk::{Desk, News, Sound},
     hub::{Hub, REORDERED},
     link::Verdict,
     peer::{Peer, Turn},
     play::{Play, Sent},
     publish::{self, Publishing},
     table::{Control, Packet, Restart},
-    talk::{Ear, Said},
 };
 
 /// From the answer to the first media.
@@ -42,16 +43,16 @@ const BATCH: usize = 64;
 pub(crate) enum Role {
     /// `says`: what it says goes to the stream's master.
     Play { play: Box<Play>, permit: Option<Permit>, follow: Option<Box<dyn Follow>>, says: bool },
-    /// `ear`: hears what viewers say.
-    Publish { publishing: Publishing, feed: Box<dyn Feed>, received: Timestamp, ear: Option<Ear> },
+    /// `desk`: where what viewers say is heard, and mixed into its sound.
+    Publish { publishing: Publishing, feed: Box<dyn Feed>, received: Timestamp, desk: Option<Box<Desk>> },
 }
 
 impl Role {
     pub(crate) fn play(play: Play, permit: Permit, says: bool) -> Role {
         Role::Play { play: Box::new(play), permit: Some(permit), follow: None, says }
     }
-    pub(crate) fn publish(publishing: Publishing, feed: Box<dyn Feed>, ear: Option<Ear>) -> Role {
-        Role::Publish { publishing, feed, received: Timestamp(0), ear }
+    pub(crate) fn publish(publishing: Publishing, feed: Box<dyn Feed>, desk: Option<Desk>) -> Role {
+        Role::Publish { publishing, feed, received: Timestamp(0), desk: desk.map(Box::new) }
     }
 }
 
@@ -76,7 +77,7 @@ enum Happened {
     Told(Option<Control>),
     Packet(Option<Packet>),
     Next(Next),
-    Said(Option<Said>),
+    Desk(News),
     Time,
 }
 
@@ -132,11 +133,21 @@ impl Session {
                 tracing::info!(stream, id, why, "a viewer did not connect")
             }
             Role::Play { .. } => tracing::debug!(stream, id, why, "a viewer has gone"),
-            Role::Publish { feed, .. } => match feed.end().await {
-                Ok(()) if !self.connected => tracing::info!(stream, id, why, "a publisher did not connect"),
-                Ok(()) => tracing::info!(stream, id, why, "a publisher has gone"),
-                Err(e) => tracing::warn!(stream, id, error = e, "what was published could not be stored"),
-            },
+            Role::Publish { mut feed, desk, .. } => {
+                let now = self.hub.instants.now();
+                if let Some(mut desk) = desk {
+                    while let Some(s) = desk.rest(now) {
+                        feed.rtp(s.media, s.packet, s.received);
+                    }
+                }
+                match feed.end().await {
+                    Ok(()) if !self.connected => {
+                        tracing::info!(stream, id, why, "a publisher did not connect")
+                    }
+                    Ok(()) => tracing::info!(stream, id, why, "a publisher has gone"),
+                    Err(e) => tracing::warn!(stream, id, error = e, "what was published could not be stored"),
+                }
+            }
         }
     }
 
@@ -148,12 +159,15 @@ impl Session {
         if now.saturating_duration_since(self.heard) >= if self.connected { SILENT } else { CONNECT } {
             return Err(if self.connected { "nothing was received" } else { "it never connected" }.into());
         }
-        let latest =
-            now + if matches!(self.role, Role::Publish { .. }) { TICK } else { Duration::from_secs(1) };
+        let mut latest = now + Duration::from_secs(1);
+        if let Role::Publish { desk, .. } = &self.role {
+            let due = desk.as_ref().and_then(|d| d.due());
+            latest = due.into_iter().fold(now + TICK, Instant::min);
+        }
         let next = async {
             match &mut self.role {
                 Role::Play { follow: Some(f), .. } => Happened::Next(f.next().await),
-                Role::Publish { ear: Some(ear), .. } => Happened::Said(ear.next().await),
+                Role::Publish { desk: Some(desk), .. } => Happened::Desk(desk.next().await),
                 _ => std::future::pending().await,
             }
         };
@@ -177,9 +191,13 @@ impl Session {
             Happened::Packet(None) => Err("the server has no more".into()),
             Happened::Packet(Some(first)) => self.packets(first).await,
             Happened::Next(n) => self.media(n),
-            Happened::Said(s) => {
-                self.said(s);
+            Happened::Desk(News::Said(said)) => {
+                self.desk(Some(News::Said(said)));
                 Ok(())
+            }
+            Happened::Desk(news) => {
+                self.desk(Some(news));
+                self.store().await
             }
             Happened::Time => self.time().await,
         }
@@ -264,13 +282,20 @@ impl Session {
 
     /// A publisher's packet: `at` is when it came, for it may have been held.
     fn published(&mut self, at: Instant, header: &RtpHeader, payload: &[u8]) {
-        let Role::Publish { publishing, feed, .. } = &mut self.role else { return };
+        let Role::Publish { publishing, feed, desk, .. } = &mut self.role else { return };
         let mid = self.peer.rtc.direct_api().stream_rx(&header.ssrc).map(|rx| rx.mid());
         if let Some(media) = mid.and_then(|m| publishing.place(m)) {
             let waited = self.hub.instants.now().saturating_duration_since(at);
             let waited = i64::try_from(waited.as_micros()).unwrap_or(0);
             let received = Timestamp(self.hub.world.clock.now().0.saturating_sub(waited));
-            feed.rtp(media, publish::packet(header, payload), received);
+            let packet = publish::packet(header, payload);
+            match desk.as_mut().filter(|_| publishing.is_sound(media)) {
+                Some(desk) => {
+                    desk.master(Sound { media, packet, received }, self.hub.instants.now());
+                    self.desk(None);
+                }
+                None => feed.rtp(media, packet, received),
+            }
         }
     }
 
@@ -328,6 +353,7 @@ impl Session {
     async fn time(&mut self) -> Result<(), String> {
         let now = self.hub.instants.now();
         self.peer.timeout(now);
+        self.desk(None);
         self.turns().await?;
         let due = self.asked.is_none_or(|a| now.saturating_duration_since(a) >= self.hub.config.key_frames);
         if self.connected && due {
@@ -336,17 +362,17 @@ impl Session {
         self.store().await
     }
 
-    /// A viewer says something to the master.
-    fn said(&mut self, said: Option<Said>) {
-        let Role::Publish { ear, .. } = &mut self.role else { return };
-        match (said, ear.as_mut()) {
-            (Some(said), Some(ear)) if self.connected => {
-                ear.hear(&mut self.peer, &said, self.hub.instants.now());
-            }
-            (Some(_), _) => {}
-            // Another master listens.
-            (None, _) => *ear = None,
+    /// What goes on from the desk, does: to the stream and to the master.
+    fn desk(&mut self, news: Option<News>) {
+        let Role::Publish { feed, desk: Some(desk), .. } = &mut self.role else { return };
+        let now = self.hub.instants.now();
+        if let Some(news) = news {
+            desk.take(news, now);
         }
+        while let Some(s) = desk.goes(now) {
+            feed.rtp(s.media, s.packet, s.received);
+        }
+        desk.hear(&mut self.peer, self.connected, now);
     }
 
     fn ask_key_frame(&mut self) {
@@ -373,7 +399,13 @@ impl Session {
     }
 
     fn unit(&mut self, unit: &Unit) -> Result<(), String> {
-        let Role::Play { play, follow, .. } = &mut self.role else { return Ok(()) };
+        let Role::Play { play, follow, says, .. } = &mut self.role else { return Ok(()) };
+        // Nobody hears itself.
+        let other = (*says && unit.track.codec == Codec::Opus)
+            .then(|| self.hub.talks.instead(&self.stream, &self.id, &unit.data))
+            .flatten();
+        let other = other.map(|data| Unit { data, ..unit.clone() });
+        let unit = other.as_ref().unwrap_or(unit);
         match play.send(&mut self.peer, unit, self.hub.instants.now()) {
             Sent::Yes => {
                 follow.iter_mut().for_each(|f| f.sent(unit.data.len()));

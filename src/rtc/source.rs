@@ -51,6 +51,42 @@ pub trait Source: Send + Sync + 'static {
     fn key_frame(&self, stream: &str) -> Option<Unit>;
 }
 
+/// The next stretch of several sounds at once, in Opus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blend {
+    /// 0 or 1. Each desk remembers who is in its blends from one to the next, apart from the other.
+    pub desk: u8,
+    /// What comes of it, at 48 kHz: 480, 960, 1920 or 2880.
+    pub samples: u16,
+    /// What goes in. Who has less than `samples` is silent after them; what there is more waits for the next blend.
+    pub parts: Vec<Part>,
+    /// Who is left out of each mix that is to be made, 0 for nobody.
+    pub without: Vec<u32>,
+}
+
+/// What came of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, not 0.
+    pub who: u32,
+    /// Packets of Opus, in order.
+    pub packets: Vec<Arc<[u8]>>,
+}
+
+/// Who decodes, mixes and encodes.
+#[async_trait::async_trait]
+pub trait Mixers: Send + Sync + 'static {
+    /// One more. The error is for people: there are as many as there may be, or it cannot be had.
+    async fn open(&self) -> Result<Box<dyn Mixer>, String>;
+}
+
+/// Mixes the sounds of one session.
+#[async_trait::async_trait]
+pub trait Mixer: Send {
+    /// A packet of Opus for each mix of a blend, in order, soon. After an error, which is for people, it is of no use.
+    async fn mix(&mut self, blend: Blend) -> Result<Vec<Bytes>, String>;
+}
+
 /// Streams that can be published to.
 pub trait Publish: Send + Sync + 'static {
     /// Begins to publish. `description` is a session description (RFC 8866) of which the first format of each medium is

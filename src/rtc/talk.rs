@@ -1,7 +1,8 @@
-//! What a storage session's viewers say, on its way to the master: one of them at a time, for nothing is mixed.
+//! What a storage session's viewers say, on its way to the master: of who has the floor, and of who else speaks what is mixed
+//! into that ([`Room`]).
 //!
 //! Who speaks while nobody does has the floor, and keeps it until there is a pause. All that follows from it, silence too, goes
-//! on as it came; only numbers and times are made one line of.
+//! on as it came unless others speak, too; only numbers and times are made one line of.
 
 use std::{
     collections::HashMap,
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use str0m::{
     format::Codec,
     media::{MediaData, MediaKind, Mid, Pt},
@@ -16,11 +18,12 @@ use str0m::{
 };
 use tokio::sync::mpsc;
 
-use crate::peer::Peer;
+use crate::{
+    peer::Peer,
+    room::{PAUSE, Room},
+};
 
-/// Who was silent for so long has the floor no more, if another speaks.
-const PAUSE: Duration = Duration::from_millis(600);
-/// Nor who spoke for so long without a pause: that may be noise.
+/// Besides who was silent for a [`PAUSE`], he has the floor no more, if another speaks, who spoke for so long without a pause: that may be noise.
 const LONGEST: Duration = Duration::from_secs(10);
 /// As loud as speech, in decibels below the loudest that there is (RFC 6464 §3).
 const SPEECH: i8 = -50;
@@ -44,9 +47,18 @@ const GAP: u64 = 50;
 pub(crate) struct Said {
     /// The same for all that is said until another has the floor.
     turn: u64,
+    /// Its number in the [`Room`], if it speaks.
+    pub(crate) voice: Option<u32>,
     seq: u64,
     time: u32,
-    data: Arc<[u8]>,
+    pub(crate) data: Arc<[u8]>,
+}
+
+#[cfg(test)]
+impl Said {
+    pub(crate) fn of(seq: u64, time: u32, data: &[u8]) -> Said {
+        Said { turn: 0, voice: None, seq, time, data: data.into() }
+    }
 }
 
 /// Whose turn it is.
@@ -91,6 +103,7 @@ struct Listener {
     id: u64,
     to: mpsc::Sender<Said>,
     floor: Floor,
+    room: Room,
 }
 
 #[derive(Default)]
@@ -123,11 +136,11 @@ impl Talks {
         let mut t = self.lock();
         t.serial += 1;
         let id = t.serial;
-        t.masters.insert(stream.into(), Listener { id, to, floor: Floor::default() });
+        t.masters.insert(stream.into(), Listener { id, to, floor: Floor::default(), room: Room::default() });
         Hears { talks: self.clone(), stream: stream.into(), id, said }
     }
 
-    /// A viewer of a stream says something. It is gone if nobody listens, or another speaks.
+    /// A viewer of a stream says something. It is gone if nobody listens.
     pub(crate) fn say(&self, stream: &str, who: &str, said: &MediaData, now: Instant) {
         if said.params.spec().codec != Codec::Opus || said.data.is_empty() || said.data.len() > LARGEST {
             return;
@@ -136,13 +149,47 @@ impl Talks {
             Some(level) => level > SPEECH,
             None => said.data.len() > SILENCE,
         };
-        let mut t = self.lock();
-        let Some(master) = t.masters.get_mut(stream) else { return };
-        let Some(turn) = master.floor.takes(who, speaks, now) else { return };
         // The wire's 32 bits of what `str0m` counts on.
         let (seq, time) = (**said.seq_range.start(), said.time.numer() as u32);
+        self.hear(
+            stream,
+            who,
+            speaks,
+            Said { turn: 0, voice: None, seq, time, data: said.data.clone() },
+            now,
+        );
+    }
+
+    pub(crate) fn hear(&self, stream: &str, who: &str, speaks: bool, said: Said, now: Instant) {
+        let mut t = self.lock();
+        let Some(master) = t.masters.get_mut(stream) else { return };
+        let voice = master.room.say(who, speaks, &said.data, now);
+        let Some(turn) = master.floor.takes(who, speaks, now) else { return };
         // Fails when the master does not keep up.
-        let _ = master.to.try_send(Said { turn, seq, time, data: said.data.clone() });
+        let _ = master.to.try_send(Said { turn, voice, ..said });
+    }
+
+    /// What a viewer hears in place of what is stored, if that has its own voice in it.
+    pub(crate) fn instead(&self, stream: &str, who: &str, stored: &[u8]) -> Option<Bytes> {
+        self.lock().masters.get(stream)?.room.instead(who, stored)
+    }
+}
+
+impl Hears {
+    /// What is said next; `None` once another listens. May be dropped while it waits.
+    pub(crate) async fn next(&mut self) -> Option<Said> {
+        self.said.recv().await
+    }
+
+    #[cfg(test)]
+    pub(crate) fn try_next(&mut self) -> Result<Said, mpsc::error::TryRecvError> {
+        self.said.try_recv()
+    }
+
+    /// Those who speak to this master; `None` once they speak to another.
+    pub(crate) fn room<T>(&self, then: impl FnOnce(&mut Room) -> T) -> Option<T> {
+        let mut t = self.talks.lock();
+        t.masters.get_mut(&self.stream).filter(|m| m.id == self.id).map(|m| then(&mut m.room))
     }
 }
 
@@ -196,21 +243,20 @@ impl Line {
 pub(crate) struct Ear {
     mid: Mid,
     pt: Pt,
-    hears: Hears,
     line: Line,
 }
 
 impl Ear {
-    /// Of a peer that takes sound in Opus, if it does.
-    pub(crate) fn of(peer: &Peer, listen: impl FnOnce() -> Hears) -> Option<Ear> {
-        let sounds = peer.media.iter().filter(|m| m.1 == Some(MediaKind::Audio));
-        let (mid, pt) = sounds.map(|m| m.0).find_map(|mid| Some((mid, opus(peer, mid)?)))?;
-        Some(Ear { mid, pt, hears: listen(), line: Line::default() })
+    #[cfg(test)]
+    pub(crate) fn any() -> Ear {
+        Ear { mid: Mid::from("0"), pt: 111.into(), line: Line::default() }
     }
 
-    /// What is said next; `None` once another listens. May be dropped while it waits.
-    pub(crate) async fn next(&mut self) -> Option<Said> {
-        self.hears.said.recv().await
+    /// Of a peer that takes sound in Opus, if it does.
+    pub(crate) fn of(peer: &Peer) -> Option<Ear> {
+        let sounds = peer.media.iter().filter(|m| m.1 == Some(MediaKind::Audio));
+        let (mid, pt) = sounds.map(|m| m.0).find_map(|mid| Some((mid, opus(peer, mid)?)))?;
+        Some(Ear { mid, pt, line: Line::default() })
     }
 
     /// Sends it as far as `str0m`'s queue; the peer's turn is next.
@@ -244,7 +290,7 @@ mod tests {
         Duration::from_millis(n)
     }
     fn said(turn: u64, seq: u64, time: u32) -> Said {
-        Said { turn, seq, time, data: Arc::from([0u8; 9]) }
+        Said { turn, ..Said::of(seq, time, &[0; 9]) }
     }
 
     #[test]

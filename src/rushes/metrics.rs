@@ -67,6 +67,7 @@ impl Collector for Sources {
         let f = self.frames.stats();
         counter("frames_pictures", "Pictures made", f.pictures)?;
         counter("frames_failed", "Pictures that could not be decoded", f.failed)?;
+        counter("frames_mixed", "Packets of sound into which voices were mixed", f.mixed)?;
         {
             let mut family = e.encode_descriptor(
                 "log_removed_bytes",

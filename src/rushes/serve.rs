@@ -43,7 +43,7 @@ use crate::{
     snapshots::Snapshots,
     storage::Gauge,
     stores, tls, visit,
-    wiring::{IntoFeeds, IntoStreams, LiveStreams, Pictures, Publishers, TheChannels, TheRelay},
+    wiring::{IntoFeeds, IntoMixes, IntoStreams, LiveStreams, Pictures, Publishers, TheChannels, TheRelay},
 };
 
 /// How long captures may take to hand over what they received.
@@ -166,6 +166,7 @@ async fn open(
                 home: config.home.clone(),
                 source: Arc::new(LiveStreams(video.clone())),
                 publish: Arc::new(IntoFeeds(feeds.clone())),
+                mixers: Arc::new(IntoMixes(frames.clone())),
                 udp,
                 tcp,
                 turn: turn

@@ -309,6 +309,37 @@ impl console::ProbeStills for Pictures {
     }
 }
 
+/// What is said in storage sessions is mixed where stills are made.
+pub struct IntoMixes(pub Arc<Frames>);
+
+#[async_trait::async_trait]
+impl rtc::Mixers for IntoMixes {
+    async fn open(&self) -> Result<Box<dyn rtc::Mixer>, String> {
+        match self.0.mixer().await {
+            Ok(mixer) => Ok(Box::new(Mixer(mixer))),
+            Err(frames::FramesError::Busy) => {
+                Err("as many storage sessions as may be have their sound mixed".into())
+            }
+            Err(e) => Err(e.to_string()),
+        }
+    }
+}
+
+struct Mixer(frames::Mixer);
+
+#[async_trait::async_trait]
+impl rtc::Mixer for Mixer {
+    async fn mix(&mut self, blend: rtc::Blend) -> Result<Vec<Bytes>, String> {
+        let part = |p: rtc::Part| frames::Part {
+            who: p.who,
+            packets: p.packets.iter().map(|p| Bytes::copy_from_slice(p)).collect(),
+        };
+        let rtc::Blend { desk, samples, parts, without } = blend;
+        let blend = frames::Blend { desk, samples, parts: parts.into_iter().map(part).collect(), without };
+        self.0.blend(&blend).await.map_err(|e| e.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

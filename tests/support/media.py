@@ -61,6 +61,13 @@ def packets(source, kind="v"):
     return int(out[0].strip(",")) if out else 0
 
 
+def sound_times(source):
+    """When each packet of the first audio track is heard, in seconds."""
+    out = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0", str(source)],
+                         capture_output=True, text=True, timeout=120, check=True).stdout
+    return [float(t.strip(",")) for t in out.split()]
+
+
 def sounds(source):
     """A hash of each of the first audio track's packets."""
     r = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_packets", "-show_data_hash", "md5",

@@ -57,10 +57,36 @@ def told(socket, seconds=20):
 
 # As the package's README has it: the endpoint, the ICE servers, and then peers that talk through the signaling client.
 
-MASTER = """async ([arn, endpoint, iceServers, credentials, sends]) => {
+# What a page says: its microphone's beeps, or a tone of so many hertz.
+SOUND = """() => { window.sound = async (hz) => {
+  if (hz === true) return (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks()[0];
+  const context = new AudioContext({ sampleRate: 48000 });
+  const tone = new OscillatorNode(context, { frequency: hz });
+  const to = new MediaStreamAudioDestinationNode(context, { channelCount: 1 });
+  tone.connect(new GainNode(context, { gain: 0.2 })).connect(to);
+  tone.start();
+  return to.stream.getAudioTracks()[0];
+};
+// How loud tones are in what the page hears now, in decibels below the loudest.
+window.tones = async (all) => {
+  if (!window.ear || window.ear.pc !== window.pc) {
+    const track = window.pc.getReceivers().map((r) => r.track).find((t) => t.kind === 'audio');
+    if (!track) return all.map(() => null);
+    const context = new AudioContext({ sampleRate: 48000 });
+    const analyser = new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0 });
+    context.createMediaStreamSource(new MediaStream([track])).connect(analyser);
+    window.ear = { pc: window.pc, analyser };
+  }
+  const bins = new Float32Array(4096);
+  window.ear.analyser.getFloatFrequencyData(bins);
+  return all.map((hz) => { const n = Math.round(hz * 8192 / 48000); return Math.max(...bins.slice(n - 2, n + 3)); });
+}; }"""
+
+MASTER = """async ([arn, endpoint, iceServers, credentials, sends, says]) => {
   const client = new KVSWebRTC.SignalingClient({ channelARN: arn, channelEndpoint: endpoint, region: 'us-east-1', role: KVSWebRTC.Role.MASTER, credentials });
   window.client = client; window.peers = []; window.log = [];
-  const media = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 180, frameRate: 25 }, audio: true });
+  const media = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 180, frameRate: 25 } });
+  if (says) media.addTrack(await window.sound(says));
   const audio = document.createElement('audio');
   audio.autoplay = true;
   document.body.append(audio);
@@ -94,7 +120,7 @@ VIEWER = """async ([arn, endpoint, iceServers, credentials, clientId, offers, sp
   pc.ontrack = (e) => stream.addTrack(e.track);
   pc.addEventListener('icecandidate', ({ candidate }) => { if (candidate) client.sendIceCandidate(candidate); });
   client.on('sdpAnswer', (answer) => pc.setRemoteDescription(answer));
-  const said = speaks ? await navigator.mediaDevices.getUserMedia({ audio: true }) : new MediaStream();
+  const said = speaks ? new MediaStream([await window.sound(speaks)]) : new MediaStream();
   window.said = said;
   client.on('sdpOffer', async (offer) => {
     log.push('offer');
@@ -121,6 +147,7 @@ def page(context, server):
     page.set_default_timeout(30_000)
     page.goto(server.url + "/healthz")
     page.add_script_tag(path=package())
+    page.evaluate(SOUND)
     return page
 
 
@@ -130,11 +157,13 @@ def _begin(page, server, where, script, *more):
     page.evaluate(script, [endpoint["ARN"], endpoint["WSS"], ice, keys, *more])
 
 
-def master(page, server, where, sends=True):
-    _begin(page, server, where, MASTER, sends)
+def master(page, server, where, sends=True, says=True):
+    """`says`: its microphone, a tone of so many hertz, or nothing."""
+    _begin(page, server, where, MASTER, sends, says)
 
 
 def viewer(page, server, where, client_id, offers=True, speaks=False):
+    """`speaks`: nothing, its microphone, or a tone of so many hertz."""
     _begin(page, server, where, VIEWER, client_id, offers, speaks)
 
 
