@@ -43,6 +43,7 @@ pub struct Config {
     pub log_json: bool,
     pub video: video::Config,
     pub still_workers: usize,
+    pub mixers: usize,
     pub limits: log::Limits,
     pub store: Option<StoreConfig>,
     pub retention: RetentionConfig,
@@ -348,6 +349,7 @@ fn read(r: &Reader) -> Result<Config, Failure> {
             ..video::Config::default()
         },
         still_workers: r.number("video.still_workers", 1, 64)? as usize,
+        mixers: r.number("webrtc.mixers", 0, 1_000)? as usize,
         limits: log::Limits {
             inflight_bytes: r.mib("shard_log.inflight_mib")? as usize,
             tail_bytes: r.mib("shard_log.tail_mib")? as usize,

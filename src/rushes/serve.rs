@@ -123,7 +123,11 @@ async fn open(
         [std::env::current_exe().map_err(Failure::new)?.into(), "frames-worker".into()];
     let frames = Frames::new(
         world.clone(),
-        frames::Options { workers: config.still_workers, ..frames::Options::new(command) },
+        frames::Options {
+            workers: config.still_workers,
+            mixers: config.mixers,
+            ..frames::Options::new(command)
+        },
     );
     let pictures = Arc::new(Pictures(frames.clone()));
     let usage = Usage::new(world.clone(), catalog.clone());

@@ -318,7 +318,7 @@ impl rtc::Mixers for IntoMixes {
         match self.0.mixer().await {
             Ok(mixer) => Ok(Box::new(Mixer(mixer))),
             Err(frames::FramesError::Busy) => {
-                Err("as many storage sessions as may be have their sound mixed".into())
+                Err("as many sessions are mixed already as webrtc.mixers allows".into())
             }
             Err(e) => Err(e.to_string()),
         }
@@ -336,7 +336,11 @@ impl rtc::Mixer for Mixer {
         };
         let rtc::Blend { desk, samples, parts, without } = blend;
         let blend = frames::Blend { desk, samples, parts: parts.into_iter().map(part).collect(), without };
-        self.0.blend(&blend).await.map_err(|e| e.to_string())
+        self.0.blend(&blend).await.map_err(|e| match e {
+            frames::FramesError::Died(how) => format!("the mixer ended ({how})"),
+            frames::FramesError::TimedOut(after) => format!("the mixer took more than {after:?}"),
+            other => other.to_string(),
+        })
     }
 }
 

@@ -137,6 +137,11 @@ const OWN: &[Key] = &[
     ),
     key("webrtc.sessions", "256", "Publishers and viewers by WebRTC at once."),
     key(
+        "webrtc.mixers",
+        "4",
+        "Storage sessions at once in which what viewers say is mixed, each by a process that is started when somebody speaks; 0: none is, and one viewer at a time is heard.",
+    ),
+    key(
         "turn.listen",
         r#""off""#,
         "A TURN server's UDP port, such as \"0.0.0.0:3478\", for peers of signaling channels, publishers and viewers whose packets find no other way.",
