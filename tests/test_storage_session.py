@@ -28,9 +28,9 @@ def storing(server, of=client, stream="recordings", **how):
     return arn
 
 
-def recording(serve, context, says=True):  # noqa: F811
+def recording(serve, context, *flags, says=True):  # noqa: F811
     """A page that is the master of a storage session: the server, the channel's ARN, the page, a client to join by."""
-    server = serve("tls", "--tls-self-signed")
+    server = serve("tls", "--tls-self-signed", *flags)
     verify = server.data / "self-signed.pem"
     server.http.verify, server.http.trust_env = str(verify), False
     arn = storing(server, client_of, verify=verify)
@@ -167,16 +167,22 @@ def stored_tones(file):
     return [{who for who, hz in TONES.items() if loud(step, hz) > 800} for step in steps]
 
 
-def test_viewers_hear_each_other_and_all_is_stored(serve, context):  # noqa: F811
-    server, arn, camera, storage = recording(serve, context, says=TONES["master"])
+def talking(serve, context, *flags, says=TONES["master"], aloud=False):  # noqa: F811
+    """A master and three viewers, two of whom say something, if aloud: the server, and their pages."""
+    server, arn, camera, storage = recording(serve, context, *flags, says=says)
     wait_until("it is recorded", lambda: server.fragments("recordings"))
     pages = {name: signaling.page(context, server) for name in ("one", "two", "mute")}
     for name, page in pages.items():
         signaling.viewer(page, server, signaling.where(server, arn, client_of, "VIEWER"), name, offers=False, speaks=TONES.get(name))
-        if name in TONES:
-            page.evaluate(SAYS, False)
+        page.evaluate(SAYS, aloud)
         storage.join_storage_session_as_viewer(channelArn=arn, clientId=name)
-    pages["master"] = camera
+        webrtc.decodes(page, 10)
+    return server, {**pages, "master": camera}
+
+
+def test_viewers_hear_each_other_and_all_is_stored(serve, context):  # noqa: F811
+    server, pages = talking(serve, context)
+    camera = pages["master"]
 
     def heard(**wanted):
         """Waits until each page hears what it should; the rest hear the master."""
@@ -232,6 +238,31 @@ def test_viewers_hear_each_other_and_all_is_stored(serve, context):  # noqa: F81
     times = media.sound_times(file)
     steps = [b - a for a, b in zip(times, times[1:])]
     assert len(times) > 500 and all(abs(s - 0.02) < 0.002 for s in steps), [s for s in steps if abs(s - 0.02) >= 0.002]
+
+
+def test_viewers_hear_each_other_beside_a_master_without_sound(serve, context):  # noqa: F811
+    server, pages = talking(serve, context, says=None, aloud=True)
+    both = {"one": {"two"}, "two": {"one"}, "mute": {"one", "two"}, "master": {"one", "two"}}
+    for name, page in pages.items():
+        wait_until(f"{name} hears both", lambda: hears(page) == both[name])
+    # One alone, as it comes.
+    pages["two"].evaluate(SAYS, False)
+    for name, page in pages.items():
+        wait_until(f"{name} hears one", lambda: hears(page) == both[name] - {"two"})
+    assert [t["codecName"] for t in server.call("GET", "/v1/streams/recordings")["tracks"]] == ["H.264"]
+
+
+def test_without_a_mixer_the_master_hears_one_at_a_time(serve, context):  # noqa: F811
+    server, pages = talking(serve, context, "--set", "webrtc.mixers=0", aloud=True)
+    one = lambda: len(w := hears(pages["master"])) == 1 and w
+    first = wait_until("the master hears one", one)
+    for name in ("one", "two", "mute"):
+        wait_until(f"{name} hears the master", lambda: hears(pages[name]) == {"master"})
+    # The other has its turn after ten seconds.
+    wait_until("the master hears the other", lambda: (w := one()) and w != first)
+    said = server.log.read_text(errors="replace")
+    assert said.count("viewers' sound is not mixed") == 1 and "webrtc.mixers" in said, said
+    assert server.metric("rushes_frames_mixed_total") == 0 and not workers(server)
 
 
 def test_what_is_refused(server):

@@ -48,6 +48,13 @@ struct Stored {
     who: Vec<Arc<str>>,
 }
 
+/// What a viewer says, on its way to those who hear it, and for whom there is a mix without him.
+#[derive(Debug)]
+struct Heard {
+    said: Said,
+    who: Vec<Arc<str>>,
+}
+
 /// What a mixer's task tells.
 #[derive(Debug)]
 pub(crate) enum Told {
@@ -87,7 +94,9 @@ pub(crate) struct Desk {
     rests: Option<Instant>,
     tickets: u64,
     stored: Order<Stored>,
-    heard: Order<Said>,
+    heard: Order<Heard>,
+    /// Why it could not be mixed the last time.
+    failed: Option<String>,
 }
 
 impl Desk {
@@ -110,6 +119,7 @@ impl Desk {
             tickets: 0,
             stored: Order::default(),
             heard: Order::default(),
+            failed: None,
         }
     }
 
@@ -136,13 +146,17 @@ impl Desk {
             News::Told(Told::Ready) => {
                 tracing::debug!(stream = self.stream, "viewers' sound is mixed");
                 self.works.iter_mut().for_each(|w| w.ready = true);
+                self.failed = None;
             }
             News::Told(Told::Made(ticket, made)) => {
                 // Too late for either, if neither waits.
                 let _ = self.stored.made(ticket, made.clone()) || self.heard.made(ticket, made);
             }
             News::Told(Told::Failed(why)) => {
-                tracing::warn!(stream = self.stream, why, "viewers' sound is not mixed");
+                if self.failed.as_ref() != Some(&why) {
+                    tracing::warn!(stream = self.stream, why, "viewers' sound is not mixed");
+                }
+                self.failed = Some(why);
                 self.rests = Some(now + AGAIN);
                 self.end();
             }
@@ -158,13 +172,19 @@ impl Desk {
 
     /// A viewer that has the floor says something.
     fn said(&mut self, said: Said, now: Instant) {
-        if self.ear.is_none() {
+        let overheard = self.hears.overheard();
+        if self.ear.is_none() && !overheard {
             return;
         }
-        let due = |r: &mut Room| r.heard(said.voice?, &said.data, now);
-        let blend = if self.may(2, now) { self.hears.room(due).flatten() } else { None };
-        let ticket = blend.and_then(|b| self.ask(b, now));
-        self.heard.push(said, ticket, now);
+        let due = |r: &mut Room| r.heard(said.voice?, &said.data, overheard, now);
+        let (mut who, mut ticket) = (Vec::new(), None);
+        if self.may(2, now)
+            && let Some(due) = self.hears.room(due).flatten()
+        {
+            ticket = self.ask(due.blend, now);
+            who = due.who;
+        }
+        self.heard.push(Heard { said, who }, ticket, now);
     }
 
     /// The master says something: the next of [`Desk::goes`], or one after it.
@@ -249,20 +269,34 @@ impl Desk {
         [self.stored.due(), self.heard.due()].into_iter().flatten().min()
     }
 
-    /// Lets the master hear what it can, as far as `str0m`'s queue; the peer's turn is next.
+    /// Lets the master hear what it can, as far as `str0m`'s queue, and viewers each other, where they do so here. The peer's turn
+    /// is next.
     pub(crate) fn hear(&mut self, peer: &mut Peer, connected: bool, now: Instant) {
-        while let Some(next) = self.heard.pop(now) {
-            if next.late {
-                self.behind(now);
-            }
-            let mut said = next.packet;
-            if let Some(mix) = next.made.filter(|m| fits(m)).and_then(|made| made.into_iter().next()) {
-                said.data = Arc::from(&mix[..]);
-            }
+        while let Some(said) = self.heard(now) {
             if let Some(ear) = self.ear.as_mut().filter(|_| connected) {
                 ear.hear(peer, &said, now);
             }
         }
+    }
+
+    /// The next of what viewers say, as the master hears it; viewers are told.
+    fn heard(&mut self, now: Instant) -> Option<Said> {
+        let next = self.heard.pop(now)?;
+        if next.late {
+            self.behind(now);
+        }
+        let Heard { mut said, who } = next.packet;
+        // Nobody hears itself, mixed or not.
+        let mut others = vec![(said.who.clone(), None)];
+        if let Some(made) = next.made.filter(|m| fits(m)) {
+            let mut made = made.into_iter();
+            said.data = made.next().map_or(said.data, |mix| mix[..].into());
+            if !who.is_empty() {
+                others = who.into_iter().zip(made.map(Some)).collect();
+            }
+        }
+        self.hears.tell(&said, &others);
+        Some(said)
     }
 }
 
@@ -379,8 +413,8 @@ mod tests {
             self.now += Duration::from_millis(20);
             self.n += 1;
             for (who, speaks, n) in [("a", speaks[0], 1), ("b", speaks[1], 20)] {
-                let said = Said::of(self.n.into(), u32::from(self.n) * 960, &sound(n));
-                self.talks.hear("yard", who, speaks, said, self.now);
+                let said = Said::of(who, self.n.into(), u32::from(self.n) * 960, &sound(n));
+                self.talks.hear("yard", speaks, said, self.now);
             }
             let packet = [&[0; 10][..], &self.n.to_be_bytes(), &sound(300)].concat().into();
             self.desk.master(Sound { media: 1, packet, received: Timestamp(7) }, self.now);
@@ -390,9 +424,7 @@ mod tests {
                 while let Ok(said) = self.desk.hears.try_next() {
                     self.desk.take(News::Said(said), self.now);
                 }
-                while let Some(next) = self.desk.heard.pop(self.now) {
-                    heard.push(number(next.made.as_ref().map_or(&next.packet.data[..], |m| &m[0])));
-                }
+                heard.extend(self.heard());
                 if let Some(s) = self.desk.goes(self.now) {
                     assert_eq!(
                         (s.media, s.received, s.packet[..HEAD].to_vec()),
@@ -403,9 +435,7 @@ mod tests {
                     }
                     let news = self.desk.next().await;
                     self.desk.take(news, self.now);
-                    while let Some(next) = self.desk.heard.pop(self.now) {
-                        heard.push(number(next.made.as_ref().map_or(&next.packet.data[..], |m| &m[0])));
-                    }
+                    heard.extend(self.heard());
                     return (number(&s.packet[HEAD..]), heard);
                 }
                 let clock = self.desk.clock.clone();
@@ -414,6 +444,10 @@ mod tests {
                     () = clock.sleep(Duration::from_millis(200)) => self.now += LATE_BY,
                 }
             }
+        }
+
+        fn heard(&mut self) -> Vec<u16> {
+            std::iter::from_fn(|| self.desk.heard(self.now)).map(|s| number(&s.data)).collect()
         }
 
         async fn ready(&mut self) {
@@ -488,13 +522,35 @@ mod tests {
         s.now += REST;
         for n in 0..WAITING as u16 + 3 {
             s.now += Duration::from_millis(1);
-            s.talks.hear("yard", "a", true, Said::of(900, 0, &sound(1)), s.now);
+            s.talks.hear("yard", true, Said::of("a", 900, 0, &sound(1)), s.now);
             let packet = [&[0; 10][..], &n.to_be_bytes(), &sound(300)].concat().into();
             s.desk.master(Sound { media: 1, packet, received: Timestamp(7) }, s.now);
         }
         assert!(s.desk.goes(s.now).is_none());
         let all: Vec<u8> = std::iter::from_fn(|| s.desk.rest(s.now)).map(|s| s.packet[11]).collect();
         assert_eq!(all, (0..WAITING as u8 + 3).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn viewers_of_a_silent_master_hear_each_other() {
+        let mut s = Scene::new(usize::MAX, false);
+        let mut ears = ["a", "b", "c"].map(|who| s.talks.overhear("yard", who));
+        s.ready().await;
+        s.goes([true, false]).await;
+        s.goes([true, true]).await;
+        assert_eq!(s.goes([true, true]).await.1, [21]);
+        let mut heard = Vec::new();
+        for ear in &mut ears {
+            let mut all = Vec::new();
+            for _ in 0..4 {
+                all.push(ear.next().await.map(|s| number(&s.data)));
+            }
+            heard.push(all);
+        }
+        // Of one alone, twice; of one and the beginning of another; of both.
+        assert_eq!(heard[0], [None, None, Some(0), Some(20)]);
+        assert_eq!(heard[1], [Some(1), Some(1), Some(1), Some(1)]);
+        assert_eq!(heard[2], [Some(1), Some(1), Some(1), Some(21)]);
     }
 
     #[tokio::test]

@@ -159,7 +159,8 @@ pub(crate) fn propose(
     let way = match audio.map(|a| a.codec) {
         Some(Codec::Opus) => Direction::SendRecv,
         Some(_) => Direction::SendOnly,
-        None => Direction::RecvOnly,
+        // It hears who else watches.
+        None => Direction::SendRecv,
     };
     kinds.push((MediaKind::Audio, way));
     let config = if audio.is_none() { config.enable_opus(true, false) } else { config };
@@ -312,6 +313,11 @@ impl Play {
         let verdict = self.link.report(Report::of(stats)?)?;
         peer.pace(self.link.pace());
         Some(verdict)
+    }
+
+    /// Whether it is sent sound of the stream.
+    pub(crate) fn sounds(&self) -> bool {
+        self.lanes.iter().any(|l| !l.video)
     }
 
     /// Some units are missing: pictures wait for the next key frame.

@@ -111,7 +111,7 @@ struct Known {
     others: Vec<(Arc<str>, Bytes)>,
 }
 
-/// What is to be mixed into a packet of the master's, and of whom it is.
+/// What is to be mixed, and whose voices are in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) blend: Blend,
@@ -175,8 +175,15 @@ impl Room {
         (voices > 0).then_some(Due { blend: Blend { desk: STORED, samples, parts, without }, who })
     }
 
-    /// What is mixed into a packet of who has the floor, if others speak, too.
-    pub(crate) fn heard(&mut self, number: u32, packet: &Arc<[u8]>, now: Instant) -> Option<Blend> {
+    /// What is mixed into a packet of who has the floor, if others speak, too: everybody, and, if viewers hear each other by this,
+    /// all without each.
+    pub(crate) fn heard(
+        &mut self,
+        number: u32,
+        packet: &Arc<[u8]>,
+        overheard: bool,
+        now: Instant,
+    ) -> Option<Due> {
         let samples = whole(packet)?;
         self.expire(now);
         if self.voices.len() < 2 || !self.voices.iter().any(|v| v.number == number) {
@@ -193,7 +200,10 @@ impl Room {
             Part { who: v.number, packets }
         };
         let parts = self.voices.iter_mut().map(part).collect();
-        Some(Blend { desk: HEARD, samples, parts, without: vec![NOBODY] })
+        let each = || self.voices.iter().filter(|_| overheard);
+        let without = [NOBODY].into_iter().chain(each().map(|v| v.number)).collect();
+        let who = each().map(|v| v.who.clone()).collect();
+        Some(Due { blend: Blend { desk: HEARD, samples, parts, without }, who })
     }
 
     /// What came of [`Room::stored`], which is stored now. `plain`: the master's packet.
@@ -253,7 +263,7 @@ mod tests {
     fn one_hears_the_master_and_several_each_other() {
         let (mut r, t) = (Room::default(), now());
         let a = r.say("a", true, &packet(1), t).unwrap();
-        assert_eq!(r.heard(a, &packet(1), t), None, "the master hears it as it is");
+        assert_eq!(r.heard(a, &packet(1), true, t), None, "the master hears it as it is");
         r.say("a", true, &packet(2), t);
         let due = r.stored(&packet(9), t).unwrap();
         assert_eq!((due.who.len(), &due.blend.without[..], due.blend.samples), (1, &[NOBODY][..], 960));
@@ -272,9 +282,11 @@ mod tests {
         assert_eq!(r.instead("b", b"all of them"), Some(Bytes::from_static(b"no b")));
         assert_eq!(r.instead("c", b"all of them"), None);
         // What the master hears is another's packet with all that was said meanwhile.
-        let blend = r.heard(a, &packet(2), t).unwrap();
-        assert_eq!((blend.desk, &blend.without[..]), (HEARD, &[NOBODY][..]));
+        let Due { blend, who } = r.heard(a, &packet(2), false, t).unwrap();
+        assert_eq!((blend.desk, &blend.without[..], who.len()), (HEARD, &[NOBODY][..], 0));
         assert_eq!(blend.parts.iter().map(numbers).collect::<Vec<_>>(), [vec![2], vec![5]]);
+        let due = r.heard(b, &packet(6), true, t).unwrap();
+        assert_eq!((&due.blend.without[..], due.who.len()), (&[NOBODY, a, b][..], 2));
         assert_eq!(r.instead("a", b"all").as_deref(), Some(&b"master"[..]));
         r.expire(t + KNOWN + ms(1));
         assert_eq!(r.instead("a", b"all"), None);
@@ -313,13 +325,13 @@ mod tests {
                 // One frame of each length that there is; from its first bytes on its number.
                 let p: Arc<[u8]> = Arc::from([config << 3, (said >> 8) as u8, said as u8]);
                 let due = match who {
-                    0 => r.stored(&p, now).map(|d| d.blend),
-                    _ => r.say(&who.to_string(), speaks, &p, now).and_then(|n| r.heard(n, &p, now)),
+                    0 => r.stored(&p, now),
+                    _ => r.say(&who.to_string(), speaks, &p, now).and_then(|n| r.heard(n, &p, speaks, now)),
                 };
                 for v in &r.voices {
                     prop_assert!(v.queues.iter().all(|q| q.total <= MOST && q.waiting.len() <= 40 && q.ahead <= LONGEST));
                 }
-                let Some(blend) = due else { continue };
+                let Some(Due { blend, .. }) = due else { continue };
                 prop_assert!((2..=VOICES + 1).contains(&blend.parts.len()));
                 for without in &blend.without[1..] {
                     prop_assert!(blend.parts.iter().any(|p| p.who == *without));

@@ -24,6 +24,7 @@ use crate::{
     play::{Play, Sent},
     publish::{self, Publishing},
     table::{Control, Packet, Restart},
+    talk::{Ear, Overhears, Said},
 };
 
 /// From the answer to the first media.
@@ -42,14 +43,21 @@ const BATCH: usize = 64;
 /// Which half it is.
 pub(crate) enum Role {
     /// `says`: what it says goes to the stream's master.
-    Play { play: Box<Play>, permit: Option<Permit>, follow: Option<Box<dyn Follow>>, says: bool },
+    Play {
+        play: Box<Play>,
+        permit: Option<Permit>,
+        follow: Option<Box<dyn Follow>>,
+        says: bool,
+        /// What others say who watch with it, if there is no sound in which that is mixed.
+        others: Option<Box<(Overhears, Ear)>>,
+    },
     /// `desk`: where what viewers say is heard, and mixed into its sound.
     Publish { publishing: Publishing, feed: Box<dyn Feed>, received: Timestamp, desk: Option<Box<Desk>> },
 }
 
 impl Role {
     pub(crate) fn play(play: Play, permit: Permit, says: bool) -> Role {
-        Role::Play { play: Box::new(play), permit: Some(permit), follow: None, says }
+        Role::Play { play: Box::new(play), permit: Some(permit), follow: None, says, others: None }
     }
     pub(crate) fn publish(publishing: Publishing, feed: Box<dyn Feed>, desk: Option<Desk>) -> Role {
         Role::Publish { publishing, feed, received: Timestamp(0), desk: desk.map(Box::new) }
@@ -78,6 +86,7 @@ enum Happened {
     Packet(Option<Packet>),
     Next(Next),
     Desk(News),
+    Others(Option<Said>),
     Time,
 }
 
@@ -166,6 +175,10 @@ impl Session {
         }
         let next = async {
             match &mut self.role {
+                Role::Play { follow: Some(f), others: Some(o), .. } => tokio::select! {
+                    said = o.0.next() => Happened::Others(said),
+                    next = f.next() => Happened::Next(next),
+                },
                 Role::Play { follow: Some(f), .. } => Happened::Next(f.next().await),
                 Role::Publish { desk: Some(desk), .. } => Happened::Desk(desk.next().await),
                 _ => std::future::pending().await,
@@ -191,6 +204,10 @@ impl Session {
             Happened::Packet(None) => Err("the server has no more".into()),
             Happened::Packet(Some(first)) => self.packets(first).await,
             Happened::Next(n) => self.media(n),
+            Happened::Others(said) => {
+                self.overheard(said);
+                Ok(())
+            }
             Happened::Desk(News::Said(said)) => {
                 self.desk(Some(News::Said(said)));
                 Ok(())
@@ -301,11 +318,15 @@ impl Session {
 
     /// The connection stands: media begin.
     fn begin(&mut self) -> Result<(), String> {
-        let Role::Play { play, permit, follow, .. } = &mut self.role else {
+        let Role::Play { play, permit, follow, says, others } = &mut self.role else {
             tracing::info!(stream = self.stream, id = &self.id[..8], "a publisher has come by WebRTC");
             return Ok(());
         };
         let Some(permit) = permit.take() else { return Ok(()) };
+        if *says && !play.sounds() {
+            let ear = Ear::of(&self.peer);
+            *others = ear.map(|ear| Box::new((self.hub.talks.overhear(&self.stream, &self.id), ear)));
+        }
         let follow = follow.insert(self.hub.source.follow(permit, &self.stream).map_err(|e| e.message)?);
         tracing::debug!(stream = self.stream, id = &self.id[..8], "a viewer has come by WebRTC");
         if let Some(still) = self.hub.source.key_frame(&self.stream)
@@ -373,6 +394,15 @@ impl Session {
             feed.rtp(s.media, s.packet, s.received);
         }
         desk.hear(&mut self.peer, self.connected, now);
+    }
+
+    /// Another viewer says something, or this one itself.
+    fn overheard(&mut self, said: Option<Said>) {
+        let Role::Play { others: Some(o), .. } = &mut self.role else { return };
+        match said {
+            Some(said) => o.1.hear(&mut self.peer, &said, self.hub.instants.now()),
+            None => o.1.pause(),
+        }
     }
 
     fn ask_key_frame(&mut self) {

@@ -39,6 +39,8 @@ const RATE: u64 = 48_000;
 const PACKET: u32 = 960;
 /// A sender's times leap if they are so far from the server's.
 const LEAP: Duration = Duration::from_secs(2);
+/// Nobody's turn.
+const NOBODY: u64 = u64::MAX;
 /// Packets that may be missing between two of a sender's.
 const GAP: u64 = 50;
 
@@ -47,6 +49,7 @@ const GAP: u64 = 50;
 pub(crate) struct Said {
     /// The same for all that is said until another has the floor.
     turn: u64,
+    pub(crate) who: Arc<str>,
     /// Its number in the [`Room`], if it speaks.
     pub(crate) voice: Option<u32>,
     seq: u64,
@@ -56,8 +59,8 @@ pub(crate) struct Said {
 
 #[cfg(test)]
 impl Said {
-    pub(crate) fn of(seq: u64, time: u32, data: &[u8]) -> Said {
-        Said { turn: 0, voice: None, seq, time, data: data.into() }
+    pub(crate) fn of(who: &str, seq: u64, time: u32, data: &[u8]) -> Said {
+        Said { turn: 0, who: who.into(), voice: None, seq, time, data: data.into() }
     }
 }
 
@@ -106,11 +109,19 @@ struct Listener {
     room: Room,
 }
 
+struct Viewer {
+    /// Its session's id.
+    who: Arc<str>,
+    to: mpsc::Sender<Option<Said>>,
+}
+
 #[derive(Default)]
 struct Inner {
     serial: u64,
     /// By stream.
     masters: HashMap<String, Listener>,
+    /// By stream: viewers of one that has no sound, who hear each other beside it.
+    viewers: HashMap<String, Vec<Viewer>>,
 }
 
 /// The masters that listen. Cloning is cheap.
@@ -123,6 +134,14 @@ pub(crate) struct Hears {
     stream: String,
     id: u64,
     said: mpsc::Receiver<Said>,
+}
+
+/// What other viewers say, for a viewer of a stream that has no sound; until this is dropped.
+pub(crate) struct Overhears {
+    talks: Talks,
+    stream: String,
+    who: Arc<str>,
+    said: mpsc::Receiver<Option<Said>>,
 }
 
 impl Talks {
@@ -140,6 +159,14 @@ impl Talks {
         Hears { talks: self.clone(), stream: stream.into(), id, said }
     }
 
+    /// A viewer hears what other viewers say from now on.
+    pub(crate) fn overhear(&self, stream: &str, who: &str) -> Overhears {
+        let (to, said) = mpsc::channel(WAITING);
+        let who: Arc<str> = who.into();
+        self.lock().viewers.entry(stream.into()).or_default().push(Viewer { who: who.clone(), to });
+        Overhears { talks: self.clone(), stream: stream.into(), who, said }
+    }
+
     /// A viewer of a stream says something. It is gone if nobody listens.
     pub(crate) fn say(&self, stream: &str, who: &str, said: &MediaData, now: Instant) {
         if said.params.spec().codec != Codec::Opus || said.data.is_empty() || said.data.len() > LARGEST {
@@ -151,20 +178,15 @@ impl Talks {
         };
         // The wire's 32 bits of what `str0m` counts on.
         let (seq, time) = (**said.seq_range.start(), said.time.numer() as u32);
-        self.hear(
-            stream,
-            who,
-            speaks,
-            Said { turn: 0, voice: None, seq, time, data: said.data.clone() },
-            now,
-        );
+        let said = Said { turn: 0, who: who.into(), voice: None, seq, time, data: said.data.clone() };
+        self.hear(stream, speaks, said, now);
     }
 
-    pub(crate) fn hear(&self, stream: &str, who: &str, speaks: bool, said: Said, now: Instant) {
+    pub(crate) fn hear(&self, stream: &str, speaks: bool, said: Said, now: Instant) {
         let mut t = self.lock();
         let Some(master) = t.masters.get_mut(stream) else { return };
-        let voice = master.room.say(who, speaks, &said.data, now);
-        let Some(turn) = master.floor.takes(who, speaks, now) else { return };
+        let voice = master.room.say(&said.who, speaks, &said.data, now);
+        let Some(turn) = master.floor.takes(&said.who, speaks, now) else { return };
         // Fails when the master does not keep up.
         let _ = master.to.try_send(Said { turn, voice, ..said });
     }
@@ -191,6 +213,47 @@ impl Hears {
         let mut t = self.talks.lock();
         t.masters.get_mut(&self.stream).filter(|m| m.id == self.id).map(|m| then(&mut m.room))
     }
+
+    /// Whether viewers hear each other by what is told here.
+    pub(crate) fn overheard(&self) -> bool {
+        self.talks.lock().viewers.contains_key(&self.stream)
+    }
+
+    /// Tells viewers who hear each other what the master hears. `others` are those who hear something else, or nothing.
+    pub(crate) fn tell(&self, said: &Said, others: &[(Arc<str>, Option<Bytes>)]) {
+        let t = self.talks.lock();
+        for v in t.viewers.get(&self.stream).into_iter().flatten() {
+            let heard = match others.iter().find(|o| o.0 == v.who) {
+                Some((_, other)) => other.as_ref().map(|b| Said { data: b[..].into(), ..said.clone() }),
+                None => Some(said.clone()),
+            };
+            // Fails when it does not keep up.
+            let _ = v.to.try_send(heard);
+        }
+    }
+}
+
+impl Overhears {
+    /// What is said next; `None` for what is its own. May be dropped while it waits.
+    pub(crate) async fn next(&mut self) -> Option<Said> {
+        match self.said.recv().await {
+            Some(said) => said,
+            // Not while this is there.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Overhears {
+    fn drop(&mut self) {
+        let mut t = self.talks.lock();
+        if let Some(viewers) = t.viewers.get_mut(&self.stream) {
+            viewers.retain(|v| v.who != self.who);
+            if viewers.is_empty() {
+                t.viewers.remove(&self.stream);
+            }
+        }
+    }
 }
 
 impl Drop for Hears {
@@ -202,7 +265,7 @@ impl Drop for Hears {
     }
 }
 
-/// What the master is sent: one line of numbers and times, whoever speaks.
+/// What one who hears is sent: one line of numbers and times, whoever speaks.
 #[derive(Debug, Default)]
 struct Line {
     seq: u64,
@@ -237,9 +300,16 @@ impl Line {
         self.last = Some((said.turn, said.seq, said.time, now));
         Some((self.seq, self.time, begins))
     }
+
+    /// What is sent next begins something, whoever says it.
+    fn pause(&mut self) {
+        if let Some(last) = &mut self.last {
+            last.0 = NOBODY;
+        }
+    }
 }
 
-/// A master's ear.
+/// The ear of a master, or of a viewer of a stream without sound.
 pub(crate) struct Ear {
     mid: Mid,
     pt: Pt,
@@ -257,6 +327,11 @@ impl Ear {
         let sounds = peer.media.iter().filter(|m| m.1 == Some(MediaKind::Audio));
         let (mid, pt) = sounds.map(|m| m.0).find_map(|mid| Some((mid, opus(peer, mid)?)))?;
         Some(Ear { mid, pt, line: Line::default() })
+    }
+
+    /// Nothing is heard for a while.
+    pub(crate) fn pause(&mut self) {
+        self.line.pause();
     }
 
     /// Sends it as far as `str0m`'s queue; the peer's turn is next.
@@ -290,7 +365,7 @@ mod tests {
         Duration::from_millis(n)
     }
     fn said(turn: u64, seq: u64, time: u32) -> Said {
-        Said { turn, ..Said::of(seq, time, &[0; 9]) }
+        Said { turn, ..Said::of("a", seq, time, &[0; 9]) }
     }
 
     #[test]
@@ -341,6 +416,11 @@ mod tests {
         assert_eq!(next(2, 6, 1_000_960, 1060), Some((6, 3840 + 48_960, false)));
         // Its clock leaps.
         assert_eq!(next(2, 7, 9, 1080), Some((7, 3840 + 49_920, true)));
+        // What it did not hear meanwhile is not lost.
+        l.pause();
+        let mut next = |turn, seq, time, at| l.next(&said(turn, seq, time), t + ms(at));
+        assert_eq!(next(2, 27, 9 + 20 * 960, 1480), Some((8, 3840 + 49_920 + 19_200, true)));
+        assert_eq!(next(2, 28, 9 + 21 * 960, 1500), Some((9, 3840 + 49_920 + 20_160, false)));
     }
 
     #[test]
@@ -351,6 +431,32 @@ mod tests {
         assert_eq!(talks.lock().masters.len(), 1);
         drop(second);
         assert!(talks.lock().masters.is_empty());
+    }
+
+    #[tokio::test]
+    async fn viewers_of_a_silent_master_overhear_each_other() {
+        let talks = Talks::default();
+        let hears = talks.listen("yard");
+        assert!(!hears.overheard());
+        let [mut a, mut b] = ["a", "b"].map(|who| talks.overhear("yard", who));
+        let other = talks.overhear("road", "c");
+        assert!(hears.overheard());
+        let said = Said::of("a", 1, 960, b"from a");
+        hears.tell(&said, &[("a".into(), None)]);
+        hears.tell(&said, &[("b".into(), Some(Bytes::from_static(b"from others")))]);
+        let data = |s: Option<Said>| s.map(|s| String::from_utf8_lossy(&s.data).into_owned());
+        assert_eq!((data(a.next().await), data(a.next().await)), (None, Some("from a".into())));
+        assert_eq!(
+            (data(b.next().await), data(b.next().await)),
+            (Some("from a".into()), Some("from others".into()))
+        );
+        // Who does not keep up misses something, and nothing grows.
+        (0..WAITING * 2).for_each(|_| hears.tell(&said, &[]));
+        assert_eq!((b.said.len(), other.said.len()), (WAITING, 0));
+        drop((a, b));
+        assert!(!hears.overheard());
+        drop(other);
+        assert!(talks.lock().viewers.is_empty());
     }
 
     proptest! {
