@@ -6,8 +6,8 @@
 //!
 //! **Promises.** Nothing that a peer sends makes this room panic, hang, or hold more than a bounded amount of memory: so
 //! many sessions, so many packets waiting for each, and who does not connect, or goes silent, is forgotten. Payloads go
-//! through as they came (but what is said in storage sessions while viewers speak, which is mixed by a [`Mixers`]); what a peer cannot take is refused in words, before anything is sent. Slow peers lose packets of
-//! their own, never another's.
+//! through as they came, but for what is said in storage sessions while viewers speak, which a [`Mixers`] mixes; what a peer
+//! cannot take is refused in words, before anything is sent. Slow peers lose packets of their own, never another's.
 
 mod burst;
 #[cfg(test)]

@@ -311,6 +311,52 @@ mod tests {
         assert_eq!(take(&mut q, 2_880), [5, 6, 7]);
     }
 
+    /// A minute of a voice whose packets come up to `jitter` µs late, by a clock that is so many millionths faster than the master's:
+    /// how many of the master's packets have nothing of it, once it has begun, and how many of its packets are lost.
+    fn lacking(seed: u64, jitter: u64, faster: i64) -> (usize, usize) {
+        let (mut r, start, mut dice) = (Room::default(), now(), crate::checks::Dice(seed));
+        let at = |us: u64| start + Duration::from_micros(us);
+        let mut comes: Vec<u64> = Vec::new();
+        for n in 0..3_100i64 {
+            let due = n * (20_000_000_000 / (1_000_000 + faster)) / 1_000 * 1_000;
+            // In order, as `str0m` hands them on.
+            let then = due as u64 + dice.below(jitter + 1);
+            comes.push(comes.last().map_or(then, |last| then.max(*last)));
+        }
+        let mut comes = comes.into_iter().peekable();
+        let (mut said, mut had, mut none) = (0, 0, 0);
+        for n in 0..3_000u64 {
+            let now = 7_000 + n * 20_000;
+            while let Some(then) = comes.next_if(|c| *c <= now) {
+                r.say("a", true, &packet(0), at(then));
+                said += 1;
+            }
+            let Some(due) = r.stored(&packet(0), at(now)) else { continue };
+            let taken = due.blend.parts[1].packets.len();
+            had += taken;
+            none += usize::from(taken == 0 && had > 0);
+        }
+        let waits = r.voices.iter().map(|v| v.queues[0].waiting.len()).sum::<usize>();
+        (none, said - had - waits)
+    }
+
+    #[test]
+    fn a_voice_is_whole_whatever_its_network_and_clock_do() {
+        for seed in 1..20 {
+            assert_eq!(lacking(seed, 0, 0), (0, 0));
+            // What is held back at first is enough, or becomes so.
+            let (none, lost) = lacking(seed, 30_000, 0);
+            assert!(none <= 3 && lost == 0, "{none} are without, {lost} are lost");
+            let (none, lost) = lacking(seed, 60_000, 0);
+            assert!(none <= 12 && lost <= 6, "{none} are without, {lost} are lost");
+        }
+        // Seven packets a minute too few or too many: a clock that is far worse than any.
+        let (none, lost) = lacking(1, 0, -2_400);
+        assert!((6..=14).contains(&none) && lost == 0, "{none} are without, {lost} are lost");
+        let (none, lost) = lacking(1, 0, 2_400);
+        assert!(none == 0 && (3..=8).contains(&lost), "{none} are without, {lost} are lost");
+    }
+
     proptest! {
         #[test]
         fn whatever_is_said_is_in_order_and_bounded(all in prop::collection::vec((0u8..16, any::<bool>(), 0u8..32, 0u64..40), 1..400)) {
