@@ -127,11 +127,11 @@ const STEP: (u64, u64) = (9_614_629_174_706_176, 120_892_581);
 
 /// Of a number below 10⁸. Four digits, two and one are split off side by side in one word.
 fn eight_digits(n: u64) -> [u8; 8] {
-    let fours = n / 10_000 | n % 10_000 << 32;
-    let hundreds = (fours * 5243) >> 19 & 0x0000_007f_0000_007f;
-    let twos = hundreds | (fours - hundreds * 100) << 16;
-    let tens = (twos * 103) >> 10 & 0x000f_000f_000f_000f;
-    let ones = tens | (twos - tens * 10) << 8;
+    let fours = (n / 10_000) | ((n % 10_000) << 32);
+    let hundreds = ((fours * 5243) >> 19) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - hundreds * 100) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    let ones = tens | ((twos - tens * 10) << 8);
     (ones | 0x3030_3030_3030_3030).to_le_bytes()
 }
 
